@@ -1,0 +1,25 @@
+"""Errors this package raises on purpose: the user's input is at fault and the message names the remedy."""
+
+
+class UdhError(Exception):
+    """Base of every error a user can cause; the command line turns it into one line and exit code 2."""
+
+
+class MediaError(UdhError):
+    """A video or audio file is missing, unreadable, too short, silent where sound is needed, or cannot be written."""
+
+
+class NoFaceError(UdhError):
+    """No usable face where one is needed."""
+
+
+class FormatError(UdhError):
+    """A file is not of the kind or the format version that is expected."""
+
+
+class MismatchError(UdhError):
+    """Two files that are each in order do not belong together (other avatar, other encoder, other crop)."""
+
+
+class WeightsError(UdhError):
+    """A weight file is missing or damaged and could not be fetched."""

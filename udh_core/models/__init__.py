@@ -1,0 +1,1 @@
+"""The networks. Modules here compute; they read and write no files."""
