@@ -1,0 +1,132 @@
+"""Sound in and out, on real recordings and on files made to be difficult."""
+
+import struct
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, log_mel, write_wave
+from udh_core.errors import MediaError
+from udh_core.ffmpeg import run, url
+
+
+def tone(seconds: float = 1.0, hz: float = 440.0, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate_hz)) / rate_hz)).astype(np.float32)
+
+
+def float_wave(path: Path, samples: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> Path:
+    data = samples.astype("<f4").tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, rate_hz, rate_hz * 4, 4, 32)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("audio/piper_joe.wav", 10.832),  # 22 050 Hz
+        ("audio/sadtalker_fayu.wav", 6.723),  # 24 bit, 48 kHz, stereo
+        ("video/sadtalker_WDA_AOC_000.mp4", 8.0),  # AAC beside a picture
+    ],
+)
+def test_real_files_become_mono_16_khz(clips: Path, name: str, seconds: float) -> None:
+    waveform = load_waveform(clips / name)
+    assert waveform.dtype == np.float32 and waveform.ndim == 1
+    assert len(waveform) / SAMPLE_RATE_HZ == pytest.approx(seconds, abs=0.002)
+    assert 0.01 < waveform.std() < 0.5 and np.abs(waveform).max() <= 1.0
+
+
+def test_16_khz_mono_pcm_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    write_wave(tmp_path / "a.wav", tone())
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        stored = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert np.array_equal(load_waveform(tmp_path / "a.wav"), stored.astype(np.float32) / 32768)
+
+
+def test_a_part_equals_the_slice_of_the_whole(clips: Path) -> None:
+    path = clips / "audio" / "piper_joe.wav"
+    whole, part = load_waveform(path), load_waveform(path, start_s=2.5, duration_s=1.25)
+    assert np.array_equal(part, whole[40000:60000])
+
+
+def test_resampling_keeps_the_pitch_and_drops_what_does_not_fit(tmp_path: Path) -> None:
+    both = tone(1, 1000, 48000) + tone(1, 11000, 48000)  # 11 kHz lies above the new Nyquist limit
+    write_wave(tmp_path / "a.wav", both / 1.1, 48000)
+    spectrum = np.abs(np.fft.rfft(load_waveform(tmp_path / "a.wav")))
+    assert np.argmax(spectrum) == 1000
+    assert spectrum[1100:].max() < spectrum[1000] / 1000
+
+
+def test_stereo_is_averaged_not_summed(tmp_path: Path) -> None:
+    write_wave(tmp_path / "mono.wav", 1.8 * tone())
+    run(["-i", url(tmp_path / "mono.wav"), "-af", "pan=stereo|c0=c0|c1=c0", url(tmp_path / "st.wav")], "test")
+    assert np.abs(load_waveform(tmp_path / "st.wav") - load_waveform(tmp_path / "mono.wav")).max() < 1e-3
+
+
+def test_sound_that_starts_late_begins_with_silence(tmp_path: Path) -> None:
+    write_wave(tmp_path / "a.wav", tone())
+    picture = ["-f", "lavfi", "-i", "color=size=32x32:rate=25:duration=2"]
+    late = ["-itsoffset", "0.5", "-i", url(tmp_path / "a.wav"), "-c:a", "aac"]
+    for name in ("late.mkv", "late.ts"):  # two clocks: from 0, and from 1.4 s
+        run([*picture, *late, url(tmp_path / name)], "test")
+        loud = np.flatnonzero(np.abs(load_waveform(tmp_path / name)) > 0.1)
+        assert loud[0] / SAMPLE_RATE_HZ == pytest.approx(0.5, abs=0.04)
+
+
+def test_video_without_sound(clips: Path) -> None:
+    with pytest.raises(MediaError, match=r"musetalk_sun\.mp4 has no sound; give a separate audio file"):
+        load_waveform(clips / "video" / "musetalk_sun.mp4")
+
+
+@pytest.mark.parametrize("samples", [0, 1, 1000])
+def test_too_short(tmp_path: Path, samples: int) -> None:
+    write_wave(tmp_path / "short.wav", tone()[:samples])
+    with pytest.raises(MediaError, match=r"short\.wav"):
+        load_waveform(tmp_path / "short.wav")
+
+
+def test_nothing_left_after_the_start(tmp_path: Path) -> None:
+    write_wave(tmp_path / "a.wav", tone())
+    with pytest.raises(MediaError, match=r"a\.wav: 0\.0 ms of sound from 5 s on"):
+        load_waveform(tmp_path / "a.wav", start_s=5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_not_numbers(tmp_path: Path, bad: float) -> None:
+    samples = tone()
+    samples[5000] = bad
+    with pytest.raises(MediaError, match=r"bad\.wav: samples that are not numbers"):
+        load_waveform(float_wave(tmp_path / "bad.wav", samples))
+    with pytest.raises(MediaError, match="not numbers"):
+        write_wave(tmp_path / "out.wav", samples)
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"just some text\n" * 200, bytes(5000)])
+def test_not_a_sound_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(MediaError, match=r"a\.wav is not an audio or video file") as caught:
+        load_waveform(tmp_path / "a.wav")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"no such file: .*nothing\.wav"):
+        load_waveform(tmp_path / "nothing.wav")
+
+
+def test_log_mel_rows_are_10_ms_and_follow_the_sound() -> None:
+    mel = log_mel(np.concatenate([np.zeros(8000, np.float32), tone(0.5, 300), tone(0.5, 3000)]))
+    assert mel.shape == (151, 80) and mel.dtype == np.float32
+    assert mel[:45].max() < mel[55:].max(axis=1).min() - 10
+    assert mel[60:95].argmax(axis=1).max() < mel[105:145].argmax(axis=1).min()
+
+
+def test_log_mel_in_blocks_equals_log_mel_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = np.random.default_rng(0).normal(0, 0.1, 30000).astype(np.float32)
+    whole = log_mel(waveform)
+    monkeypatch.setattr("udh_core.audio.MEL_BLOCK_FRAMES", 37)
+    np.testing.assert_allclose(log_mel(waveform), whole, atol=1e-5)

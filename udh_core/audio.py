@@ -1,0 +1,109 @@
+"""Sound: any file ffmpeg reads → waveform (float32 mono [-1, 1] 16 kHz) → log-mel."""
+
+from __future__ import annotations
+
+import re
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .errors import MediaError
+from .ffmpeg import QUIET, check_readable, container_zero_s, describe, started, url
+from .files import replacing
+
+SAMPLE_RATE_HZ = 16000
+MEL_HOP_SAMPLES = 160  # 10 ms
+MEL_WINDOW_SAMPLES = 400  # 25 ms
+MEL_RATE_HZ = SAMPLE_RATE_HZ // MEL_HOP_SAMPLES  # 100
+MEL_FLOOR = 1e-10  # power; what silence is worth before the logarithm
+MIN_DURATION_S = 0.1
+CHUNK_SAMPLES = 1 << 18  # decoded at a time: 1 MB
+MEL_BLOCK_FRAMES = 6000  # one minute: 10 MB of spectrum
+
+
+def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
+    """(n,) float32 mono [-1, 1] at SAMPLE_RATE_HZ; sample 0 is the container's zero plus `start_s`.
+
+    A sound stream that starts later than the picture begins with silence here, so that both share one clock.
+    MediaError: no such file, no sound, shorter than MIN_DURATION_S, or samples that are not finite numbers.
+    """
+    import soxr
+
+    rate_hz, zero_s = _clock(check_readable(path))
+    begin = round(start_s * SAMPLE_RATE_HZ)
+    end = None if duration_s is None else begin + round(duration_s * SAMPLE_RATE_HZ)
+    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    parts: list[np.ndarray] = []
+    done = 0
+    for chunk in _decode(path, round(zero_s * rate_hz), None if end is None else end / SAMPLE_RATE_HZ + MIN_DURATION_S):
+        part = resampler.resample_chunk(chunk)
+        parts.append(part[max(0, begin - done) :])
+        done += len(part)
+    parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True)[max(0, begin - done) :])
+    waveform = np.concatenate(parts)[: None if end is None else end - begin]
+    if len(waveform) < MIN_DURATION_S * SAMPLE_RATE_HZ:
+        raise MediaError(f"{path}: {_milliseconds(waveform)} of sound from {start_s:g} s on; 100 ms are the least")
+    return np.clip(waveform, -1.0, 1.0)
+
+
+def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> None:
+    """Write an (n,) waveform [-1, 1] as 16-bit mono PCM."""
+    if not np.isfinite(waveform).all():
+        raise MediaError(f"cannot write {path}: the waveform has samples that are not numbers")
+    samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
+    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(samples.tobytes())
+
+
+def log_mel(waveform: np.ndarray, bands: int = 80) -> np.ndarray:
+    """(n,) waveform → (1 + n // 160, bands) float32, natural logarithm of mel power; row t is centred on t · 10 ms."""
+    import librosa
+
+    filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=bands)
+    padded = np.pad(np.asarray(waveform, np.float32), MEL_WINDOW_SAMPLES // 2)
+    rows = np.empty((1 + len(waveform) // MEL_HOP_SAMPLES, bands), np.float32)
+    for first in range(0, len(rows), MEL_BLOCK_FRAMES):
+        last = min(first + MEL_BLOCK_FRAMES, len(rows))
+        piece = padded[first * MEL_HOP_SAMPLES : (last - 1) * MEL_HOP_SAMPLES + MEL_WINDOW_SAMPLES]
+        spectrum = librosa.stft(piece, n_fft=MEL_WINDOW_SAMPLES, hop_length=MEL_HOP_SAMPLES, center=False)
+        rows[first:last] = np.log(np.maximum(filters @ np.abs(spectrum) ** 2, MEL_FLOOR)).T
+    return rows
+
+
+def _milliseconds(waveform: np.ndarray) -> str:
+    return f"{len(waveform) * 1000 / SAMPLE_RATE_HZ:.1f} ms"
+
+
+def _clock(path: Path) -> tuple[int, float]:
+    """The sound's own rate, and the container's zero on the file's own clock."""
+    text = describe(path)
+    found = re.search(r"Stream #\S+ Audio: [^\n]*?(\d+) Hz", text)
+    if found:
+        return int(found[1]), container_zero_s(text)
+    if re.search(r"Stream #\S+ Video: ", text):
+        raise MediaError(f"{path} has no sound; give a separate audio file")
+    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
+
+
+def _decode(path: Path, first_sample: int, until_s: float | None) -> Iterator[np.ndarray]:
+    """(n,) float32 mono chunks at the file's own rate, from the container's zero."""
+    # One resampler does it all: pads a late start, and folds the channels without exceeding full scale.
+    filters = (
+        f"aresample=async=1:first_pts={first_sample}:rematrix_maxval=1,aformat=sample_fmts=flt:channel_layouts=mono"
+    )
+    limit = [] if until_s is None else ["-t", f"{until_s:.6f}"]
+    arguments = ["-copyts", "-i", url(path), "-map", "0:a:0", *limit, "-af", filters, "-f", "f32le", "pipe:1"]
+    position = 0
+    with started([*QUIET, *arguments], "stdout") as child:
+        while data := child.stdout.read(CHUNK_SAMPLES * 4):
+            chunk = np.frombuffer(data[: len(data) // 4 * 4], "<f4")
+            if not np.isfinite(chunk).all():
+                raise MediaError(f"{path}: samples that are not numbers (NaN or infinite) near sample {position}")
+            position += len(chunk)
+            yield chunk
+        child.finish(f"{path}: the sound cannot be decoded")

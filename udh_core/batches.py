@@ -1,0 +1,159 @@
+"""Training data: which frames are learnt and which are held out, and seeded batches from the avatar's memmaps."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import geometry
+from .avatar import Avatar, check_features
+from .errors import NoFaceError
+
+T = TypeVar("T")
+GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
+MIN_FRAMES = 50
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything a training run reads, indexed by video frame."""
+
+    avatar: Avatar
+    crops: np.ndarray  # (N, S, S, 3) uint8 memmap
+    points: Tensor  # (N, P, 2) float32 lips and jaw, face units
+    landmarks: np.ndarray  # (N, 468, 2) float32
+    shots: Tensor  # (N,) int64
+    features: np.ndarray  # (T, D) float32 memmap
+    rate_hz: float
+    learnt: np.ndarray  # (n,) int64 frames to learn from
+    held_out: np.ndarray  # (m,) int64 frames kept for judging
+
+    def rows_at(self, frames: np.ndarray) -> np.ndarray:
+        """(n,) float64 position of the middle of these frames in feature rows."""
+        return (frames + 0.5) / float(self.avatar.info.fps) * self.rate_hz - 0.5
+
+
+def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> TrainingData:
+    """Open an avatar for training; the last `held_out` of the clip is kept apart behind a guard gap.
+
+    Raises NoFaceError when too few frames with a face are left, MismatchError when the features do not fit.
+    """
+    features, track = check_features(avatar, encoder), avatar.track()
+    count = avatar.info.frame_count
+    border = round(count * (1 - held_out))
+    guard = round(GUARD_S * float(avatar.info.fps))
+    valid = np.flatnonzero(track.valid & track.present)
+    learnt, kept = valid[valid < border - guard], valid[valid >= border]
+    if len(learnt) < MIN_FRAMES or len(kept) < 5:
+        raise NoFaceError(
+            f"{avatar.root}: only {len(learnt)} frames with a face to learn from and {len(kept)} to judge by; "
+            f"at least {MIN_FRAMES} and 5 are needed, use a longer clip"
+        )
+    points = np.nan_to_num(geometry.mouth_shape(track.landmarks, track.transforms, avatar.crop))
+    shots = torch.from_numpy(np.cumsum(track.shot_starts).astype(np.int64))
+    return TrainingData(
+        avatar,
+        avatar.crops(),
+        torch.from_numpy(points),
+        track.landmarks,
+        shots,
+        features.values,
+        features.rate_hz,
+        learnt,
+        kept,
+    )
+
+
+def to_input(crops: np.ndarray) -> Tensor:
+    """(B, S, S, 3) uint8 RGB → (B, 3, S, S) float32 0..1, channels last: the only way into the networks."""
+    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """(B, 3, S, S) float 0..1 → (B, S, S, 3) uint8: the only way out of them."""
+    return images.detach().float().clamp(0, 1).mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def sample(frames: np.ndarray, batch: int, seed: int, step: int) -> np.ndarray:
+    """(batch,) of the frames, the same for the same seed and step: a run that resumes sees what it would have seen."""
+    return np.sort(np.random.default_rng((seed, step)).choice(frames, batch, replace=len(frames) < batch))
+
+
+def sample_runs(frames: np.ndarray, shots: np.ndarray, length: int, count: int, seed: int, step: int) -> np.ndarray:
+    """(count, length) of consecutive frames of one shot each, all of them among `frames`; seeded like `sample`."""
+    starts = run_starts(frames, shots, length)
+    chosen = np.random.default_rng((seed, step, length)).choice(starts, count, replace=len(starts) < count)
+    return chosen[:, None] + np.arange(length)
+
+
+def run_starts(frames: np.ndarray, shots: np.ndarray, length: int) -> np.ndarray:
+    """Those of `frames` (sorted) from which `length` consecutive ones of the same shot follow."""
+    last = len(frames) - length + 1
+    if last < 1:
+        return frames[:0]
+    ends = frames[length - 1 :]
+    return frames[:last][(ends - frames[:last] == length - 1) & (shots[frames[:last]] == shots[ends])]
+
+
+def interpolate_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """values (B, T, D) at fractional rows (B, n) → (B, n, D), linear, clamped at the ends."""
+    rows = rows.clamp(0, values.shape[1] - 1)
+    low = rows.floor().long().clamp_max(max(values.shape[1] - 2, 0))
+    high = (low + 1).clamp_max(values.shape[1] - 1)
+    weight = (rows - low).unsqueeze(-1).to(values.dtype)
+    width = values.shape[2]
+    first = values.gather(1, low.unsqueeze(-1).expand(-1, -1, width))
+    second = values.gather(1, high.unsqueeze(-1).expand(-1, -1, width))
+    return first + weight * (second - first)
+
+
+def prefetch(make: Callable[[int], T], first: int, depth: int = 3) -> Iterator[T]:
+    """make(first), make(first + 1), … without end, computed ahead in one thread; an error in it is raised here."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        index = first
+        while not stop.is_set():
+            try:
+                item = (make(index), None)
+            except BaseException as error:  # noqa: BLE001 (handed over and raised in the caller)
+                item = (None, error)
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if item[1] is not None:
+                return
+            index += 1
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            value, error = ready.get()
+            if error is not None:
+                raise error
+            yield value  # pyright: ignore[reportReturnType]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The half precision that is faster on this device, or None where there is none."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu":
+        fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        return torch.bfloat16 if fast() else None
+    return None

@@ -1,0 +1,153 @@
+"""Checkpoints: safetensors with one JSON string of metadata; the resume state is a second file beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import FormatError, MediaError, MismatchError
+from .files import replacing
+from .geometry import CropSpec
+
+FORMAT = 1
+_KEY = "udh"
+Kind = Literal["syncnet", "generator", "resume"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file says of itself; rebuilds the model without further questions."""
+
+    kind: Kind
+    config: dict[str, Any]
+    step: int
+    encoder: str
+    crop: CropSpec
+    made_from: str  # identity of the avatar it was learnt from
+    metrics: dict[str, float] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> Checkpoint:
+        values = json.loads(text)
+        return Checkpoint(**{**values, "crop": CropSpec.from_dict(values["crop"])})
+
+
+def save(path: Path, info: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint atomically. Tensors may be of any device and layout."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata={_KEY: info.to_json()})
+
+
+def read_info(path: Path, kind: Kind | None = None) -> Checkpoint:
+    """What a checkpoint says of itself. FormatError when it is no checkpoint of ours, or not of the kind asked for."""
+    return _open(Path(path), kind)[0]
+
+
+def load(path: Path, kind: Kind) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """Description and tensors (on the CPU) of a checkpoint of the given kind; errors as in `read_info`."""
+    info, names = _open(Path(path), kind)
+    with safe_open(path, "pt") as file:
+        return info, {name: file.get_tensor(name) for name in names}
+
+
+def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
+    if not path.is_file():
+        raise MediaError(f"no such file: {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata, names = file.metadata() or {}, list(file.keys())
+    except (SafetensorError, OSError) as error:
+        hint = " (it is a pickle, which can run code and is not opened)" if _looks_pickled(path) else ""
+        raise FormatError(
+            f"{path} is not a safetensors file{hint}; give a checkpoint written by this program"
+        ) from error
+    if _KEY not in metadata:
+        raise FormatError(f"{path} is a safetensors file of another program; give a checkpoint written by this one")
+    try:
+        info = Checkpoint.from_json(metadata[_KEY])
+    except (ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"{path}: its description is damaged or of another version of this program") from error
+    if info.format != FORMAT:
+        raise FormatError(f"{path} has format {info.format}, this program reads {FORMAT}; train again or update")
+    if kind is not None and info.kind != kind:
+        raise FormatError(f"{path} holds a {info.kind}, where a {kind} is needed")
+    return info, names
+
+
+def _looks_pickled(path: Path) -> bool:
+    head = path.read_bytes()[:4] if path.stat().st_size < 1 << 20 else path.open("rb").read(4)
+    return head[:2] == b"PK" or head[:1] == b"\x80"
+
+
+def check_match(
+    info: Checkpoint, *, avatar: str | None = None, crop: CropSpec | None = None, encoder: str | None = None
+) -> None:
+    """MismatchError naming both values where a checkpoint does not belong to this avatar, crop or encoder."""
+    pairs = (("avatar", info.made_from, avatar), ("crop", info.crop, crop), ("encoder", info.encoder, encoder))
+    for what, own, other in pairs:
+        if other is not None and own != other:
+            raise MismatchError(
+                f"the {info.kind} was trained with {what} {_brief(own)}, here is {what} {_brief(other)}; "
+                "use files that belong together, or train again"
+            )
+
+
+def _brief(value: object) -> str:
+    return f"of {value.size} px" if isinstance(value, CropSpec) else str(value)
+
+
+def resume_path(path: Path) -> Path:
+    """Where the resume state of a checkpoint lies."""
+    return path.with_suffix(".resume.safetensors")
+
+
+def flatten(prefix: str, value: object, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 (any JSON value)
+    """Move the tensors of a nested state into `tensors`; returns the JSON-ready rest, with their names in their place."""
+    if isinstance(value, Tensor):
+        tensors[prefix] = value
+        return {"__tensor__": prefix}
+    if isinstance(value, dict):
+        return {"__items__": [[k, flatten(f"{prefix}.{k}", v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [flatten(f"{prefix}.{i}", v, tensors) for i, v in enumerate(value)]
+    return value
+
+
+def unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 (any JSON value)
+    """The inverse of `flatten`; tuples come back as lists."""
+    if isinstance(value, dict):
+        if "__tensor__" in value:
+            return tensors[value["__tensor__"]]
+        return {k: unflatten(v, tensors) for k, v in value["__items__"]}
+    if isinstance(value, list):
+        return [unflatten(v, tensors) for v in value]
+    return value
+
+
+def save_resume(path: Path, info: Checkpoint, state: Mapping[str, object]) -> None:
+    """Write the resume state (nested dicts of tensors and plain values) beside checkpoint `path`, atomically."""
+    tensors: dict[str, Tensor] = {}
+    layout = flatten("state", dict(state), tensors)
+    description = Checkpoint(
+        "resume", {**info.config, "layout": layout}, info.step, info.encoder, info.crop, info.made_from
+    )
+    save(resume_path(path), description, {name: torch.as_tensor(t) for name, t in tensors.items()})
+
+
+def load_resume(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """The resume state of checkpoint `path`."""
+    info, tensors = load(resume_path(path), "resume")
+    return info, unflatten(info.config["layout"], tensors)

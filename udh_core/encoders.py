@@ -1,0 +1,225 @@
+"""The audio encoders: each turns a waveform into rows of numbers at a fixed rate, block by block.
+
+One rule for time: row k describes the moment (k + 0.5) / rate_hz seconds. Where a model's own grid differs (its first
+row is centred on 0, or its windows are longer than its hop) the waveform is shifted by that fraction of a hop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from . import weights
+from .audio import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, SAMPLE_RATE_HZ, log_mel
+from .errors import FormatError, UdhError, WeightsError
+from .wenet import WenetEncoder
+from .windows import crossfaded, piece, row_count
+
+if TYPE_CHECKING:
+    import torch
+
+HUBERT_ID = "facebook/hubert-large-ls960-ft"
+WHISPER_SAMPLES = 480_000  # Whisper's encoder always sees 30 s
+WHISPER_HOP_SAMPLES = 320  # two mel hops: its second convolution has stride 2
+WHISPER_WIDTH = 384
+# These columns say where in its 30 s window a row stands, not what is heard, and deviate up to 8 times as much as the
+# others. Through windows shifted by 1–15 s they correlate by less than 0.7 for each of three speakers (median column
+# 0.98). Without them whole rows agree to 0.97 instead of 0.47, and no learner can take the position for the sound.
+WHISPER_POSITION_COLUMNS = (56, 62, 85, 136, 137, 249, 250, 294, 295, 334, 381)
+
+
+class Encoder(Protocol):
+    """What an audio encoder states and does; opening one loads its model."""
+
+    name: str
+    rate_hz: float
+    width: int
+
+    def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        """(n,) float32 16 kHz → blocks (t, width) float32, row_count(n, rate_hz) rows in all."""
+        ...
+
+
+def encoder_names() -> list[str]:
+    """The names `open_encoder` understands; <…> stands for the user's own model."""
+    return ["whisper-tiny", "mel80", "hubert", "hubert:<model id or folder>", "wenet:<encoder.onnx>"]
+
+
+def canonical_name(name: str) -> str:
+    """One spelling per encoder, so that names can be compared; UdhError for an unknown one."""
+    kind, _, model = name.partition(":")
+    if name in ("whisper-tiny", "mel80") or (kind in ("hubert", "wenet") and model):
+        return "hubert" if name == f"hubert:{HUBERT_ID}" else name
+    if name == "hubert":
+        return name
+    raise UdhError(f"there is no audio encoder “{name}”; choose one of {', '.join(encoder_names())}")
+
+
+def open_encoder(name: str, *, device: str = "cpu", models: Path | None = None) -> Encoder:
+    """Load the encoder; `models` is the folder of weight files (default: weights.models_dir())."""
+    name = canonical_name(name)
+    kind, _, model = name.partition(":")
+    if kind == "mel80":
+        return MelEncoder()
+    if kind == "whisper-tiny":
+        return WhisperEncoder(device, models)
+    if kind == "wenet":
+        return WenetEncoder(name, Path(model).expanduser(), device)
+    return SpeechModelEncoder(name, model or HUBERT_ID, device)
+
+
+class MelEncoder:
+    """80 log-mel bands at 100 Hz; no weights, no context beyond 25 ms."""
+
+    name, rate_hz, width = "mel80", float(MEL_RATE_HZ), 80
+    block_rows = 6000
+
+    def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        total = row_count(len(waveform), self.rate_hz)
+        for first in range(0, total, self.block_rows):
+            rows = min(self.block_rows, total - first)
+            # log_mel centres row j on sample j · hop: begin half a hop late, and two rows early for whole windows
+            start = (first - 2) * MEL_HOP_SAMPLES + MEL_HOP_SAMPLES // 2
+            yield log_mel(piece(waveform, start, (rows + 4) * MEL_HOP_SAMPLES), self.width)[2 : 2 + rows]
+
+
+class WhisperEncoder:
+    """The encoder of Whisper tiny.en: 373 numbers at 50 Hz from 30 s windows, cross-faded where they overlap."""
+
+    name, rate_hz = "whisper-tiny", SAMPLE_RATE_HZ / WHISPER_HOP_SAMPLES
+    width = WHISPER_WIDTH - len(WHISPER_POSITION_COLUMNS)
+
+    def __init__(self, device: str, models: Path | None) -> None:
+        self.device = device
+        self.model = _whisper_model(weights.weight_path("whisper_tiny_en_encoder.safetensors", models)).to(device)
+
+    def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        def encode(first: int, rows: int) -> np.ndarray:
+            # Whisper centres row j on sample j · hop: begin half a hop late; what is missing to 30 s is silence
+            start = first * WHISPER_HOP_SAMPLES + WHISPER_HOP_SAMPLES // 2
+            rows_384 = self._encode(piece(waveform, start, WHISPER_SAMPLES))[:rows]
+            return np.delete(rows_384, WHISPER_POSITION_COLUMNS, axis=1)
+
+        total = row_count(len(waveform), self.rate_hz)
+        block_rows = WHISPER_SAMPLES // WHISPER_HOP_SAMPLES
+        return crossfaded(total, encode, block_rows=block_rows, margin_rows=25, fade_rows=50)
+
+    def _encode(self, samples: np.ndarray) -> np.ndarray:
+        """(480000,) → (1500, 384)."""
+        import torch
+
+        with torch.inference_mode():
+            mel = torch.from_numpy(whisper_mel(samples)).to(self.device)
+            return self.model(mel[None]).last_hidden_state[0].float().cpu().numpy()
+
+
+class SpeechModelEncoder:
+    """Last hidden state of any HuBERT, wav2vec 2.0 or WavLM that transformers opens, from 22 s windows."""
+
+    block_s, margin_s, fade_s = 22, 2, 1  # the attention sees 2–20 s to either side of every row it delivers
+
+    def __init__(self, name: str, model: str, device: str) -> None:
+        self.name, self.device = name, device
+        self.model, self.normalise = _speech_model(model)
+        self.model.to(device)
+        config = self.model.config
+        self.hop = math.prod(config.conv_stride)
+        self.window = _receptive_field(config.conv_kernel, config.conv_stride)
+        self.rate_hz, self.width = SAMPLE_RATE_HZ / self.hop, config.hidden_size
+
+    def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        mean, scale = _mean_and_scale(waveform) if self.normalise else (0.0, 1.0)
+
+        def encode(first: int, rows: int) -> np.ndarray:
+            # the convolutions are unpadded: give each row its whole window, centred on its hop
+            start = first * self.hop - (self.window - self.hop) // 2
+            samples = piece(waveform, start, (rows - 1) * self.hop + self.window, fill=mean)
+            return self._encode((samples - np.float32(mean)) * np.float32(scale))
+
+        rows = [round(s * self.rate_hz) for s in (self.block_s, self.margin_s, self.fade_s)]
+        total = row_count(len(waveform), self.rate_hz)
+        return crossfaded(total, encode, block_rows=rows[0], margin_rows=rows[1], fade_rows=rows[2])
+
+    def _encode(self, samples: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return self.model(torch.from_numpy(samples)[None].to(self.device)).last_hidden_state[0].cpu().numpy()
+
+
+def whisper_mel(samples: np.ndarray) -> np.ndarray:
+    """(480000,) → (80, 3000) float32 as Whisper learned it: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
+    import librosa
+    import torch
+
+    wave = torch.from_numpy(samples)
+    window = torch.hann_window(MEL_WINDOW_SAMPLES)
+    spectrum = torch.stft(wave, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, window=window, return_complex=True)[:, :-1]
+    filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=80)
+    decades = np.log10(np.maximum(filters @ (spectrum.abs() ** 2).numpy(), 1e-10))
+    return ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
+
+
+def _mean_and_scale(waveform: np.ndarray) -> tuple[float, float]:
+    """wav2vec 2.0 sees the whole recording as (x - mean) · scale with scale = 1 / sqrt(variance + 1e-7)."""
+    return float(waveform.mean(dtype=np.float64)), float(1 / np.sqrt(waveform.var(dtype=np.float64) + 1e-7))
+
+
+def _receptive_field(kernels: list[int], strides: list[int]) -> int:
+    field, hop = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * hop
+        hop *= stride
+    return field
+
+
+def _whisper_model(path: Path) -> torch.nn.Module:
+    from safetensors.torch import load_file
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder as Network
+
+    state = load_file(path)
+    config = WhisperConfig(d_model=WHISPER_WIDTH, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536)
+    network = Network(config).eval()
+    network.load_state_dict(state)  # float16 on disk, float32 here
+    return network
+
+
+def _speech_model(model: str) -> tuple[Any, bool]:
+    """(network, whether it expects a normalised waveform) by model id or folder."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        model = str(folder)
+    elif _is_path(model):
+        raise WeightsError(f"hubert:{model}: no such folder; give one with config.json and model.safetensors")
+    try:
+        network = AutoModel.from_pretrained(model)  # prefers safetensors; else torch.load with weights_only
+    except (OSError, ValueError, SafetensorError) as e:
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        remedy = "with a network it downloads by itself, or save the model to a folder and use hubert:FOLDER"
+        raise WeightsError(f"hubert:{model} cannot be opened ({reason}); {remedy}") from e
+    if not hasattr(network.config, "conv_stride") or not hasattr(network.config, "conv_kernel"):
+        raise FormatError(f"hubert:{model} is a {network.config.model_type}; HuBERT, wav2vec 2.0 or WavLM is needed")
+    return network.float().eval(), _wants_normalised(model)
+
+
+def _wants_normalised(model: str) -> bool:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    try:
+        return bool(Wav2Vec2FeatureExtractor.from_pretrained(model).do_normalize)
+    except OSError:  # a folder without preprocessor_config.json
+        return True
+
+
+def _is_path(model: str) -> bool:
+    """A model id is owner/name; anything else can only be meant as a folder."""
+    path = Path(model).expanduser()
+    return path.is_absolute() or len(path.parts) != 2 or model.startswith(".")

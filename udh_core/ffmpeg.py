@@ -1,0 +1,152 @@
+"""The ffmpeg program as a child process: argument lists, never a shell; stderr kept for the error message."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from .errors import MediaError
+
+FED = ("-hide_banner", "-v", "error")  # reads frames from its standard input
+QUIET = (*FED, "-nostdin")
+ERROR_CHARACTERS = 300  # of ffmpeg's words, in one line of ours
+BOILERPLATE = "Task finished|Terminating thread|Nothing was written|Conversion failed|Last message repeated|Error closing"
+PIPE_BYTES = 1 << 20  # Linux grants 64 KB by default: a 720p frame would take 42 turns between the two processes
+
+
+@functools.cache
+def ffmpeg_path() -> str:
+    """The ffmpeg binary that imageio-ffmpeg brings (or is told to use by IMAGEIO_FFMPEG_EXE)."""
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as e:
+        raise MediaError("no ffmpeg program found; reinstall imageio-ffmpeg with pip") from e
+
+
+def url(path: Path) -> str:
+    """A path as ffmpeg must see it: a leading dash or a colon in the name is neither an option nor a protocol."""
+    return f"file:{path}"
+
+
+def check_readable(path: Path) -> Path:
+    """The path as it is; MediaError when there is no such file."""
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give a video or audio file")
+    if not path.is_file():
+        raise MediaError(f"no such file: {path}")
+    return path
+
+
+@dataclass
+class Child:
+    """A running ffmpeg. Its stderr flows into an unnamed file, so that it can never fill a pipe and block."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        if self.process.stdin is None:
+            raise ValueError("this ffmpeg was started without an input pipe")
+        return self.process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        if self.process.stdout is None:
+            raise ValueError("this ffmpeg was started without an output pipe")
+        return self.process.stdout
+
+    def log_text(self) -> str:
+        self.log.seek(0)
+        return self.log.read().decode("utf-8", "replace")
+
+    def last_words(self) -> str:
+        """Stderr as one line: how it began, which names the cause, and how it ended."""
+        lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in self.log_text().splitlines()]
+        telling = list(dict.fromkeys(line for line in lines if line and not re.match(BOILERPLATE, line)))
+        words = "; ".join(telling if len(telling) < 4 else [telling[0], *telling[-2:]])
+        return words[:ERROR_CHARACTERS] or f"ffmpeg ended with code {self.process.returncode}"
+
+    def finish(self, failure: str) -> None:
+        """Wait for the end; MediaError `failure` with ffmpeg's last words when it went wrong."""
+        if self.process.wait() != 0:
+            raise MediaError(f"{failure}: {self.last_words()}")
+
+
+@contextmanager
+def started(arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"] = "none") -> Iterator[Child]:
+    """Run ffmpeg for as long as the block lasts; when the block is left early, it is ended."""
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, after the process that writes to it
+    process = subprocess.Popen(  # noqa: S603 - an argument list with a binary that pip installed
+        [ffmpeg_path(), *arguments],
+        stdin=subprocess.PIPE if pipe == "stdin" else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if pipe == "stdout" else subprocess.DEVNULL,
+        stderr=log,
+        # Ctrl-C is for us to handle (remove the partial file, say where we stopped), not for ffmpeg to race with.
+        start_new_session=os.name == "posix",
+    )
+    for end in (process.stdin, process.stdout):
+        _widen(end)
+    try:
+        yield Child(process, log)
+    finally:
+        _end(process)
+        log.close()
+
+
+def run(arguments: Sequence[str], failure: str) -> None:
+    """Run ffmpeg to its end; MediaError `failure` with its last words when it went wrong."""
+    with started([*QUIET, *arguments]) as child:
+        child.finish(failure)
+
+
+def describe(path: Path) -> str:
+    """What ffmpeg prints about a file's streams; MediaError when there is no such file."""
+    with started(["-hide_banner", "-nostdin", "-i", url(check_readable(path))]) as child:
+        child.process.wait()  # always an error: "at least one output file must be specified"
+        return child.log_text()
+
+
+def container_zero_s(description: str) -> float:
+    """When the container's earliest stream begins, on its own clock: MPEG-TS starts at 1.4 s, late audio at 0.
+
+    With `-copyts` every stream is read on that clock. Left to itself ffmpeg lets the zero of some formats depend on the
+    streams in use, and sound and picture, read one after the other, would drift apart.
+    """
+    found = re.search(r"Duration: [^\n]*?, start: (-?[\d.]+)", description)
+    return float(found[1]) if found else 0.0
+
+
+def _widen(end: IO[bytes] | None) -> None:
+    if end is None:
+        return
+    try:
+        import fcntl
+
+        fcntl.fcntl(end.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
+        return  # not Linux, or the user's pipe quota is spent: slower, not wrong
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.stdout:
+        process.stdout.close()
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    if process.stdin and not process.stdin.closed:
+        try:
+            process.stdin.close()
+        except OSError:
+            return  # what was still buffered has no reader any more

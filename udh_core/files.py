@@ -1,0 +1,45 @@
+"""Atomic files: a target path holds either its old content or the whole new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import MediaError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary file beside `path`, with its suffix; it becomes `path` at success, nothing on failure.
+
+    MediaError when the folder is missing or cannot be written to, before any work is done.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    _create(temporary, path)
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create(temporary: Path, path: Path) -> None:
+    if path.is_dir():
+        raise MediaError(f"cannot write {path}: it is a folder; give a file name")
+    if not path.parent.is_dir():
+        raise MediaError(f"cannot write {path.name}: there is no folder {path.parent}; create it first")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as e:
+        raise MediaError(f"cannot write into {path.parent}: {e.strerror or e}; choose another folder") from e
+
+
+def _flush(path: Path) -> None:
+    """Bring the bytes to the disk before the rename does, so that a power cut cannot leave an empty target."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,236 @@
+"""The only pixel arithmetic: landmarks → aligned crop, masks, paste back. No torch in here.
+
+Face units: origin between the outer eye corners, x to the image's right, y down, 1 = distance of the outer eye corners.
+The crop is a square of face units, so it shows the same part of every face; mouth and jaw have no say in where it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from .errors import FormatError
+
+SIZES = (160, 256, 320, 512)
+
+# MediaPipe mesh points that speech does not move, with their mean place in face units over several people.
+STABLE_POINTS = (33, 133, 362, 263, 168, 6, 197, 195, 127, 356, 162, 389)
+_STABLE_PLACES = np.array(
+    [
+        *[(-0.5, 0.0), (-0.19, 0.021), (0.19, 0.021), (0.5, 0.0)],  # eye corners
+        *[(0.0, -0.049), (0.0, 0.047), (0.0, 0.129), (0.0, 0.203)],  # nose bridge
+        *[(-0.76, 0.026), (0.76, 0.026), (-0.753, -0.135), (0.753, -0.135)],  # temples
+    ],
+    np.float32,
+)
+LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
+)
+JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
+NOSE = (1, 2, 4, 5, 195, 197)
+
+_SIDE = 1.9  # of the crop, face units
+_LEFT, _TOP = -0.95, -0.32  # its upper left corner
+_MASK_CENTRE = (0.0, 1.02)
+_MASK_RADII = (0.63, 0.50)  # from under the nose to the throat, jaw corner to jaw corner
+_MASK_TAPER = 0.25  # narrower towards the throat, as a jaw is
+_MASK_POWER = 2.6
+_FEATHER = 0.10  # width of the blend inside the mask's border
+_MARGIN = 0.04  # hidden beyond the mask, so that no uncovered lip or jaw gives the answer away
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """The aligned square the generator redraws, `size` px wide; everything else follows in face units."""
+
+    size: int = 256
+    layout: int = 1  # raised when the constants of this file change what a crop shows
+
+    def __post_init__(self) -> None:
+        if self.size % 32 or not 96 <= self.size <= 512:
+            raise FormatError(f"crop size {self.size}: choose a multiple of 32 from 96 to 512, such as {SIZES}")
+        if self.layout != 1:
+            raise FormatError(f"crop layout {self.layout} is of a newer version of this program; update it")
+
+    @property
+    def px_per_unit(self) -> float:
+        """Crop px per distance of the outer eye corners."""
+        return self.size / _SIDE
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, int]) -> CropSpec:
+        return CropSpec(int(values["size"]), int(values["layout"]))
+
+
+def to_crop_px(places: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(…, 2) face units → crop px."""
+    return (places - np.array([_LEFT, _TOP], np.float32)) * spec.px_per_unit
+
+
+def align(landmarks: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(N, 2, 3) float32 least-squares similarities, source px → crop px, from (N, 468, 2); NaN where landmarks are."""
+    source = landmarks[:, STABLE_POINTS].astype(np.float64)
+    target = to_crop_px(_STABLE_PLACES, spec).astype(np.float64)
+    source_mean, target_mean = source.mean(1, keepdims=True), target.mean(0)
+    s, t = source - source_mean, target - target_mean
+    norm = (s**2).sum((1, 2))
+    a = (s * t).sum((1, 2)) / norm
+    b = (s[..., 0] * t[:, 1] - s[..., 1] * t[:, 0]).sum(1) / norm
+    linear = np.stack([np.stack([a, -b], -1), np.stack([b, a], -1)], 1)
+    shift = target_mean - np.einsum("nij,nj->ni", linear, source_mean[:, 0])
+    return np.concatenate([linear, shift[..., None]], -1).astype(np.float32)
+
+
+def smooth(transforms: np.ndarray, shot_starts: np.ndarray, spec: CropSpec, sigma: float = 1.2) -> np.ndarray:
+    """Gaussian smoothing over time of (N, 2, 3), never across a cut; `sigma` in frames. NaN rows stay NaN.
+
+    Where the crop's centre lies in the source, the log scale and the angle are smoothed: matrix entries would couple.
+    """
+    half = spec.size / 2
+    matrix = transforms.astype(np.float64)
+    inverse = np.linalg.inv(np.where(np.isfinite(matrix[:, :, :2]), matrix[:, :, :2], np.eye(2)))
+    centre = np.einsum("nij,nj->ni", inverse, half - matrix[:, :, 2])
+    angle = np.unwrap(np.nan_to_num(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])))
+    scale = np.log(np.hypot(matrix[:, 0, 0], matrix[:, 1, 0]))
+    values = np.column_stack([centre, scale, angle])
+    known = np.isfinite(matrix[:, 0, 0])
+    shot = np.cumsum(shot_starts)
+    total, weight = np.zeros_like(values), np.zeros(len(values))
+    reach = int(np.ceil(3 * sigma))
+    for offset in range(-reach, reach + 1):
+        index = np.clip(np.arange(len(values)) + offset, 0, len(values) - 1)
+        usable = known[index] & (shot[index] == shot) & (index == np.arange(len(values)) + offset)
+        w = np.where(usable, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)
+        total += w[:, None] * np.where(usable[:, None], values[index], 0.0)
+        weight += w
+    x, y, log_scale, turn = (total / np.maximum(weight, 1e-12)[:, None]).T
+    a, b = np.exp(log_scale) * np.cos(turn), np.exp(log_scale) * np.sin(turn)
+    out = np.stack([a, -b, half - (a * x - b * y), b, a, half - (b * x + a * y)], -1).reshape(-1, 2, 3)
+    out[~known] = np.nan
+    return out.astype(np.float32)
+
+
+def crop(frame: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(S, S, 3) uint8 RGB crop of a frame (H, W, 3) uint8 RGB; shrinks with averaging so that nothing aliases."""
+    transform = transform.astype(np.float64)
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    shrink = int(1.0 / scale + 0.25)  # 2 from a scale of 0.57 down
+    if shrink >= 2:
+        frame, offset = _shrunk_region(frame, transform, spec, shrink)
+        grow = np.array([[shrink, 0, offset[0]], [0, shrink, offset[1]], [0, 0, 1]])
+        transform = transform @ grow
+    flags = cv2.INTER_CUBIC
+    return cv2.warpAffine(frame, transform, (spec.size, spec.size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _shrunk_region(
+    frame: np.ndarray, transform: np.ndarray, spec: CropSpec, shrink: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the frame under the crop, shrunk by a whole factor, and the source place of its pixel 0."""
+    x0, y0, x1, y1 = _source_box(frame, transform, ((0, 0), (spec.size, spec.size)), margin=4 * shrink)
+    x1, y1 = x0 + max((x1 - x0) // shrink, 1) * shrink, y0 + max((y1 - y0) // shrink, 1) * shrink
+    region = frame[y0:y1, x0:x1]
+    size = (max(region.shape[1] // shrink, 1), max(region.shape[0] // shrink, 1))
+    small = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+    return small, np.array([x0, y0]) + (shrink - 1) / 2
+
+
+def _source_box(
+    frame: np.ndarray, transform: np.ndarray, box: tuple[tuple[float, float], tuple[float, float]], margin: int
+) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the source pixels under a box of crop px, cut to the frame (never empty)."""
+    (left, top), (right, bottom) = box
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
+    places = (corners - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
+    low = np.floor(places.min(0)).astype(int) - margin
+    high = np.ceil(places.max(0)).astype(int) + margin + 1
+    height, width = frame.shape[:2]
+    x0, y0 = int(np.clip(low[0], 0, width - 1)), int(np.clip(low[1], 0, height - 1))
+    return x0, y0, int(np.clip(high[0], x0 + 1, width)), int(np.clip(high[1], y0 + 1, height))
+
+
+def _mask_depth(spec: CropSpec) -> np.ndarray:
+    """(S, S) float32: about how far inside the mask's border a pixel lies, face units; negative outside."""
+    axis = (np.arange(spec.size, dtype=np.float32) + 0.5) / spec.px_per_unit
+    x, y = np.meshgrid(axis + _LEFT, axis + _TOP)
+    v = (y - _MASK_CENTRE[1]) / _MASK_RADII[1]
+    u = (x - _MASK_CENTRE[0]) / (_MASK_RADII[0] * (1 - _MASK_TAPER * np.clip(v, -1.5, 1.5)))
+    radius = (np.abs(u) ** _MASK_POWER + np.abs(v) ** _MASK_POWER) ** (1 / _MASK_POWER)
+    return (1.0 - radius) * min(_MASK_RADII)
+
+
+@lru_cache(maxsize=8)
+def mask(spec: CropSpec) -> np.ndarray:
+    """(S, S) float32 0..1, 1 = redraw: what of the generated crop goes into the frame, feathered inside its border."""
+    ramp = np.clip(_mask_depth(spec) / _FEATHER, 0.0, 1.0)
+    result = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    result.flags.writeable = False
+    return result
+
+
+@lru_cache(maxsize=8)
+def hidden(spec: CropSpec) -> np.ndarray:
+    """(S, S) bool: what the generator never sees of the frame it edits — the mask and a margin around it."""
+    result = _mask_depth(spec) > -_MARGIN
+    result.flags.writeable = False
+    return result
+
+
+@lru_cache(maxsize=8)
+def mask_box(spec: CropSpec, multiple: int = 1) -> tuple[slice, slice]:
+    """Rows and columns of the crop that hold the hidden area, widened to a multiple of px."""
+    rows, columns = (np.flatnonzero(hidden(spec).any(axis)) for axis in (1, 0))
+
+    def widen(index: np.ndarray) -> slice:
+        return slice(
+            int(index[0]) // multiple * multiple, min(-(-int(index[-1] + 1) // multiple) * multiple, spec.size)
+        )
+
+    return widen(rows), widen(columns)
+
+
+def paste(frame: np.ndarray, patch: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
+
+    Only pixels under the mask change; all others are the input's own bytes.
+    """
+    transform = transform.astype(np.float64)
+    rows, columns = mask_box(spec)
+    box = ((columns.start, rows.start), (columns.stop, rows.stop))
+    x0, y0, x1, y1 = _source_box(frame, transform, box, margin=2)
+    to_region = transform @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])  # region px → crop px
+    size = (x1 - x0, y1 - y0)
+    inverse_map = cv2.WARP_INVERSE_MAP
+    alpha = cv2.warpAffine(mask(spec), to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
+    drawn = cv2.warpAffine(
+        patch, to_region, size, flags=cv2.INTER_CUBIC | inverse_map, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
+    region = frame[y0:y1, x0:x1]
+    blended = np.rint(region + alpha * (drawn - region)).astype(np.uint8)
+    result = frame.copy()
+    result[y0:y1, x0:x1] = np.where(alpha > 0, blended, region)
+    return result
+
+
+def paste_area(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(H, W) bool: the pixels of a frame of this shape that `paste` may change."""
+    size = (shape[1], shape[0])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(mask(spec), transform.astype(np.float64), size, flags=flags) > 0
+
+
+def mouth_shape(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(N, 53, 2) float32 lips and jaw in face units relative to the nose, as the aligned crop shows them."""
+    points = landmarks[:, LIPS + JAW + NOSE]
+    local = np.einsum("nij,nkj->nki", transforms[:, :, :2], points) + transforms[:, None, :, 2]
+    local = local / spec.px_per_unit
+    lips_and_jaw, nose = local[:, : len(LIPS) + len(JAW)], local[:, len(LIPS) + len(JAW) :]
+    return (lips_and_jaw - nose.mean(1, keepdims=True)).astype(np.float32)

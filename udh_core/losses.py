@@ -1,0 +1,79 @@
+"""What training minimises: mouth-weighted L1, LPIPS, and the contrastive loss of the SyncNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .weights import weight_path
+
+# The scaling layer of LPIPS 0.1 for images in [-1, 1].
+_LPIPS_SHIFT = (-0.030, -0.088, -0.188)
+_LPIPS_SCALE = (0.458, 0.448, 0.450)
+
+
+class Lpips(nn.Module):
+    """Learned perceptual distance, AlexNet variant of LPIPS 0.1 (Zhang et al. 2018); frozen."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, models: Path | None = None) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(3, 64, 11, stride=4, padding=2),
+                nn.Conv2d(64, 192, 5, padding=2),
+                nn.Conv2d(192, 384, 3, padding=1),
+                nn.Conv2d(384, 256, 3, padding=1),
+                nn.Conv2d(256, 256, 3, padding=1),
+            ]
+        )
+        tensors = load_file(weight_path("lpips_alex.safetensors", models))
+        for i, conv in enumerate(self.convs, start=1):
+            conv.load_state_dict(
+                {"weight": tensors[f"conv{i}.weight"].float(), "bias": tensors[f"conv{i}.bias"].float()}
+            )
+        for i in range(5):
+            self.register_buffer(f"lin{i}", tensors[f"lin{i}"].float().reshape(-1))
+        self.register_buffer("shift", torch.tensor(_LPIPS_SHIFT)[None, :, None, None])
+        self.register_buffer("scale", torch.tensor(_LPIPS_SCALE)[None, :, None, None])
+        self.requires_grad_(False).eval()
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """images (B, 3, H, W) RGB 0..1 → the five unit-normalised feature maps."""
+        x = (images * 2 - 1 - self.shift) / self.scale
+        maps = []
+        for i, conv in enumerate(self.convs):
+            if i in (1, 2):
+                x = F.max_pool2d(x, 3, stride=2)
+            x = F.relu(conv(x))
+            maps.append(x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10))
+        return maps
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """(B,) distances of images and targets, both (B, 3, H, W) RGB 0..1; no gradient flows into targets."""
+        with torch.no_grad():
+            wanted = self.features(targets)
+        total = images.new_zeros(len(images), dtype=torch.float32)
+        for i, (a, b) in enumerate(zip(self.features(images), wanted, strict=True)):
+            weight = getattr(self, f"lin{i}")
+            total = total + ((a - b).float().pow(2) * weight[None, :, None, None]).sum(1).mean((1, 2))
+        return total
+
+
+def weighted_l1(images: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference of (B, 3, H, W) under a weight map (1 or B, 1, H, W)."""
+    weight = weight.expand(len(images), 3, -1, -1)
+    return ((images - targets).abs() * weight).sum() / weight.sum()
+
+
+def contrastive(mouths: Tensor, sounds: Tensor, log_temperature: Tensor) -> Tensor:
+    """InfoNCE both ways over unit embeddings (B, E): row i of one belongs to row i of the other and to no other row."""
+    logits = mouths @ sounds.T / log_temperature.exp().clamp(0.01, 1.0)
+    target = torch.arange(len(mouths), device=mouths.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

@@ -1,0 +1,64 @@
+"""Building blocks the networks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Film(nn.Module):
+    """Scale and shift of every channel from a condition vector; starts as the identity."""
+
+    def __init__(self, condition: int, channels: int) -> None:
+        super().__init__()
+        self.to_scale_shift = nn.Linear(condition, 2 * channels)
+        nn.init.zeros_(self.to_scale_shift.weight)
+        nn.init.zeros_(self.to_scale_shift.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (B, C, H, W), condition (B, D) → (B, C, H, W)."""
+        scale, shift = self.to_scale_shift(condition)[:, :, None, None].chunk(2, dim=1)
+        return x * (1 + scale) + shift
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions around a shortcut, FiLM between them where a condition is given."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int = 0) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.film = Film(condition, outputs) if condition else None
+        self.act = nn.LeakyReLU(0.1)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x (B, inputs, H, W), condition (B, D) or None → (B, outputs, H, W)."""
+        hidden = self.first(x)
+        if self.film is not None and condition is not None:
+            hidden = self.film(hidden, condition)
+        return self.act(self.shortcut(x) + self.second(self.act(hidden)))
+
+
+class DilatedBlock(nn.Module):
+    """Residual 1-D convolution over time, width 5."""
+
+    def __init__(self, channels: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation)
+        self.mix = nn.Conv1d(channels, channels, 1)
+        self.norm = nn.GroupNorm(1, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) → (B, C, T)."""
+        return x + self.mix(self.dropout(self.act(self.norm(self.conv(x)))))
+
+
+def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tensor:
+    """(h, w, 2) float32 grid_sample coordinates (align_corners=False) of the px in rows × columns of an H × W image."""
+    y = (torch.arange(rows.start, rows.stop, dtype=torch.float32) + 0.5) * 2 / height - 1
+    x = (torch.arange(columns.start, columns.stop, dtype=torch.float32) + 0.5) * 2 / width - 1
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([grid_x, grid_y], dim=-1)

@@ -1,0 +1,81 @@
+"""The generator: a motion network (audio → mouth shape) and a pixels network (shape → redrawn crop), learnt together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..geometry import CropSpec
+from .motion import MotionConfig, MotionNet
+from .pixels import PixelsConfig, PixelsNet
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Sizes of both networks."""
+
+    motion: MotionConfig
+    pixels: PixelsConfig
+    shape_points: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"motion": self.motion.to_dict(), "pixels": self.pixels.to_dict(), "shape_points": self.shape_points}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> GeneratorConfig:
+        """From JSON, where tuples have become lists."""
+        motion, pixels = (
+            {k: tuple(v) if isinstance(v, list) else v for k, v in values[n].items()} for n in ("motion", "pixels")
+        )
+        return GeneratorConfig(MotionConfig(**motion), PixelsConfig(**pixels), int(values["shape_points"]))
+
+
+class Generator(nn.Module):
+    """Both networks and the space of mouth shapes they share: principal components of lips and jaw."""
+
+    shape_mean: Tensor
+    shape_basis: Tensor
+    shape_std: Tensor
+
+    def __init__(self, config: GeneratorConfig, spec: CropSpec) -> None:
+        super().__init__()
+        self.config = config
+        self.motion = MotionNet(config.motion)
+        self.pixels = PixelsNet(config.pixels, spec)
+        width = 2 * config.shape_points
+        self.register_buffer("shape_mean", torch.zeros(width))
+        self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
+        self.register_buffer("shape_std", torch.ones(config.motion.shape_width))
+
+    @torch.no_grad()
+    def learn_shapes(self, points: Tensor) -> None:
+        """Principal components of points (N, P, 2) float32 in face units; sets the shape space."""
+        flat = points.flatten(1)
+        self.shape_mean.copy_(flat.mean(0))
+        basis = torch.linalg.svd(flat - self.shape_mean, full_matrices=False).Vh[: len(self.shape_std)]
+        sign = basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()  # the SVD leaves it open
+        self.shape_basis.copy_(basis * sign)
+        self.shape_std.copy_(((flat - self.shape_mean) @ self.shape_basis.T).std(0).clamp_min(1e-4))
+
+    def encode_shapes(self, points: Tensor) -> Tensor:
+        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations."""
+        return (points.flatten(1) - self.shape_mean) @ self.shape_basis.T / self.shape_std
+
+
+def with_neighbours(shapes: Tensor, frames: int, shots: Tensor | None = None) -> Tensor:
+    """(N, D) → (N, frames, D): each shape with those around it, its own repeated at the ends and at cuts.
+
+    shots: (N,) int number of the shot each frame belongs to; None = one shot.
+    """
+    count = len(shapes)
+    own = torch.arange(count, device=shapes.device)
+    columns = []
+    for offset in range(-(frames // 2), frames // 2 + 1):
+        other = (own + offset).clamp(0, count - 1)
+        if shots is not None:
+            other = torch.where(shots[other] == shots, other, own)
+        columns.append(shapes[other])
+    return torch.stack(columns, dim=1)

@@ -1,0 +1,69 @@
+"""The motion network: audio features → mouth shape over time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import DilatedBlock
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Sizes of the motion network."""
+
+    feature_width: int
+    shape_width: int = 12
+    channels: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4)
+    dropout: float = 0.2
+    members: int = 3
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class MotionMember(nn.Module):
+    """One temporal network of the ensemble."""
+
+    def __init__(self, config: MotionConfig) -> None:
+        super().__init__()
+        self.enter = nn.Conv1d(config.feature_width, config.channels, 1)
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.Sequential(*[DilatedBlock(config.channels, d, config.dropout) for d in config.dilations])
+        self.leave = nn.Conv1d(config.channels, config.shape_width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, D, T), normalised → shape (B, shape_width, T) in standard deviations."""
+        return self.leave(self.blocks(self.drop(self.enter(features))))
+
+
+class MotionNet(nn.Module):
+    """Average of a few members, brought back to the variance that averaging and regression take away.
+
+    Works at the features' own rate, so a model learnt at one frame rate serves any other.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+    gain: Tensor
+
+    def __init__(self, config: MotionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList(MotionMember(config) for _ in range(config.members))
+        self.register_buffer("feature_mean", torch.zeros(config.feature_width))
+        self.register_buffer("feature_std", torch.ones(config.feature_width))
+        self.register_buffer("gain", torch.ones(config.shape_width))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """(B, T, D) → (B, D, T), each feature to zero mean and unit variance over the learnt clip."""
+        return ((features - self.feature_mean) / self.feature_std).transpose(1, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, T, D) → shape (B, T, shape_width) in standard deviations."""
+        normalised = self.normalise(features)
+        mean = torch.stack([member(normalised) for member in self.members]).mean(0)
+        return mean.transpose(1, 2) * self.gain

@@ -1,0 +1,135 @@
+"""The pixels network: mouth shape + the covered crop → where to take real pixels from, how to mix them, what to add."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..geometry import CropSpec, hidden, mask, mask_box
+from .blocks import ResidualBlock, identity_grid
+
+FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
+RESIDUAL_REACH = 0.5
+
+
+@dataclass(frozen=True)
+class PixelsConfig:
+    """Sizes of the pixels network. `stride` is the scale at which it thinks: its body sees size/stride squared."""
+
+    size: int = 256
+    stride: int = 0  # 0 = by size, so that the body works on 32 to 40 px squared
+    references: int = 8
+    shape_width: int = 12
+    frames: int = 3  # mouth shapes of this many consecutive frames steer one output
+    widths: tuple[int, ...] = (64, 96, 128, 192)
+    condition: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.stride:
+            object.__setattr__(self, "stride", 4 if self.size <= 192 else 8 if self.size <= 352 else 16)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class PixelsNet(nn.Module):
+    """Warps the person's own reference crops by flows and adds a small residual.
+
+    References are constants of the model, fixed over a render. Nothing of the edited frame's mouth, jaw or throat enters:
+    `forward` covers it before the network sees the crop.
+    """
+
+    references: Tensor
+    covered: Tensor
+    grid: Tensor
+
+    def __init__(self, config: PixelsConfig, spec: CropSpec) -> None:
+        super().__init__()
+        self.config = config
+        rows, columns = mask_box(spec, config.stride)
+        self.box = (rows, columns)
+        widths, condition = config.widths, config.condition
+        self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
+        self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
+        self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
+        self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
+        self.listen = nn.Sequential(
+            nn.Linear(config.shape_width * config.frames, condition),
+            nn.GELU(),
+            nn.Linear(condition, condition),
+            nn.GELU(),
+        )
+        self.enter = nn.Conv2d(4 * config.stride**2, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(ResidualBlock(a, b) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True))
+        self.middle = ResidualBlock(widths[-1], widths[-1], condition)
+        self.up = nn.ModuleList(
+            ResidualBlock(a + b, b, condition) for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.flow_head = nn.Conv2d(widths[0], 3 * config.references, 3, padding=1)
+        self.residual_head = nn.Conv2d(widths[0], 3 * config.stride**2, 3, padding=1)
+        self.blend_head = nn.Linear(condition, config.references)
+        for head in (self.flow_head, self.residual_head, self.blend_head):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def cover(self, crops: Tensor) -> Tensor:
+        """crops (B, 3, S, S) → (B, 4, S, S): everything under the cover set to grey, and the cover itself."""
+        covered = self.covered.expand(len(crops), -1, -1, -1)
+        return torch.cat([torch.where(covered > 0, 0.5, crops), covered], dim=1)
+
+    def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
+        """crops (B, 3, S, S) RGB 0..1, shapes (B, frames, shape_width) → redrawn crops (B, 3, S, S), not clipped.
+
+        Outside the mask the result is the input.
+        """
+        condition = self.listen(shapes.flatten(1))
+        features = self._body(F.pixel_unshuffle(self.cover(crops), self.config.stride), condition)
+        redrawn = self._warp(features, condition) + self._residual(features)
+        rows, columns = self.box
+        weight = self.mask[:, :, rows, columns]
+        result = crops.clone()
+        result[:, :, rows, columns] = crops[:, :, rows, columns] * (1 - weight) + redrawn.to(crops.dtype) * weight
+        return result
+
+    def _body(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, 4·stride², s, s) → (B, widths[0], s, s)."""
+        x = self.enter(x)
+        skips = []
+        for i, block in enumerate(self.down):
+            x = block(x if i == 0 else F.avg_pool2d(x, 2))
+            skips.append(x)
+        x = self.middle(skips.pop(), condition)
+        for block in self.up:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = block(torch.cat([x, skips.pop()], dim=1), condition)
+        return x
+
+    def _in_box(self, x: Tensor) -> Tensor:
+        """The part of a low-resolution map (B, C, s, s) that lies under the mask's box."""
+        rows, columns = self.box
+        step = self.config.stride
+        return x[:, :, rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
+
+    def _warp(self, features: Tensor, condition: Tensor) -> Tensor:
+        """The mix of warped references inside the mask's box, (B, 3, h, w)."""
+        batch, count = len(features), self.config.references
+        maps = self._in_box(self.flow_head(features)).float()
+        size = self.grid.shape[:2]
+        maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+        flows, logits = maps.split([2 * count, count], dim=1)
+        blend = (logits + self.blend_head(condition).float()[:, :, None, None]).softmax(dim=1)
+        flows = flows.unflatten(1, (count, 2)).permute(0, 1, 3, 4, 2)
+        grids = self.grid + flows * (2 * FLOW_REACH)
+        references = (self.references.float() / 255.0)[None].expand(batch, -1, -1, -1, -1).flatten(0, 1)
+        warped = F.grid_sample(
+            references, grids.flatten(0, 1), mode="bilinear", padding_mode="border", align_corners=False
+        )
+        return (warped.unflatten(0, (batch, count)) * blend[:, :, None]).sum(1)
+
+    def _residual(self, features: Tensor) -> Tensor:
+        """(B, 3, h, w) inside the mask's box."""
+        residual = F.pixel_shuffle(self.residual_head(self._in_box(features)), self.config.stride)
+        return residual.float() * RESIDUAL_REACH

@@ -1,0 +1,72 @@
+"""SyncNet: does this stretch of sound belong to these five mouths?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import DilatedBlock
+
+
+@dataclass(frozen=True)
+class SyncNetConfig:
+    """Sizes of the SyncNet."""
+
+    feature_width: int
+    frames: int = 5
+    rows: int = 10  # feature times looked at for five frames
+    height: int = 64
+    width: int = 96
+    embedding: int = 128
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    dropout: float = 0.2
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class SyncNet(nn.Module):
+    """Embeds mouths and sound on one unit sphere; their cosine says how well they fit. No ReLU on the embeddings."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: SyncNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("feature_mean", torch.zeros(config.feature_width))
+        self.register_buffer("feature_std", torch.ones(config.feature_width))
+        self.log_temperature = nn.Parameter(torch.tensor(-2.3))  # 0.1
+        layers: list[nn.Module] = []
+        inputs = config.frames
+        for outputs in config.channels:
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
+            layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
+            inputs = outputs
+        self.look = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(config.dropout))
+        scale = 2 ** len(config.channels)
+        self.look_out = nn.Linear(inputs * (config.height // scale) * (config.width // scale), config.embedding)
+        self.hear_in = nn.Conv1d(config.feature_width, 128, 1)
+        self.hear = nn.Sequential(
+            nn.Dropout(config.dropout),
+            DilatedBlock(128, 1, config.dropout),
+            DilatedBlock(128, 1, config.dropout),
+            nn.Flatten(),
+        )
+        self.hear_out = nn.Linear(128 * config.rows, config.embedding)
+
+    def embed_mouths(self, mouths: Tensor) -> Tensor:
+        """mouths (B, frames, height, width) grey 0..1 → (B, embedding), unit length."""
+        centred = mouths - mouths.mean((1, 2, 3), keepdim=True)
+        scaled = centred / (
+            mouths.std((1, 2, 3), keepdim=True) + 0.05
+        )  # brightness and contrast say nothing about sync
+        return F.normalize(self.look_out(self.look(scaled)).float(), dim=1)
+
+    def embed_audio(self, features: Tensor) -> Tensor:
+        """features (B, rows, D) → (B, embedding), unit length."""
+        normalised = ((features - self.feature_mean) / self.feature_std).transpose(1, 2)
+        return F.normalize(self.hear_out(self.hear(self.hear_in(normalised))).float(), dim=1)

@@ -1,0 +1,152 @@
+"""Learning the motion network: audio features → mouth shape. Takes a minute on a CPU; no pixels are involved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batches import TrainingData, interpolate_rows
+from .models.generator import Generator
+from .models.motion import MotionMember
+from .training import Schedule, StepReport, check_finite, set_rate
+
+CHUNK_S = 4.0
+BATCH = 16
+MAX_GAIN = 1.5
+_CHECK_EVERY = 50
+
+
+class _Folds:
+    """The learnt frames cut into tenths; each member of the ensemble leaves one out, to be judged on it."""
+
+    def __init__(self, data: TrainingData, shapes: Tensor, members: int) -> None:
+        self.rows = torch.from_numpy(data.rows_at(np.arange(len(shapes)))).float()
+        self.shapes = shapes
+        known = np.zeros(len(shapes), bool)
+        known[data.learnt] = True
+        tenth = np.array_split(data.learnt, 10)
+        self.left_out = [tenth[(2 + 3 * k) % 10] for k in range(members)]
+        self.known = [known.copy() for _ in range(members)]
+        reach = round(0.4 * float(data.avatar.info.fps))
+        for k, frames in enumerate(self.left_out):
+            self.known[k][max(0, frames[0] - reach) : frames[-1] + reach] = False
+        self.same_shot = (data.shots[1:] == data.shots[:-1]).numpy()
+
+
+def _chunks(features: Tensor, folds: _Folds, member: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    """A batch of stretches: features (B, t, D), frame positions in them (B, n), shapes (B, n, S), known (B, n) bool."""
+    known = folds.known[member]
+    starts = rng.choice(np.flatnonzero(known), BATCH)
+    starts = np.clip(starts - rng.integers(0, frames, BATCH), 0, max(0, len(known) - frames))
+    index = torch.from_numpy(starts[:, None] + np.arange(min(frames, len(known))))
+    rows = folds.rows[index]
+    first = rows[:, :1].floor().clamp_min(0)
+    length = int((rows - first).max().ceil()) + 2
+    source = (first.long() + torch.arange(length)).clamp_max(len(features) - 1)
+    return features[source], rows - first, folds.shapes[index], torch.from_numpy(known)[index], index
+
+
+def _loss(predicted: Tensor, wanted: Tensor, known: Tensor, linked: Tensor, weight: Tensor) -> Tensor:
+    """L1 on the values and on their differences over time, components weighted by the movement they stand for."""
+    error = ((predicted - wanted).abs() * weight).sum(-1)
+    steps = ((predicted.diff(dim=1) - wanted.diff(dim=1)).abs() * weight).sum(-1)
+    pairs = known[:, 1:] & known[:, :-1] & linked
+    return (error * known).sum() / known.sum().clamp_min(1) + (steps * pairs).sum() / pairs.sum().clamp_min(1)
+
+
+@torch.no_grad()
+def _predict(member: MotionMember, normalised: Tensor, rows: Tensor) -> Tensor:
+    """(n, S) of one member at feature rows (n,)."""
+    member.eval()
+    return interpolate_rows(member(normalised).transpose(1, 2), rows[None])[0]
+
+
+def _component_weights(generator: Generator) -> Tensor:
+    std = generator.shape_std / generator.shape_std.max()
+    return (std.sqrt() / std.sqrt().sum()).cpu()
+
+
+def train_motion(
+    generator: Generator, data: TrainingData, shapes: Tensor, schedule: Schedule, *, seed: int, rate: float = 1e-3
+) -> Iterator[StepReport]:
+    """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
+
+    shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
+    """
+    motion = generator.motion
+    features = torch.from_numpy(np.array(data.features, np.float32))
+    heard = features[: int(data.rows_at(data.learnt[-1:])[0]) + 1]
+    motion.feature_mean.copy_(heard.mean(0))
+    motion.feature_std.copy_(heard.std(0).clamp_min(1e-3))
+    features = (features - motion.feature_mean) / motion.feature_std
+    folds = _Folds(data, shapes, len(motion.members))
+    frames = round(CHUNK_S * float(data.avatar.info.fps))
+    weight = _component_weights(generator)
+    outside: list[tuple[Tensor, Tensor]] = []
+    count = len(motion.members)
+    for k in range(count):
+        share = Schedule(schedule.steps, schedule.minutes / count if schedule.minutes else None)
+        run = _train_member(motion.members[k], features, folds, k, frames, weight, share, seed, rate)  # pyright: ignore[reportArgumentType]
+        for report in run:
+            yield StepReport("motion", report.step, (k + report.done) / count, report.losses, metrics=report.metrics)
+        left = folds.left_out[k]
+        outside.append((_predict(motion.members[k], features.T[None], folds.rows[left]), shapes[left]))  # pyright: ignore[reportArgumentType]
+    _set_gain(motion.gain, outside)
+
+
+def _train_member(
+    member: MotionMember,
+    features: Tensor,
+    folds: _Folds,
+    index: int,
+    frames: int,
+    weight: Tensor,
+    schedule: Schedule,
+    seed: int,
+    rate: float,
+) -> Iterator[StepReport]:
+    optimiser = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.02)
+    linked = torch.from_numpy(folds.same_shot)
+    left = folds.left_out[index]
+    best, best_weights, step = float("inf"), None, 0
+    while schedule.done(step) < 1:
+        rng = np.random.default_rng((seed, index, step))
+        part, rows, wanted, known, places = _chunks(features, folds, index, frames, rng)
+        set_rate(optimiser, schedule.rate(step, rate, 50))
+        member.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            part = part + 0.1 * torch.randn_like(part)
+            predicted = interpolate_rows(member(part.transpose(1, 2)).transpose(1, 2), rows)
+        loss = _loss(predicted, wanted, known, linked[places[:, :-1]], weight)
+        check_finite(loss, "motion", step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        step += 1
+        metrics = {}
+        if step % _CHECK_EVERY == 0 or schedule.done(step) >= 1:
+            outside = _predict(member, features.T[None], folds.rows[left])
+            score = float(((outside - folds.shapes[left]).abs() * weight).sum(-1).mean())
+            metrics = {"left_out_l1": score}
+            if score < best:
+                best, best_weights = score, {n: p.detach().clone() for n, p in member.state_dict().items()}
+        yield StepReport("motion", step, schedule.done(step), {"motion": float(loss.detach())}, metrics=metrics)
+    if best_weights is not None:
+        member.load_state_dict(best_weights)
+    member.eval()
+
+
+def _set_gain(gain: Tensor, outside: list[tuple[Tensor, Tensor]]) -> None:
+    """Per component, what brings the spread of predictions on unheard speech back to the true spread.
+
+    Components that the sound does not tell (correlation below 0.3) are left small: there, spread would be noise.
+    """
+    predicted, wanted = (torch.cat(part) for part in zip(*outside, strict=True))
+    p, w = predicted - predicted.mean(0), wanted - wanted.mean(0)
+    correlation = (p * w).mean(0) / (p.std(0) * w.std(0)).clamp_min(1e-6)
+    ratio = (wanted.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, MAX_GAIN)
+    gain.copy_(torch.where(correlation > 0.3, ratio, torch.ones_like(ratio)))
