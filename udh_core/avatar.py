@@ -40,7 +40,7 @@ class PrepareOptions:
     duration_s: float | None = None
     face_index: int = 0
     face_point: tuple[float, float] | None = None
-    max_gap_s: float = 0.5
+    max_gap_s: float = 1.0
     skip_lost: bool = False  # leave longer faceless stretches out instead of refusing the clip
 
     def __post_init__(self) -> None:
@@ -298,7 +298,7 @@ class _Preparation:
 
 
 def _refuse_lost(points: np.ndarray, fps: float, max_gap_s: float) -> None:
-    ranges = lost_ranges(points)
+    ranges = [(a, b) for a, b in lost_ranges(points) if b - a > round(max_gap_s * fps)]
     if ranges:
         first = ranges[0][0]
         raise NoFaceError(

@@ -115,7 +115,7 @@ def resume_path(path: Path) -> Path:
 
 
 def flatten(prefix: str, value: object, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 (any JSON value)
-    """Move the tensors of a nested state into `tensors`; returns the JSON-ready rest, with their names in their place."""
+    """Move the tensors of a nested state into `tensors`; returns the JSON-ready rest, naming them."""
     if isinstance(value, Tensor):
         tensors[prefix] = value
         return {"__tensor__": prefix}

@@ -18,7 +18,9 @@ from .errors import MediaError
 FED = ("-hide_banner", "-v", "error")  # reads frames from its standard input
 QUIET = (*FED, "-nostdin")
 ERROR_CHARACTERS = 300  # of ffmpeg's words, in one line of ours
-BOILERPLATE = "Task finished|Terminating thread|Nothing was written|Conversion failed|Last message repeated|Error closing"
+BOILERPLATE = (
+    "Task finished|Terminating thread|Nothing was written|Conversion failed|Last message repeated|Error closing"
+)
 PIPE_BYTES = 1 << 20  # Linux grants 64 KB by default: a 720p frame would take 42 turns between the two processes
 
 
@@ -112,10 +114,21 @@ def run(arguments: Sequence[str], failure: str) -> None:
 
 
 def describe(path: Path) -> str:
-    """What ffmpeg prints about a file's streams; MediaError when there is no such file."""
+    """What ffmpeg prints about a file's streams; MediaError when there is no such file, or it is no media file."""
     with started(["-hide_banner", "-nostdin", "-i", url(check_readable(path))]) as child:
-        child.process.wait()  # always an error: "at least one output file must be specified"
-        return child.log_text()
+        return input_description(child, path)  # it ends with an error: "at least one output file must be specified"
+
+
+def input_description(child: Child, path: Path) -> str:
+    """Wait for the end, however it comes; then what was printed about the input. MediaError when that is nothing."""
+    code = child.process.wait()
+    text = child.log_text()
+    found = re.search(r"^Input #0, (?!tty)", text, re.MULTILINE)  # tty: any text file, as a picture of a terminal
+    if found:
+        return re.split(r"\n(?=Output #0|Stream mapping:)", text[found.start() :])[0]
+    if code < 0:  # a signal; some static builds die of MPEG-TS
+        raise MediaError(f"ffmpeg crashed while opening {path}; update imageio-ffmpeg with pip, or convert the file")
+    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
 
 
 def container_zero_s(description: str) -> float:

@@ -197,6 +197,13 @@ def mask_box(spec: CropSpec, multiple: int = 1) -> tuple[slice, slice]:
     return widen(rows), widen(columns)
 
 
+def mouth_window(spec: CropSpec) -> tuple[slice, slice]:
+    """Rows and columns of the crop that a SyncNet looks at: lips and chin, 3 wide to 2 high."""
+    top, bottom = to_crop_px(np.array([[0.0, 0.50], [0.0, 1.18]], np.float32), spec)[:, 1]
+    left, right = to_crop_px(np.array([[-0.51, 0.0], [0.51, 0.0]], np.float32), spec)[:, 0]
+    return slice(round(float(top)), round(float(bottom))), slice(round(float(left)), round(float(right)))
+
+
 def paste(frame: np.ndarray, patch: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
 

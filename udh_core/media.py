@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import MediaError
-from .ffmpeg import check_readable, container_zero_s, started, url
+from .ffmpeg import check_readable, container_zero_s, input_description, started, url
 
 USUAL_RATES = [Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)]
 USUAL_RATES += [rate * 1000 / 1001 for rate in USUAL_RATES if rate % 24 == 0 or rate % 30 == 0]
@@ -106,12 +106,7 @@ def _dump(path: Path) -> tuple[str, str]:
     arguments += ["-map", "0:V:0?", "-c", "copy", "-f", "framecrc", "pipe:1"]
     with started(arguments, "stdout") as child:
         packets = child.stdout.read().decode("ascii", "replace")
-        child.process.wait()  # an error where there is no picture; what was printed decides
-        header = child.log_text()
-    found = re.search(r"^Input #0, (?!tty)", header, re.MULTILINE)  # tty: any text file, as a picture of a terminal
-    if not found:
-        raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
-    return header[found.start() :].split("\nOutput #0, ")[0].split("\nStream mapping:")[0], packets
+        return input_description(child, path), packets  # an error where there is no picture: the text decides
 
 
 def _first(pattern: str, text: str, default: str = "") -> str:

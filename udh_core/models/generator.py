@@ -1,4 +1,4 @@
-"""The generator: a motion network (audio → mouth shape) and a pixels network (shape → redrawn crop), learnt together."""
+"""The generator: a motion network (audio → mouth shape) and a pixels network (shape → redrawn crop)."""
 
 from __future__ import annotations
 

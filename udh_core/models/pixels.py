@@ -38,7 +38,8 @@ class PixelsConfig:
 class PixelsNet(nn.Module):
     """Warps the person's own reference crops by flows and adds a small residual.
 
-    References are constants of the model, fixed over a render. Nothing of the edited frame's mouth, jaw or throat enters:
+    References are constants of the model, fixed over a render. Nothing of the edited frame's mouth, jaw or throat
+    enters:
     `forward` covers it before the network sees the crop.
     """
 

@@ -1,0 +1,284 @@
+"""Training of the generator: first the motion network, then the pixels network; one checkpoint holds both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import checkpoint
+from .avatar import Avatar
+from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
+from .checkpoint import Checkpoint
+from .errors import FormatError
+from .generator_file import save_generator
+from .geometry import mask
+from .losses import Lpips, weighted_l1
+from .models.generator import Generator, GeneratorConfig, with_neighbours
+from .models.motion import MotionConfig
+from .models.pixels import PixelsConfig
+from .references import choose_references
+from .syncnet_file import SyncJudge
+from .train_motion import train_motion
+from .training import (
+    Averaged,
+    Schedule,
+    StepReport,
+    check_finite,
+    optimiser_state,
+    restore_optimiser,
+    set_rate,
+)
+
+SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """What a user may choose for a training run."""
+
+    steps: int = 6000
+    minutes: float | None = None  # a time box instead of steps; the schedule fits itself to it
+    batch: int = 16
+    rate: float = 1e-3
+    seed: int = 0
+    held_out: float = 0.1
+    motion_steps: int = 600  # per member
+    motion_share: float = 0.15  # of the minutes
+    mouth_weight: float = 3.0
+    lpips_weight: float = 0.2
+    sync_weight: float = 0.03
+    shape_noise: float = 0.1
+    check_every: int = 250
+    save_every: int = 250
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or (self.minutes is not None and self.minutes <= 0):
+            raise FormatError("training needs steps ≥ 1, batch ≥ 1 and minutes > 0")
+        if not 0.02 <= self.held_out <= 0.5:
+            raise FormatError(f"held_out = {self.held_out}: keep between 0.02 and 0.5 of the clip for judging")
+
+
+def train_generator(
+    avatar: Avatar,
+    out: Path,
+    options: GeneratorOptions = GeneratorOptions(),
+    *,
+    encoder: str = "whisper-tiny",
+    syncnet: SyncJudge | None = None,
+    resume: bool = False,
+    models: Path | None = None,
+    device: str = "cpu",
+) -> Iterator[StepReport]:
+    """Learn a generator from an avatar; `out` gets the weights that did best on the held-out part.
+
+    Closing the iterator (Cancel) saves the resume state; `resume=True` goes on from it. Raises NoFaceError,
+    MismatchError, FormatError, or UdhError when training diverges.
+    """
+    data = load_training_data(avatar, encoder, options.held_out)
+    run = _Run(data, Path(out), options, encoder, syncnet, models, torch.device(device))
+    if resume:
+        run.restore()
+    if not run.motion_done:
+        yield from run.learn_motion()
+    yield from run.learn_pixels()
+
+
+class _Run:
+    """State of one training run: networks, averages, optimiser, what was best so far."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        out: Path,
+        options: GeneratorOptions,
+        encoder: str,
+        syncnet: SyncJudge | None,
+        models: Path | None,
+        device: torch.device,
+    ) -> None:
+        self.data, self.out, self.options, self.encoder, self.syncnet, self.device = (
+            data,
+            out,
+            options,
+            encoder,
+            syncnet,
+            device,
+        )
+        spec = data.avatar.crop
+        config = GeneratorConfig(MotionConfig(data.features.shape[1]), PixelsConfig(spec.size), data.points.shape[1])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self.generator = Generator(config, spec)
+        self.generator.learn_shapes(data.points[data.learnt])
+        chosen = choose_references(data, config.pixels.references, options.seed)
+        self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+        self.shapes = self.generator.encode_shapes(data.points)
+        self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
+        self.lpips = Lpips(models).to(device)
+        self.dtype = autocast_dtype(device)
+        self.generator.pixels.to(device, memory_format=torch.channels_last)
+        self.average = Averaged(self.generator.pixels)
+        self.optimiser = torch.optim.AdamW(self.generator.pixels.parameters(), lr=options.rate, weight_decay=0.01)
+        mouth = torch.from_numpy(mask(spec).copy())[None, None].to(device)
+        self.rows, self.columns = self.generator.pixels.box
+        self.weight = (1 + (options.mouth_weight - 1) * self._mouth_bump(mouth)) * (mouth > 0)
+        self.weight = self.weight[:, :, self.rows, self.columns]
+        self.motion_done, self.step, self.best = False, 0, float("inf")
+        self.metrics: dict[str, float] = {}
+        self.spent_s = 0.0
+
+    def _mouth_bump(self, mouth: Tensor) -> Tensor:
+        """1 where this person's lips are in the learnt frames, falling off around: (1, 1, S, S)."""
+        spec = self.data.avatar.crop
+        track = self.data.avatar.track()
+        frames = self.data.learnt[:: max(1, len(self.data.learnt) // 200)]
+        moved = np.einsum(
+            "nij,nkj->nki", track.transforms[frames, :, :2], track.landmarks[frames][:, (13, 14, 61, 291, 0, 17)]
+        )
+        places = moved + track.transforms[frames, None, :, 2]
+        low, high = np.percentile(places.reshape(-1, 2), (2, 98), axis=0)
+        axis = torch.arange(spec.size, device=mouth.device) + 0.5
+        centre, radius = (low + high) / 2, (high - low) / 2 * 1.3
+        u = ((axis[None, :] - float(centre[0])) / float(radius[0])) ** 2
+        v = ((axis[:, None] - float(centre[1])) / float(radius[1])) ** 2
+        return (2 - u - v).clamp(0, 1)[None, None].float()
+
+    def info(self, step: int, metrics: dict[str, float]) -> Checkpoint:
+        config = {"model": self.generator.config.to_dict(), "options": asdict(self.options)}
+        avatar = self.data.avatar
+        return Checkpoint("generator", config, step, self.encoder, avatar.crop, avatar.identity, metrics)
+
+    # The motion network
+
+    def learn_motion(self) -> Iterator[StepReport]:
+        options = self.options
+        minutes = options.minutes * options.motion_share if options.minutes is not None else None
+        schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None)
+        yield from train_motion(self.generator, self.data, self.shapes, schedule, seed=options.seed)
+        self.motion_done = True
+        self.spent_s = schedule.elapsed_s
+
+    # The pixels network
+
+    def learn_pixels(self) -> Iterator[StepReport]:
+        schedule = Schedule(self.options.steps, self.options.minutes, self.spent_s)
+        batches = prefetch(self._batch, self.step)
+        begun, first = time.monotonic(), self.step
+        try:
+            while schedule.done(self.step) < 1:
+                frames, targets = next(batches)
+                losses = self._train_step(frames, targets, schedule)
+                self.step += 1
+                finished = schedule.done(self.step) >= 1
+                metrics, preview = {}, None
+                if finished or self.step % self.options.check_every == 0:
+                    metrics, preview = self._check()
+                if finished or self.step % self.options.save_every == 0:
+                    self._save_resume(schedule)
+                rate = (self.step - first) * self.options.batch / max(time.monotonic() - begun, 1e-6)
+                yield StepReport("pixels", self.step, schedule.done(self.step), losses, rate, metrics, preview)
+        finally:
+            batches.close()
+            self._save_resume(schedule)
+
+    def _syncing(self, done: float) -> bool:
+        return self.syncnet is not None and done >= SYNC_FROM and self.options.sync_weight > 0
+
+    def _batch(self, step: int) -> tuple[np.ndarray, Tensor]:
+        """Frame numbers and their crops; runs of consecutive frames where a SyncNet listens."""
+        options = self.options
+        if self.syncnet is not None and options.sync_weight > 0:
+            length = self.syncnet.frames
+            count = max(1, options.batch // length)
+            shots = self.data.shots.numpy()
+            frames = sample_runs(self.data.learnt, shots, length, count, options.seed, step).reshape(-1)
+        else:
+            frames = sample(self.data.learnt, options.batch, options.seed, step)
+        return frames, to_input(self.data.crops[frames])
+
+    def _train_step(self, frames: np.ndarray, targets: Tensor, schedule: Schedule) -> dict[str, float]:
+        options, pixels = self.options, self.generator.pixels
+        targets = targets.to(self.device, memory_format=torch.channels_last)
+        noise = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
+        shapes = self.steered[frames]
+        shapes = (shapes + options.shape_noise * torch.randn(shapes.shape, generator=noise)).to(self.device)
+        set_rate(self.optimiser, schedule.rate(self.step, options.rate))
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            drawn = pixels(targets, shapes)
+            inside, wanted = (x[:, :, self.rows, self.columns] for x in (drawn, targets))
+            lpips = self.lpips(inside, wanted).mean()
+        l1 = weighted_l1(inside.float(), wanted, self.weight)
+        loss = l1 + options.lpips_weight * lpips
+        losses = {"l1": float(l1.detach()), "lpips": float(lpips.detach())}
+        if self.syncnet is not None and self._syncing(schedule.done(self.step)):
+            sync = self.syncnet.loss(drawn.float(), self.data, frames)
+            loss = loss + options.sync_weight * sync
+            losses["sync"] = float(sync.detach())
+        check_finite(loss, "pixels", self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(pixels.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.update(pixels)
+        return {"loss": float(loss.detach()), **losses}
+
+    def _check(self) -> tuple[dict[str, float], np.ndarray]:
+        """Judge the averaged weights on up to 48 held-out frames, keep them when they are the best so far."""
+        pixels, data = self.generator.pixels, self.data
+        frames = data.held_out[np.linspace(0, len(data.held_out) - 1, min(48, len(data.held_out))).astype(int)]
+        targets = to_input(data.crops[frames]).to(self.device)
+        self.average.swap(pixels)
+        try:
+            drawn, l1, lpips = self._redraw_held_out(frames, targets)
+            metrics = {"held_out_l1": l1, "held_out_lpips": lpips}
+            if l1 + self.options.lpips_weight * lpips < self.best:
+                self.best, self.metrics = l1 + self.options.lpips_weight * lpips, metrics
+                save_generator(self.out, self.info(self.step, metrics), self.generator)
+        finally:
+            self.average.swap(pixels)
+        row = slice(len(frames) // 2, len(frames) // 2 + 1)
+        preview = np.concatenate([to_uint8(x[row])[0] for x in (pixels.cover(targets)[:, :3], drawn, targets)], axis=1)
+        return metrics, preview
+
+    @torch.no_grad()
+    def _redraw_held_out(self, frames: np.ndarray, targets: Tensor) -> tuple[Tensor, float, float]:
+        shapes, parts = self.steered[frames].to(self.device), []
+        for part, steer in zip(targets.split(16), shapes.split(16), strict=True):
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                parts.append(self.generator.pixels(part, steer).float())
+        drawn = torch.cat(parts)
+        inside, wanted = (x[:, :, self.rows, self.columns] for x in (drawn, targets))
+        return drawn, float(weighted_l1(inside, wanted, self.weight)), float(self.lpips(inside, wanted).mean())
+
+    # The resume state
+
+    def _save_resume(self, schedule: Schedule) -> None:
+        state = {
+            "networks": self.generator.state_dict(),
+            "average": self.average.state(),
+            "optimiser": optimiser_state(self.optimiser),
+            "best": self.best,
+            "spent_s": schedule.elapsed_s,
+        }
+        checkpoint.save_resume(self.out, self.info(self.step, self.metrics), state)
+
+    def restore(self) -> None:
+        """Go on where the run that wrote this checkpoint stopped; a missing resume state starts anew."""
+        if not checkpoint.resume_path(self.out).is_file():
+            return
+        info, state = checkpoint.load_resume(self.out)
+        avatar = self.data.avatar
+        checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop, encoder=self.encoder)
+        self.generator.load_state_dict(state["networks"])
+        self.shapes = self.generator.encode_shapes(self.data.points)
+        self.average.restore(state["average"])
+        restore_optimiser(self.optimiser, state["optimiser"])
+        self.step, self.spent_s, self.motion_done = info.step, state["spent_s"], True
+        if self.out.is_file():
+            self.best, self.metrics = state["best"], info.metrics
