@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
 
 def to_input(crops: np.ndarray) -> Tensor:
     """(B, S, S, 3) uint8 RGB → (B, 3, S, S) float32 0..1, channels last: the only way into the networks."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float().div_(255.0)
+    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -114,36 +114,45 @@ def interpolate_rows(values: Tensor, rows: Tensor) -> Tensor:
     return first + weight * (second - first)
 
 
-def prefetch(make: Callable[[int], T], first: int, depth: int = 3) -> Iterator[T]:
-    """make(first), make(first + 1), … without end, computed ahead in one thread; an error in it is raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
+    """The items of `source`, computed ahead in one thread, at most `depth` waiting; an error in it is raised here.
+
+    Closing this closes the source.
+    """
+    ready: queue.Queue[tuple[str, object]] = queue.Queue(depth)
     stop = threading.Event()
 
-    def work() -> None:
-        index = first
+    def put(kind: str, value: object) -> None:
         while not stop.is_set():
             try:
-                item = (make(index), None)
-            except BaseException as error:  # noqa: BLE001 (handed over and raised in the caller)
-                item = (None, error)
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
+                return ready.put((kind, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        iterator = iter(source)
+        try:
+            for item in iterator:
+                put("item", item)
+                if stop.is_set():
                     break
-                except queue.Full:
-                    continue
-            if item[1] is not None:
-                return
-            index += 1
+            put("end", None)
+        except BaseException as error:  # noqa: BLE001 (handed over and raised in the caller)
+            put("error", error)
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         while True:
-            value, error = ready.get()
-            if error is not None:
-                raise error
-            yield value  # pyright: ignore[reportReturnType]
+            kind, value = ready.get()
+            if kind == "error":
+                raise cast(BaseException, value)
+            if kind == "end":
+                return
+            yield cast(T, value)
     finally:
         stop.set()
         thread.join()

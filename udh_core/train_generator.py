@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from .checkpoint import Checkpoint
 from .errors import FormatError
 from .generator_file import save_generator
 from .geometry import mask
+from .landmarks import mouth_opening
 from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
@@ -168,7 +170,7 @@ class _Run:
 
     def learn_pixels(self) -> Iterator[StepReport]:
         schedule = Schedule(self.options.steps, self.options.minutes, self.spent_s)
-        batches = prefetch(self._batch, self.step)
+        batches = prefetch(map(self._batch, count(self.step)))
         begun, first = time.monotonic(), self.step
         try:
             while schedule.done(self.step) < 1:
@@ -195,9 +197,8 @@ class _Run:
         options = self.options
         if self.syncnet is not None and options.sync_weight > 0:
             length = self.syncnet.frames
-            count = max(1, options.batch // length)
-            shots = self.data.shots.numpy()
-            frames = sample_runs(self.data.learnt, shots, length, count, options.seed, step).reshape(-1)
+            shots, runs = self.data.shots.numpy(), max(1, options.batch // length)
+            frames = sample_runs(self.data.learnt, shots, length, runs, options.seed, step).reshape(-1)
         else:
             frames = sample(self.data.learnt, options.batch, options.seed, step)
         return frames, to_input(self.data.crops[frames])
@@ -242,7 +243,8 @@ class _Run:
                 save_generator(self.out, self.info(self.step, metrics), self.generator)
         finally:
             self.average.swap(pixels)
-        row = slice(len(frames) // 2, len(frames) // 2 + 1)
+        widest = int(mouth_opening(data.landmarks[frames]).argmax())
+        row = slice(widest, widest + 1)
         preview = np.concatenate([to_uint8(x[row])[0] for x in (pixels.cover(targets)[:, :3], drawn, targets)], axis=1)
         return metrics, preview
 

@@ -1,0 +1,71 @@
+"""From audio features to mouth shapes, and from shapes to frames with a redrawn mouth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import geometry
+from .avatar import Avatar
+from .batches import autocast_dtype, interpolate_rows, to_input, to_uint8
+from .features import AudioFeatures
+from .landmarks import FaceTrack
+from .models.generator import Generator, with_neighbours
+
+_BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network reaches 14 rows
+
+
+@torch.inference_mode()
+def predict_shapes(generator: Generator, features: AudioFeatures, times_s: np.ndarray) -> Tensor:
+    """(n, shape_width) float32 mouth shapes at `times_s` (n,), in standard deviations. Blockwise: any length fits."""
+    total = len(features.values)
+    device = next(generator.motion.parameters()).device
+    parts = []
+    for start in range(0, total, _BLOCK_ROWS):
+        low, high = max(0, start - _MARGIN_ROWS), min(total, start + _BLOCK_ROWS + _MARGIN_ROWS)
+        block = torch.from_numpy(np.array(features.values[low:high], np.float32))[None].to(device)
+        parts.append(generator.motion(block)[0, start - low :][:_BLOCK_ROWS].cpu())
+    rows = torch.from_numpy(times_s * features.rate_hz - 0.5).float()
+    return interpolate_rows(torch.cat(parts)[None], rows[None])[0]
+
+
+def steer(generator: Generator, shapes: Tensor) -> Tensor:
+    """(n, shape_width) consecutive shapes → (n, frames, shape_width), what the pixels network is steered by."""
+    return with_neighbours(shapes, generator.config.pixels.frames)
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Redraws the mouth in frames of an avatar."""
+
+    avatar: Avatar
+    track: FaceTrack
+    generator: Generator
+
+    @torch.inference_mode()
+    def redraw(self, crops: np.ndarray, steered: Tensor) -> np.ndarray:
+        """Crops (B, S, S, 3) uint8 and shapes (B, frames, shape_width) → redrawn crops (B, S, S, 3) uint8."""
+        device = self.generator.shape_mean.device
+        dtype = autocast_dtype(device)
+        inputs = to_input(crops).to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            return to_uint8(self.generator.pixels(inputs, steered.to(device)))
+
+    def paint(self, frames: Sequence[np.ndarray], numbers: Sequence[int], steered: Tensor) -> list[np.ndarray]:
+        """Frames (H, W, 3) uint8 of the given numbers with their mouths redrawn; without a face a frame stays as it is.
+
+        Pixels outside the mask are the input's own bytes.
+        """
+        result = list(frames)
+        with_face = [k for k, number in enumerate(numbers) if self.track.present[number]]
+        if not with_face:
+            return result
+        spec, transforms = self.avatar.crop, self.track.transforms
+        crops = np.stack([geometry.crop(frames[k], transforms[numbers[k]], spec) for k in with_face])
+        for k, patch in zip(with_face, self.redraw(crops, steered[with_face]), strict=True):
+            result[k] = geometry.paste(frames[k], patch, transforms[numbers[k]], spec)
+        return result

@@ -1,0 +1,187 @@
+"""Rendering: any speech onto the avatar's frames, of any length in constant memory; decode, redraw, encode overlap."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from torch import Tensor
+
+from . import checkpoint, features
+from .audio import load_waveform
+from .avatar import Avatar
+from .batches import prefetch
+from .errors import FormatError, MismatchError
+from .features import AudioFeatures
+from .files import replacing
+from .generator_file import open_generator
+from .models.generator import Generator
+from .painter import Painter, predict_shapes, steer
+from .video import VideoWriter, read_frames
+
+WhenLonger = Literal["bounce", "loop", "hold"]
+WhenShorter = Literal["cut", "keep"]
+_TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """What a user may choose when rendering."""
+
+    when_audio_longer: WhenLonger = "bounce"
+    when_audio_shorter: WhenShorter = "cut"
+    crf: int = 16
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        if self.when_audio_longer not in get_args(WhenLonger):
+            raise FormatError(f"when_audio_longer = {self.when_audio_longer}: choose {', '.join(get_args(WhenLonger))}")
+        if self.when_audio_shorter not in get_args(WhenShorter):
+            raise FormatError(
+                f"when_audio_shorter = {self.when_audio_shorter}: choose {', '.join(get_args(WhenShorter))}"
+            )
+
+
+class Stretch(NamedTuple):
+    """`count` consecutive frames from `start`, played backwards where `backwards` is set."""
+
+    start: int
+    count: int
+    backwards: bool
+
+
+class Progress(NamedTuple):
+    """How far a render is."""
+
+    stage: Literal["features", "frames"]
+    done: int
+    total: int
+    rate: float  # frames per second since the start
+
+
+def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[Stretch]:
+    """How a clip of `available` frames fills `wanted` frames."""
+    first = min(available, wanted)
+    yield Stretch(0, first, False)
+    left, backwards = wanted - first, when_longer == "bounce"
+    while left > 0:
+        if when_longer == "hold" or available == 1:
+            yield Stretch(available - 1, 1, False)
+            left -= 1
+            continue
+        if when_longer == "loop":
+            turn = Stretch(0, min(available, left), False)
+        else:  # the frame at the turn is not shown twice
+            count = min(available - 1, left)
+            turn = Stretch(available - 1 - count if backwards else 1, count, backwards)
+        yield turn
+        left, backwards = left - turn.count, not backwards
+
+
+def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, frame (H, W, 3) uint8 RGB) along a plan."""
+    held: tuple[int, np.ndarray] | None = None
+    for stretch in plan:
+        if held is not None and stretch == Stretch(held[0], 1, False):
+            yield held
+        elif stretch.backwards:
+            yield from _play_backwards(avatar, stretch)
+        else:
+            for k, frame in enumerate(read_frames(avatar.video, start=stretch.start, count=stretch.count)):
+                held = (stretch.start + k, frame)
+                yield held
+
+
+def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
+    stop = stretch.start + stretch.count
+    while stop > stretch.start:
+        start = max(stretch.start, stop - _TURN_FRAMES)
+        part = list(read_frames(avatar.video, start=start, count=stop - start))
+        for k in reversed(range(len(part))):
+            yield start + k, part[k]
+        stop = start
+
+
+def render(
+    avatar: Avatar,
+    generator: Path,
+    audio: Path,
+    out: Path,
+    options: RenderOptions = RenderOptions(),
+    *,
+    driving: AudioFeatures | None = None,
+    models: Path | None = None,
+    device: str = "cpu",
+) -> Iterator[Progress]:
+    """Make the avatar say `audio`; `out` (mp4) appears when it is complete, and not before.
+
+    `driving` are features of that audio, where they are known already. Raises MediaError, FormatError or MismatchError.
+    """
+    info, network = open_generator(generator, device)
+    checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
+    if driving is not None:
+        features.check_match(driving, info.encoder)
+    waveform = load_waveform(audio)
+    duration_s = len(waveform) / 16000
+    begun = time.monotonic()
+    with replacing(out):  # an output that cannot be written is known before the work, not after it
+        pass
+    with tempfile.TemporaryDirectory() as scratch:
+        if driving is None:
+            for part in features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models):
+                yield Progress("features", round(part * 100), 100, 0.0)
+            driving = features.load(Path(scratch), info.encoder)
+        elif abs(driving.duration_s - duration_s) > 0.5:
+            raise MismatchError(
+                f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
+            )
+        del waveform
+        yield from _render_frames(avatar, network, driving, duration_s, audio, out, options, begun)
+        del driving  # a memmap in the scratch folder
+
+
+def _render_frames(
+    avatar: Avatar,
+    generator: Generator,
+    driving: AudioFeatures,
+    duration_s: float,
+    audio: Path,
+    out: Path,
+    options: RenderOptions,
+    begun: float,
+) -> Iterator[Progress]:
+    fps = float(avatar.info.fps)
+    total = max(1, round(duration_s * fps))
+    if options.when_audio_shorter == "keep":
+        total = max(total, avatar.info.frame_count)
+    shapes = predict_shapes(generator, driving, (np.arange(total) + 0.5) / fps)
+    steered = steer(generator, shapes)
+    plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
+    painter = Painter(avatar, avatar.track(), generator)
+    done = 0
+    size = (avatar.info.width, avatar.info.height)
+    with VideoWriter(out, width=size[0], height=size[1], fps=avatar.info.fps, audio=audio, crf=options.crf) as writer:
+        painted = prefetch(_painted(painter, prefetch(play(avatar, plan), 8), steered, options.batch), 8)
+        try:
+            for frame in painted:
+                writer.write(frame)
+                done += 1
+                yield Progress("frames", done, total, done / (time.monotonic() - begun))
+        finally:
+            painted.close()
+
+
+def _painted(
+    painter: Painter, frames: Iterator[tuple[int, np.ndarray]], steered: Tensor, batch: int
+) -> Iterator[np.ndarray]:
+    done = 0
+    while part := list(islice(frames, batch)):
+        numbers, pictures = zip(*part, strict=True)
+        yield from painter.paint(pictures, numbers, steered[done : done + len(part)])
+        done += len(part)
