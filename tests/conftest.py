@@ -18,3 +18,36 @@ def clips() -> Path:
     if not (DATA / "video").is_dir():
         pytest.skip(f"the real clips are not beside the checkout ({DATA.parent.name}/{DATA.name})")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of weight files; whatever is missing there is fetched once."""
+    from udh_core.errors import WeightsError
+    from udh_core.weights import fetch, models_dir
+
+    try:
+        list(fetch())
+    except WeightsError as e:
+        pytest.skip(f"no weight files here: {e}")
+    return models_dir()
+
+
+@pytest.fixture(scope="session")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in talking person, six seconds of 512 px: a folder with person.mp4, speech.wav and truth.npz."""
+    from udh_core.synthetic import make_clip
+
+    folder = tmp_path_factory.mktemp("person")
+    list(make_clip(folder, seconds=6, seed=11))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built-in person's avatar, 160 px and mel80. Tests that change it copy it first."""
+    from udh_core.avatar import PrepareOptions, prepare
+
+    root = tmp_path_factory.mktemp("avatar") / "person"
+    list(prepare(person / "person.mp4", root, PrepareOptions(160, "mel80"), models=models))
+    return root

@@ -20,6 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     _create(temporary, path)
+    mode = temporary.stat().st_mode & 0o777
     try:
         yield temporary
         _flush(temporary)

@@ -132,7 +132,9 @@ class FaceDetector:
             points = np.concatenate([values[:1], values[2:4]]) + self._anchors[i]  # centre, right eye, left eye
             centre, right, left_eye = points * side + (x, y)
             angle = float(np.arctan2(left_eye[1] - right[1], left_eye[0] - right[0]))
-            found.append(FaceBox(*map(float, centre), float(values[1].max() * side), angle, float(scores[i])))
+            found.append(
+                FaceBox(float(centre[0]), float(centre[1]), float(values[1].max() * side), angle, float(scores[i]))
+            )
         return found
 
 
@@ -268,7 +270,7 @@ def fill_gaps(found: Sequence[FaceFrame], shot_starts: np.ndarray, max_gap: int)
         )
     landmarks = np.full((len(found), LANDMARK_COUNT, 2), np.nan, np.float32)
     for i in np.flatnonzero(valid):
-        landmarks[i] = found[i].landmarks
+        landmarks[i] = found[int(i)].landmarks
     for start, stop in runs(~valid):
         before, after = start - 1, stop
         if stop - start > max_gap:

@@ -49,10 +49,10 @@ class RenderOptions:
 
 
 class Stretch(NamedTuple):
-    """`count` consecutive frames from `start`, played backwards where `backwards` is set."""
+    """`frames` consecutive frames from `start`, played backwards where `backwards` is set."""
 
     start: int
-    count: int
+    frames: int
     backwards: bool
 
 
@@ -81,7 +81,7 @@ def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[
             count = min(available - 1, left)
             turn = Stretch(available - 1 - count if backwards else 1, count, backwards)
         yield turn
-        left, backwards = left - turn.count, not backwards
+        left, backwards = left - turn.frames, not backwards
 
 
 def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndarray]]:
@@ -93,13 +93,13 @@ def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndar
         elif stretch.backwards:
             yield from _play_backwards(avatar, stretch)
         else:
-            for k, frame in enumerate(read_frames(avatar.video, start=stretch.start, count=stretch.count)):
+            for k, frame in enumerate(read_frames(avatar.video, start=stretch.start, count=stretch.frames)):
                 held = (stretch.start + k, frame)
                 yield held
 
 
 def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
-    stop = stretch.start + stretch.count
+    stop = stretch.start + stretch.frames
     while stop > stretch.start:
         start = max(stretch.start, stop - _TURN_FRAMES)
         part = list(read_frames(avatar.video, start=start, count=stop - start))

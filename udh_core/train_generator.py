@@ -19,13 +19,13 @@ from .checkpoint import Checkpoint
 from .errors import FormatError
 from .generator_file import save_generator
 from .geometry import mask
+from .judge import SyncJudge
 from .landmarks import mouth_opening
 from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig
 from .references import choose_references
-from .syncnet_file import SyncJudge
 from .train_motion import train_motion
 from .training import (
     Averaged,
@@ -124,7 +124,7 @@ class _Run:
         self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
         self.lpips = Lpips(models).to(device)
         self.dtype = autocast_dtype(device)
-        self.generator.pixels.to(device, memory_format=torch.channels_last)
+        self.generator.pixels.to(device).to(memory_format=torch.channels_last)
         self.average = Averaged(self.generator.pixels)
         self.optimiser = torch.optim.AdamW(self.generator.pixels.parameters(), lr=options.rate, weight_decay=0.01)
         mouth = torch.from_numpy(mask(spec).copy())[None, None].to(device)

@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, metrics
+from . import checkpoint
 from .avatar import Avatar
-from .batches import TrainingData, autocast_dtype, load_training_data, run_starts, to_input
+from .batches import TrainingData, autocast_dtype, load_training_data, run_starts
 from .checkpoint import Checkpoint
 from .errors import FormatError
+from .judge import OFFSETS, judge, load_mouths, save_syncnet, sound_windows, window_rows
 from .losses import contrastive
 from .models.syncnet import SyncNet, SyncNetConfig
-from .syncnet_file import grey_mouths, save_syncnet, sound_windows, window_rows
 from .training import Averaged, Schedule, StepReport, check_finite, optimiser_state, restore_optimiser, set_rate
 
-OFFSETS = np.arange(-15, 16)  # frames the held-out part is shifted by when a SyncNet is judged
 NEIGHBOURS = 16  # windows of one neighbourhood in a batch: the hard negatives
 REACH = 24  # frames around its middle that a neighbourhood spans
 
@@ -42,21 +41,6 @@ class SyncNetOptions:
             raise FormatError("training needs steps ≥ 1, minutes > 0 and neighbourhoods ≥ 2")
 
 
-@dataclass(frozen=True)
-class SyncReport:
-    """How well a SyncNet tells in-sync from off-sync on held-out speech."""
-
-    auc: float
-    exact_1: float
-    within1_1: float  # offset within ±1 frame, one window
-    exact_10: float
-    within1_10: float  # likewise, ten windows averaged
-    curve: np.ndarray  # (31,) float, mean distance over offset −15…15
-
-    def to_dict(self) -> dict[str, float]:
-        return {k: v for k, v in asdict(self).items() if k != "curve"}
-
-
 def train_syncnet(
     avatar: Avatar,
     out: Path,
@@ -74,15 +58,6 @@ def train_syncnet(
     if resume:
         run.restore()
     yield from run.learn()
-
-
-def load_mouths(data: TrainingData, config: SyncNetConfig) -> np.ndarray:
-    """(N, height, width) uint8 grey mouths of every frame."""
-    parts = []
-    for start in range(0, len(data.crops), 256):
-        grey = grey_mouths(to_input(data.crops[start : start + 256]), data.avatar.crop, config)
-        parts.append(grey.mul(255).round().clamp(0, 255).to(torch.uint8).numpy())
-    return np.concatenate(parts)
 
 
 def augment_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
@@ -103,30 +78,6 @@ def augment_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
     return mouths.clamp(1e-3, 1) ** gamma + noise
 
 
-@torch.no_grad()
-def judge(network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray) -> SyncReport:
-    """Judge a SyncNet on consecutive windows among `frames` (sorted), the sound shifted by −15…15 frames."""
-    network.eval()
-    config, fps = network.config, float(data.avatar.info.fps)
-    starts = run_starts(frames, data.shots.numpy(), config.frames)
-    features = torch.from_numpy(np.array(data.features, np.float32))
-    stacks = torch.from_numpy(mouths[starts[:, None] + np.arange(config.frames)]).float() / 255
-    seen = torch.cat([network.embed_mouths(part) for part in stacks.split(256)])
-    distances = np.empty((len(starts), len(OFFSETS)))
-    for k, offset in enumerate(OFFSETS):
-        sound = sound_windows(features, window_rows(starts + offset, fps, data.rate_hz, config))
-        heard = torch.cat([network.embed_audio(part) for part in sound.split(256)])
-        distances[:, k] = 1 - (seen * heard).sum(1).numpy()
-    far = np.abs(OFFSETS) >= 3
-    zero = int(np.flatnonzero(OFFSETS == 0)[0])
-
-    def accuracy(averaged: int, tolerance: int) -> float:
-        return metrics.offset_accuracy(distances, OFFSETS, averaged, tolerance)
-
-    area = metrics.auc(-distances[:, zero], -distances[:, far].ravel())
-    return SyncReport(area, accuracy(1, 0), accuracy(1, 1), accuracy(10, 0), accuracy(10, 1), distances.mean(0))
-
-
 class _Run:
     """State of one training run."""
 
@@ -143,7 +94,7 @@ class _Run:
         self.network.feature_mean.copy_(heard.mean(0))
         self.network.feature_std.copy_(heard.std(0).clamp_min(1e-3))
         self.network.to(device)
-        self.mouths = load_mouths(data, config)
+        self.mouths = load_mouths(data.crops, data.avatar.crop, config)
         self.starts = run_starts(data.learnt, data.shots.numpy(), config.frames)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.rate, weight_decay=0.05)
         self.average = Averaged(self.network, 0.995)
@@ -218,7 +169,7 @@ class _Run:
     def _check(self) -> dict[str, float]:
         self.average.swap(self.network)
         try:
-            report = judge(self.network, self.data, self.mouths, self.data.held_out)
+            report = judge(self.network, self.data, self.mouths[self.data.held_out], self.data.held_out)
             found = report.to_dict()
             if report.auc > self.best:
                 self.best = report.auc

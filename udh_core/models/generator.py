@@ -27,10 +27,8 @@ class GeneratorConfig:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> GeneratorConfig:
         """From JSON, where tuples have become lists."""
-        motion, pixels = (
-            {k: tuple(v) if isinstance(v, list) else v for k, v in values[n].items()} for n in ("motion", "pixels")
-        )
-        return GeneratorConfig(MotionConfig(**motion), PixelsConfig(**pixels), int(values["shape_points"]))
+        motion, pixels = MotionConfig.from_dict(values["motion"]), PixelsConfig.from_dict(values["pixels"])
+        return GeneratorConfig(motion, pixels, int(values["shape_points"]))
 
 
 class Generator(nn.Module):

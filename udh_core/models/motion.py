@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,13 @@ class MotionConfig:
     dropout: float = 0.2
     members: int = 3
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> MotionConfig:
+        """From JSON, where tuples have become lists."""
+        return MotionConfig(**{**values, "dilations": tuple(values["dilations"])})
 
 
 class MotionMember(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +32,13 @@ class PixelsConfig:
         if not self.stride:
             object.__setattr__(self, "stride", 4 if self.size <= 192 else 8 if self.size <= 352 else 16)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> PixelsConfig:
+        """From JSON, where tuples have become lists."""
+        return PixelsConfig(**{**values, "widths": tuple(values["widths"])})
 
 
 class PixelsNet(nn.Module):
@@ -46,6 +52,7 @@ class PixelsNet(nn.Module):
     references: Tensor
     covered: Tensor
     grid: Tensor
+    mask: Tensor
 
     def __init__(self, config: PixelsConfig, spec: CropSpec) -> None:
         super().__init__()
@@ -73,8 +80,8 @@ class PixelsNet(nn.Module):
         self.residual_head = nn.Conv2d(widths[0], 3 * config.stride**2, 3, padding=1)
         self.blend_head = nn.Linear(condition, config.references)
         for head in (self.flow_head, self.residual_head, self.blend_head):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
 
     def cover(self, crops: Tensor) -> Tensor:
         """crops (B, 3, S, S) → (B, 4, S, S): everything under the cover set to grey, and the cover itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,13 @@ class SyncNetConfig:
     channels: tuple[int, ...] = (32, 64, 128, 192)
     dropout: float = 0.2
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> SyncNetConfig:
+        """From JSON, where tuples have become lists."""
+        return SyncNetConfig(**{**values, "channels": tuple(values["channels"])})
 
 
 class SyncNet(nn.Module):

@@ -1,0 +1,78 @@
+"""Set up and try this project on a fresh machine: `python dev.py demo`, `python dev.py test`. Standard library only.
+
+Makes .venv beside this file, installs what is missing, and hands the rest of the line to the project itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+TORCH = "torch==2.13.0"
+EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "command", choices=("demo", "test", "udh"), help="demo: the whole chain; test: pytest; udh: the CLI"
+    )
+    command, rest = parser.parse_known_args()
+    if not sys.version_info[:2] >= (3, 10):
+        parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
+    set_up(EXTRAS[command.command])
+    if command.command == "test":
+        return run(["-m", "udh_core", "weights", "fetch"], ROOT) or run(["-m", "pytest", *rest], ROOT)
+    return run(["-m", "udh_core", *(["demo"] if command.command == "demo" else []), *rest])
+
+
+def set_up(extras: str) -> None:
+    """Make .venv and install into it; done at once when nothing changed since the last time."""
+    if not PYTHON.is_file():
+        print(f"making {VENV} …", flush=True)
+        venv.create(VENV, with_pip=True)
+    stamp = VENV / f"installed-{hashlib.sha256(extras.encode()).hexdigest()[:8]}"
+    wanted = hashlib.sha256(
+        (ROOT / "requirements.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
+    ).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    if not can_import("torch"):
+        install(TORCH)  # by name and version: a bare "torch" brings gigabytes of CUDA libraries
+    install("-e", f"{ROOT}[{extras}]")
+    if not can_import("cv2"):
+        install("opencv-python-headless>=4.10")  # whichever build is there is taken; this one needs no libGL
+    stamp.write_text(wanted)
+
+
+def can_import(name: str) -> bool:
+    return subprocess.run([PYTHON, "-c", f"import {name}"], capture_output=True, check=False).returncode == 0
+
+
+def install(*what: str) -> None:
+    print("installing", " ".join(what).replace(str(ROOT), "this project"), "…", flush=True)
+    done = subprocess.run(
+        [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], check=False
+    )
+    if done.returncode:
+        sys.exit(f"pip could not install {what[-1]}; the lines above say why")
+
+
+def run(arguments: list[str], folder: Path | None = None) -> int:
+    """Run the environment's Python, in `folder` or where the user is; its exit code."""
+    try:
+        return subprocess.run([PYTHON, *arguments], cwd=folder, check=False).returncode
+    except KeyboardInterrupt:  # the child has had it too, and has said so
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
