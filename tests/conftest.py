@@ -46,7 +46,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built-in person's avatar, 160 px and mel80. Tests that change it copy it first."""
-    from udh_core.avatar import PrepareOptions, prepare
+    from udh_core.prepare import PrepareOptions, prepare
 
     root = tmp_path_factory.mktemp("avatar") / "person"
     list(prepare(person / "person.mp4", root, PrepareOptions(160, "mel80"), models=models))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -130,8 +130,9 @@ def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
                 continue
 
     def work() -> None:
-        iterator = iter(source)
+        iterator: Iterator[T] | None = None
         try:
+            iterator = iter(source)
             for item in iterator:
                 put("item", item)
                 if stop.is_set():

@@ -88,7 +88,8 @@ def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
 
 
 def _looks_pickled(path: Path) -> bool:
-    head = path.read_bytes()[:4] if path.stat().st_size < 1 << 20 else path.open("rb").read(4)
+    with path.open("rb") as file:
+        head = file.read(2)
     return head[:2] == b"PK" or head[:1] == b"\x80"
 
 

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from typer.core import TyperGroup
 
-from .avatar import PrepareOptions, describe_ranges, lost_ranges, open_avatar, prepare
+from .avatar import describe_ranges, lost_ranges, open_avatar
 from .errors import MediaError, UdhError
 from .files import replacing
+from .prepare import PrepareOptions, prepare
 from .weights import WEIGHTS, fetch, models_dir
 
 T = TypeVar("T")
@@ -149,6 +150,7 @@ def train_command(
     syncnet: Annotated[Path | None, typer.Option(help="A SyncNet to listen to while training.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
+    motion_steps: Annotated[int | None, typer.Option(help="Updates of each motion network.")] = None,
     encoder: Encoder = PrepareOptions.encoder,
     seed: int = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")] = False,
@@ -163,7 +165,8 @@ def train_command(
     judge = open_syncnet(syncnet, device) if syncnet else None
     if judge is not None:
         check_match(judge.info, crop=opened.crop, encoder=encoder)
-    options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed)
+    motion = motion_steps or GeneratorOptions.motion_steps
+    options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
     _train(train_generator(opened, out, options, encoder=encoder, syncnet=judge, resume=resume, device=device), out)
 
 
@@ -251,15 +254,17 @@ def demo_command(
     device: Device = "cpu",
 ) -> None:
     """The whole chain in one go."""
-    from .demo import DemoOptions, Result, run_demo
+    from .demo import DemoOptions, Result, Stage, run_demo
 
     for _ in show_lines(fetch()):
         pass
     crop_size = size or (160 if video is None else 256)
     options = DemoOptions(folder, video, audio, minutes, crop_size=crop_size, seed=seed)
-    result = show(
-        run_demo(options, device=device), lambda s: ("report", 1, 1, "") if isinstance(s, Result) else tuple(s)
-    )
+
+    def describe(stage: Stage | Result) -> tuple[str, float, float, str]:
+        return ("report", 1, 1, "") if isinstance(stage, Result) else (*stage,)
+
+    result = show(run_demo(options, device=device), describe)
     if not isinstance(result, Result):
         raise RuntimeError("the demo ended without a result")
     _print_evaluation(result.evaluation)

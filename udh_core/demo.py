@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from . import checkpoint
 from .audio import write_wave
-from .avatar import PrepareOptions, open_avatar, prepare
+from .avatar import open_avatar
 from .errors import MediaError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
 from .judge import open_syncnet
+from .prepare import PrepareOptions, prepare
 from .render import render
 from .report import write_report
 from .synthetic import NEW_SPEECH, VIDEO_NAME, make_clip, speak

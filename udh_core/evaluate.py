@@ -83,7 +83,7 @@ def evaluate(
     drawn |= {"another frame pasted": bench.pasted(), "real": bench.real}
     for name, crops in drawn.items():
         rows[name] = bench.figures(crops, other=name == "other passage")
-        yield Progress(name, len(bench.frames), len(bench.frames))
+        yield Progress("measure", len(rows), len(drawn))
     yield bench.finish(rows, drawn["generated"])
 
 

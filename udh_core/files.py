@@ -24,9 +24,18 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
+        temporary.chmod(mode)  # some writers make the file anew, readable by its owner only
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """MediaError when `replacing(path)` could not begin; what is there stays as it is."""
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    _create(temporary, path)
+    temporary.unlink()
 
 
 def _create(temporary: Path, path: Path) -> None:

@@ -20,7 +20,8 @@ def open_generator(path: Path, device: str = "cpu") -> tuple[Checkpoint, Generat
         generator.load_state_dict({name: t if t.dtype == torch.uint8 else t.float() for name, t in tensors.items()})
     except RuntimeError as error:
         raise FormatError(f"{path}: its tensors do not fit its description; train again") from error
-    return info, generator.to(device).to(memory_format=torch.channels_last).eval()
+    generator.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return info, generator.eval()
 
 
 def save_generator(path: Path, info: Checkpoint, generator: Generator) -> None:

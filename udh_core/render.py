@@ -19,7 +19,7 @@ from .avatar import Avatar
 from .batches import prefetch
 from .errors import FormatError, MismatchError
 from .features import AudioFeatures
-from .files import replacing
+from .files import check_writable
 from .generator_file import open_generator
 from .models.generator import Generator
 from .painter import Painter, predict_shapes, steer
@@ -130,8 +130,7 @@ def render(
     waveform = load_waveform(audio)
     duration_s = len(waveform) / 16000
     begun = time.monotonic()
-    with replacing(out):  # an output that cannot be written is known before the work, not after it
-        pass
+    check_writable(out)  # known before the work, not after it
     with tempfile.TemporaryDirectory() as scratch:
         if driving is None:
             for part in features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models):

@@ -80,11 +80,15 @@ def _draw_offsets(axes: Axes, evaluation: Evaluation, syncnet: Checkpoint | None
 def _draw_table(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_axis_off()
     axes.set_title(f"{evaluation.frames} held-out frames", fontsize=10)
-    cells = [[f"{figures[name]:.3f}" for name in HEADINGS] for figures in evaluation.rows.values()]
+    cells = [[_cell(figures[name]) for name in HEADINGS] for figures in evaluation.rows.values()]
     table = axes.table(cells, rowLabels=list(evaluation.rows), colLabels=list(HEADINGS.values()), loc="center")
     table.auto_set_font_size(False)
     table.set_fontsize(9)
     table.scale(0.8, 1.7)
+
+
+def _cell(value: float) -> str:
+    return "equal" if value > 99 else f"{value:.1f}" if value > 10 else f"{value:.3f}"  # 99 dB: the very same picture
 
 
 def _draw_pictures(axes: Axes, pictures: np.ndarray) -> None:

@@ -124,7 +124,8 @@ class _Run:
         self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
         self.lpips = Lpips(models).to(device)
         self.dtype = autocast_dtype(device)
-        self.generator.pixels.to(device).to(memory_format=torch.channels_last)
+        pixels = self.generator.pixels.to(device)
+        pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = Averaged(self.generator.pixels)
         self.optimiser = torch.optim.AdamW(self.generator.pixels.parameters(), lr=options.rate, weight_decay=0.01)
         mouth = torch.from_numpy(mask(spec).copy())[None, None].to(device)

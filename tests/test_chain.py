@@ -1,0 +1,123 @@
+"""From a video and a voice to a lip-synced video: the command line end to end, judged against known truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from udh_core.audio import write_wave
+from udh_core.avatar import open_avatar
+from udh_core.landmarks import detect, mouth_opening
+from udh_core.metrics import correlation
+from udh_core.synthetic import NEW_SPEECH, make_clip, speak, truth_for
+from udh_core.video import probe, read_frames
+
+SECONDS = 60
+
+
+def udh(*arguments: object, code: int = 0) -> str:
+    """Run the command line; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "udh_core", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory, models) -> Path:
+    """A folder with the built-in person, prepared, and a generator and SyncNet that learnt for a minute."""
+    folder = tmp_path_factory.mktemp("person")
+    for _ in make_clip(folder, seconds=SECONDS, seed=3):
+        pass
+    udh("prepare", folder / "person.mp4", "--avatar", folder / "avatar", "--size", 128)
+    udh("train-syncnet", "--avatar", folder / "avatar", "--out", folder / "s.safetensors", "--steps", 60)
+    arguments = [
+        "--avatar",
+        folder / "avatar",
+        "--out",
+        folder / "g.safetensors",
+        "--syncnet",
+        folder / "s.safetensors",
+    ]
+    udh("train", *arguments, "--steps", 220, "--motion-steps", 120)
+    return folder
+
+
+def rendered_opening(folder: Path, audio: Path, name: str) -> np.ndarray:
+    """(n,) mouth openings found again in the finished mp4."""
+    out = folder / name
+    udh(
+        "render", "--avatar", folder / "avatar", "--generator", folder / "g.safetensors", "--audio", audio, "--out", out
+    )
+    faces = list(detect(read_frames(out)))
+    assert all(face.landmarks is not None for face in faces)
+    return mouth_opening(np.stack([face.landmarks for face in faces]))
+
+
+def test_held_out_mouth_follows_its_own_sound(person):
+    truth = np.load(person / "truth.npz")["opening"]
+    opening = rendered_opening(person, person / "speech.wav", "own.mp4")
+    held_out = slice(round(0.9 * len(truth)), min(len(truth), len(opening)))
+    assert abs(len(opening) - len(truth)) <= 1
+    found = correlation(opening[held_out], truth[held_out])
+    print(f"held-out opening correlation, own sound: {found:.3f}")
+    assert found >= 0.6
+
+
+def test_mouth_follows_other_speech_and_not_the_frames_it_edits(person):
+    speech = speak(" ".join(NEW_SPEECH[5:9]))
+    write_wave(person / "other.wav", speech)
+    opening = rendered_opening(person, person / "other.wav", "other.mp4")
+    own = np.load(person / "truth.npz")["opening"][: len(opening)]
+    said = truth_for(speech, len(opening), open_avatar(person / "avatar").info.fps)
+    right, wrong = correlation(opening, said), correlation(opening, own)
+    print(f"other speech: correlation with that speech {right:.3f}, with the edited frames {wrong:.3f}")
+    assert right >= 0.5
+    assert wrong <= 0.3
+
+
+def test_silence_rests_the_mouth(person):
+    write_wave(person / "silence.wav", np.zeros(16000 * 8, np.float32))
+    opening = rendered_opening(person, person / "silence.wav", "silence.mp4")
+    truth = np.load(person / "truth.npz")["opening"]
+    print(f"silence: opening std {opening.std():.4f}, of the speech {truth.std():.4f}")
+    assert opening.std() < truth.std() / 3
+
+
+def test_length_and_start_follow_the_audio(person):
+    """The picture lasts as long as the sound, beyond the end of the clip too, and both start at zero."""
+    speech = np.tile(speak(NEW_SPEECH[0]), 30)[: 16000 * (SECONDS + 5)]
+    write_wave(person / "long.wav", speech)
+    out = person / "long.mp4"
+    arguments = ["--avatar", person / "avatar", "--generator", person / "g.safetensors", "--out", out]
+    udh("render", *arguments, "--audio", person / "long.wav", "--when-audio-longer", "bounce")
+    video = probe(out).video
+    assert abs(video.frame_count - len(speech) / 16000 * 25) <= 1
+    assert video.fps == 25
+
+
+def test_evaluation_has_a_floor_and_a_ceiling(person):
+    figures = person / "figures.json"
+    common = ["--avatar", person / "avatar", "--generator", person / "g.safetensors"]
+    udh("evaluate", *common, "--syncnet", person / "s.safetensors", "--json", figures)
+    rows = json.loads(figures.read_text())["rows"]
+    assert rows["real"]["opening_correlation"] > 0.999
+    assert rows["generated"]["lpips"] < rows["another frame pasted"]["lpips"]
+    assert rows["true shape"]["opening_correlation"] > 0.9
+    assert rows["generated"]["opening_correlation"] > rows["other passage"]["opening_correlation"]
+
+
+def test_sixty_seconds_of_a_real_clip(clips, models, tmp_path):
+    common = ["--avatar", tmp_path / "avatar"]
+    udh("prepare", clips / "video/grid_s1_train_5min.mp4", *common, "--size", 128, "--duration", 60)
+    udh("train", *common, "--out", tmp_path / "g.safetensors", "--steps", 250, "--motion-steps", 150)
+    udh("evaluate", *common, "--generator", tmp_path / "g.safetensors", "--json", tmp_path / "figures.json")
+    found = json.loads((tmp_path / "figures.json").read_text())["rows"]["generated"]["opening_correlation"]
+    print(f"real clip, held-out opening correlation after a short training: {found:.3f}")
+    assert found >= 0.4

@@ -1,0 +1,233 @@
+"""Checkpoints: what is saved comes back, what is foreign is refused with its reason, a pickle never runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from udh_core import checkpoint
+from udh_core.checkpoint import Checkpoint, check_match, flatten, load, load_resume, resume_path, save, unflatten
+from udh_core.errors import FormatError, MediaError, MismatchError
+from udh_core.generator_file import open_generator, save_generator
+from udh_core.geometry import CropSpec
+from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.motion import MotionConfig
+from udh_core.models.pixels import PixelsConfig
+
+INFO = Checkpoint(
+    kind="generator",
+    config={"widths": [8, 16], "rate": 0.5},
+    step=120,
+    encoder="mel80",
+    crop=CropSpec(160),
+    made_from="0123456789abcdef",
+    metrics={"held_out_l1": 0.03125},
+)
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.write_text, (self.path, "unpickled")
+
+
+def tensors() -> dict[str, Tensor]:
+    return {
+        "float": torch.randn(3, 4),
+        "bytes": torch.arange(256, dtype=torch.uint8),
+        "steps": torch.tensor(7),
+        "turned": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    }
+
+
+# Round trips
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path, values = tmp_path / "model.safetensors", tensors()
+    save(path, INFO, values)
+    info, loaded = load(path, "generator")
+    assert info == INFO
+    assert checkpoint.read_info(path) == INFO
+    assert loaded.keys() == values.keys()
+    for name, value in values.items():
+        assert loaded[name].dtype == value.dtype
+        assert torch.equal(loaded[name], value)
+
+
+def test_tensors_that_share_memory_are_saved_apart(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    save(tmp_path / "model.safetensors", INFO, {"whole": whole, "part": whole[2:4], "same": whole})
+    loaded = load(tmp_path / "model.safetensors", "generator")[1]
+    assert loaded["part"].tolist() == [2, 3]
+    assert torch.equal(loaded["same"], loaded["whole"])
+
+
+def test_generator_round_trip(tmp_path: Path) -> None:
+    pixels = PixelsConfig(160, references=2, widths=(16, 24), condition=16)
+    config = GeneratorConfig(MotionConfig(80, channels=16, members=2), pixels, 53)
+    generator = Generator(config, CropSpec(160)).eval()
+    generator.pixels.references.random_(0, 256)
+    info = replace(INFO, config={"model": config.to_dict()})
+    save_generator(tmp_path / "g.safetensors", info, generator)
+    _, loaded = open_generator(tmp_path / "g.safetensors")
+    assert loaded.config == config
+    assert not loaded.training
+    for name, value in generator.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_generator_whose_tensors_do_not_fit(tmp_path: Path) -> None:
+    config = GeneratorConfig(MotionConfig(80), PixelsConfig(160, references=1), 53)
+    save(tmp_path / "g.safetensors", replace(INFO, config={"model": config.to_dict()}), tensors())
+    with pytest.raises(FormatError, match="its tensors do not fit its description"):
+        open_generator(tmp_path / "g.safetensors")
+
+
+def test_state_of_an_optimiser_round_trip(tmp_path: Path) -> None:
+    network = nn.Linear(3, 2)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    network(torch.randn(5, 3)).sum().backward()
+    optimiser.step()
+    state = {"optimiser": {"state": optimiser.state_dict()["state"]}, "best": float("inf"), "spent_s": 1.5}
+    checkpoint.save_resume(tmp_path / "model.safetensors", INFO, state)
+    info, loaded = load_resume(tmp_path / "model.safetensors")
+    assert (info.kind, info.step, info.made_from) == ("resume", INFO.step, INFO.made_from)
+    assert (loaded["best"], loaded["spent_s"]) == (float("inf"), 1.5)
+    for number, values in optimiser.state_dict()["state"].items():
+        assert loaded["optimiser"]["state"][number].keys() == values.keys()
+        for name, value in values.items():
+            assert torch.equal(loaded["optimiser"]["state"][number][name], value)
+
+
+def test_flatten_and_unflatten() -> None:
+    state = {
+        "a": {0: torch.ones(2), "text": "x", "none": None},
+        "list": [1, 2.5, {"deep": torch.zeros(1)}],
+        "yes": True,
+    }
+    moved: dict[str, Tensor] = {}
+    layout = json.loads(json.dumps(flatten("state", state, moved)))
+    assert len(moved) == 2
+    back = unflatten(layout, moved)
+    assert torch.equal(back["a"].pop(0), torch.ones(2))
+    assert torch.equal(back["list"][2].pop("deep"), torch.zeros(1))
+    assert back == {"a": {"text": "x", "none": None}, "list": [1, 2.5, {}], "yes": True}
+
+
+def test_resume_state_lies_beside_its_checkpoint() -> None:
+    assert resume_path(Path("models/anna.safetensors")) == Path("models/anna.resume.safetensors")
+
+
+# What is refused
+
+
+def test_wrong_kind(tmp_path: Path) -> None:
+    save(tmp_path / "sync.safetensors", replace(INFO, kind="syncnet"), tensors())
+    with pytest.raises(FormatError, match=r"sync\.safetensors holds a syncnet, where a generator is needed"):
+        load(tmp_path / "sync.safetensors", "generator")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"no such file: .*gone\.safetensors"):
+        load(tmp_path / "gone.safetensors", "generator")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
+def test_pickle_is_refused_and_never_unpickled(tmp_path: Path, name: str, zipped: bool) -> None:
+    trap = tmp_path / "trap.txt"
+    torch.save({"w": torch.ones(2), "trap": Trap(trap)}, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(FormatError, match="it is a pickle, which can run code and is not opened"):
+        load(tmp_path / name, "generator")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x00" * 100, b"\xff" * 100])
+def test_rubbish(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "rubbish.safetensors").write_bytes(content)
+    with pytest.raises(FormatError, match=r"rubbish\.safetensors is not a safetensors file; give a checkpoint"):
+        load(tmp_path / "rubbish.safetensors", "generator")
+
+
+def test_cut_off_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save(path, INFO, tensors())
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(FormatError, match="is not a safetensors file"):
+        load(path, "generator")
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    save_file({"w": torch.ones(2)}, tmp_path / "foreign.safetensors", metadata={"format": "pt"})
+    with pytest.raises(FormatError, match="is a safetensors file of another program"):
+        load(tmp_path / "foreign.safetensors", "generator")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"kind": "generator", "crop": {"size": 160}}'])
+def test_damaged_description(tmp_path: Path, text: str) -> None:
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"udh": text})
+    with pytest.raises(FormatError, match="its description is damaged or of another version"):
+        load(tmp_path / "model.safetensors", "generator")
+
+
+def test_other_format_version(tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", replace(INFO, format=2), tensors())
+    with pytest.raises(FormatError, match="has format 2, this program reads 1"):
+        load(tmp_path / "model.safetensors", "generator")
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"avatar": "fedcba9876543210"}, ("0123456789abcdef", "fedcba9876543210")),
+        ({"crop": CropSpec(256)}, ("160 px", "256 px")),
+        ({"encoder": "whisper-tiny"}, ("mel80", "whisper-tiny")),
+    ],
+)
+def test_mismatch_names_both_values(other: dict, words: tuple[str, str]) -> None:
+    with pytest.raises(MismatchError) as error:
+        check_match(INFO, **other)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+def test_match() -> None:
+    check_match(INFO)
+    check_match(INFO, avatar="0123456789abcdef", crop=CropSpec(160), encoder="mel80")
+
+
+# Saving that fails
+
+
+def test_failed_saving_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    save(path, INFO, tensors())
+    before = path.read_bytes()
+
+    def fail_half_way(_tensors: dict[str, Tensor], target: Path, **_: object) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail_half_way)
+    for name in ("model.safetensors", "new.safetensors"):
+        with pytest.raises(OSError, match="no space left"):
+            save(tmp_path / name, INFO, tensors())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="there is no folder"):
+        save(tmp_path / "gone" / "model.safetensors", INFO, tensors())
+    assert list(tmp_path.iterdir()) == []

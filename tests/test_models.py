@@ -1,0 +1,378 @@
+"""The networks: what leaves them, what must never enter them; and the order in which frames are played."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from udh_core import geometry, painter
+from udh_core.avatar import open_avatar
+from udh_core.checkpoint import Checkpoint
+from udh_core.errors import FormatError, MismatchError, UdhError
+from udh_core.features import AudioFeatures
+from udh_core.generator_file import save_generator
+from udh_core.geometry import CropSpec
+from udh_core.models.generator import Generator, GeneratorConfig, with_neighbours
+from udh_core.models.motion import MotionConfig, MotionNet
+from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.models.syncnet import SyncNet, SyncNetConfig
+from udh_core.painter import predict_shapes
+from udh_core.render import RenderOptions, play, render, stretches
+from udh_core.training import Averaged, Schedule, check_finite
+from udh_core.video import read_frames
+
+SPEC = CropSpec(160)
+MASK = torch.from_numpy(geometry.mask(SPEC).copy())
+HIDDEN = torch.from_numpy(geometry.hidden(SPEC).copy())
+
+
+def shaken(network: torch.nn.Module, amount: float = 0.05) -> torch.nn.Module:
+    """Random weights everywhere, so that no zero initialisation hides what a path carries."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(amount * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+@pytest.fixture(scope="module")
+def pixels() -> PixelsNet:
+    """A pixels network that does something everywhere."""
+    torch.manual_seed(0)
+    network = PixelsNet(PixelsConfig(160, references=3, widths=(16, 24, 32), condition=32), SPEC)
+    network.references.random_(0, 256)
+    shaken(network)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def crops() -> Tensor:
+    return torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def shapes() -> Tensor:
+    return torch.randn(2, 3, 12, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def drawn(pixels: PixelsNet, crops: Tensor, shapes: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return pixels(crops, shapes)
+
+
+# The pixels network
+
+
+def test_outside_the_mask_is_the_input(drawn: Tensor, crops: Tensor) -> None:
+    assert torch.equal(drawn[:, :, MASK == 0], crops[:, :, MASK == 0])
+    assert not torch.equal(drawn[:, :, MASK == 1], crops[:, :, MASK == 1])
+
+
+@pytest.mark.parametrize("filling", ["noise", "black", "white"])
+def test_nothing_leaks_from_the_hidden_area(
+    pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor, filling: str
+) -> None:
+    other = {"noise": torch.rand_like(crops), "black": torch.zeros_like(crops), "white": torch.ones_like(crops)}
+    with torch.inference_mode():
+        again = pixels(torch.where(HIDDEN, other[filling], crops), shapes)
+    assert torch.equal(again[:, :, MASK == 1], drawn[:, :, MASK == 1])
+
+
+def test_what_is_visible_reaches_the_mouth(pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
+    with torch.inference_mode():
+        again = pixels(torch.where(HIDDEN, crops, 1 - crops), shapes)
+    assert not torch.equal(again[:, :, MASK == 1], drawn[:, :, MASK == 1])
+
+
+def test_shapes_and_references_reach_the_mouth(pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
+    with torch.inference_mode():
+        other_shape = pixels(crops, shapes + 1)
+        pixels.references.bitwise_not_()
+        other_person = pixels(crops, shapes)
+        pixels.references.bitwise_not_()
+    assert not torch.equal(other_shape[:, :, MASK == 1], drawn[:, :, MASK == 1])
+    assert float((other_person - drawn)[:, :, MASK == 1].abs().mean()) > 0.05
+
+
+def test_each_picture_of_a_batch_is_drawn_by_itself(
+    pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor
+) -> None:
+    with torch.inference_mode():
+        torch.testing.assert_close(pixels(crops[1:], shapes[1:])[0], drawn[1], atol=1e-5, rtol=1e-4)
+
+
+def test_cover_shows_grey_where_it_hides(pixels: PixelsNet, crops: Tensor) -> None:
+    covered = pixels.cover(crops)
+    assert covered.shape == (2, 4, 160, 160)
+    assert (covered[:, :3, HIDDEN] == 0.5).all()
+    assert torch.equal(covered[:, :3, ~HIDDEN], crops[:, :, ~HIDDEN])
+    assert torch.equal(covered[:, 3] > 0, HIDDEN.expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("size", [96, *geometry.SIZES])
+def test_untrained_network_mixes_its_references(size: int) -> None:
+    spec = CropSpec(size)
+    network = PixelsNet(PixelsConfig(size, references=2), spec).eval()
+    network.references[0], network.references[1] = 50, 150
+    with torch.inference_mode():
+        result = network(torch.zeros(1, 3, size, size), torch.randn(1, 3, 12))
+    assert result.shape == (1, 3, size, size)
+    inside = torch.from_numpy(geometry.mask(spec) == 1)
+    torch.testing.assert_close(result[:, :, inside], torch.full_like(result[:, :, inside], 100 / 255))
+
+
+# The motion network
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 50, 1000])
+def test_motion_of_any_length(rows: int) -> None:
+    network = MotionNet(MotionConfig(feature_width=6, channels=16, members=2)).eval()
+    with torch.inference_mode():
+        result = network(torch.randn(2, rows, 6))
+    assert result.shape == (2, rows, 12)
+    assert torch.isfinite(result).all()
+
+
+def test_motion_ignores_the_scale_of_the_features() -> None:
+    network = MotionNet(MotionConfig(feature_width=6, channels=16, members=1)).eval()
+    heard = torch.randn(1, 40, 6)
+    with torch.inference_mode():
+        before = network(heard)
+        network.feature_mean.fill_(5)
+        network.feature_std.fill_(3)
+        torch.testing.assert_close(network(heard * 3 + 5), before, atol=1e-4, rtol=1e-3)
+
+
+def test_gain_scales_each_component() -> None:
+    network = MotionNet(MotionConfig(feature_width=6, channels=16, members=1)).eval()
+    heard = torch.randn(1, 40, 6)
+    with torch.inference_mode():
+        before = network(heard)
+        network.gain.copy_(torch.arange(12.0))
+        torch.testing.assert_close(network(heard), before * torch.arange(12.0))
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(3)
+    motion = MotionConfig(feature_width=6, channels=16, members=2)
+    pixels = PixelsConfig(160, references=1, widths=(16, 24), condition=16)
+    return Generator(GeneratorConfig(motion, pixels, shape_points=20), SPEC).eval()
+
+
+@pytest.fixture(scope="module")
+def heard() -> AudioFeatures:
+    """Ten seconds at 50 Hz that grow louder."""
+    loudness = np.linspace(0.2, 3, 500, dtype=np.float32)[:, None]
+    values = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32) * loudness
+    return AudioFeatures(values, 50.0, "mel80")
+
+
+def test_shapes_are_predicted_at_the_times_asked_for(generator: Generator, heard: AudioFeatures) -> None:
+    every = generator.motion(torch.from_numpy(heard.values)[None])[0].detach()
+    at_rows = predict_shapes(generator, heard, (np.arange(500) + 0.5) / 50)
+    torch.testing.assert_close(at_rows, every, atol=1e-5, rtol=1e-4)
+    between = predict_shapes(generator, heard, np.array([101 / 50]))  # halfway between rows 100 and 101
+    torch.testing.assert_close(between[0], (every[100] + every[101]) / 2, atol=1e-5, rtol=1e-4)
+    after_the_end = predict_shapes(generator, heard, np.array([99.0]))
+    torch.testing.assert_close(after_the_end[0], every[-1], atol=1e-5, rtol=1e-4)
+
+
+def test_shapes_in_blocks_are_nearly_the_shapes_in_one(
+    generator: Generator, heard: AudioFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_s = np.arange(250) / 25
+    whole = predict_shapes(generator, heard, times_s)
+    monkeypatch.setattr(painter, "_BLOCK_ROWS", 150)
+    in_blocks = predict_shapes(generator, heard, times_s)
+    assert float((in_blocks - whole).square().mean().sqrt() / whole.std()) < 0.25
+
+
+@pytest.mark.xfail(
+    strict=True, reason="GroupNorm of DilatedBlock averages over time: a shape depends on the far future"
+)
+def test_shapes_in_blocks_are_the_shapes_in_one(
+    generator: Generator, heard: AudioFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_s = np.arange(250) / 25
+    whole = predict_shapes(generator, heard, times_s)
+    monkeypatch.setattr(painter, "_BLOCK_ROWS", 150)
+    torch.testing.assert_close(predict_shapes(generator, heard, times_s), whole, atol=1e-4, rtol=1e-3)
+
+
+# The space of mouth shapes
+
+
+def test_shapes_are_coded_in_standard_deviations_and_reconstruct(generator: Generator) -> None:
+    hidden_codes = torch.randn(300, 12) * torch.linspace(3, 0.5, 12)
+    points = (hidden_codes @ torch.randn(12, 40) + torch.randn(40)).unflatten(1, (20, 2))
+    generator.learn_shapes(points)
+    codes = generator.encode_shapes(points)
+    torch.testing.assert_close(codes.mean(0), torch.zeros(12), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codes.std(0), torch.ones(12), atol=1e-3, rtol=0)
+    back = (codes * generator.shape_std) @ generator.shape_basis + generator.shape_mean
+    torch.testing.assert_close(back.unflatten(1, (20, 2)), points, atol=1e-3, rtol=1e-3)
+    assert (generator.shape_std.diff() <= 0).all()  # the largest movement first
+
+
+def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
+    avatar = open_avatar(person_avatar)
+    track = avatar.track()
+    points = torch.from_numpy(geometry.mouth_shape(track.landmarks, track.transforms, avatar.crop))
+    generator = Generator(GeneratorConfig(MotionConfig(80), PixelsConfig(160, references=1), 53), avatar.crop)
+    generator.learn_shapes(points)
+    back = (generator.encode_shapes(points) * generator.shape_std) @ generator.shape_basis + generator.shape_mean
+    assert float((back.unflatten(1, (53, 2)) - points).abs().mean()) * avatar.crop.px_per_unit < 0.3  # crop px
+
+
+def test_neighbours_stop_at_the_ends_and_at_cuts() -> None:
+    shapes, shots = torch.arange(6.0)[:, None], torch.tensor([1, 1, 1, 2, 2, 3])
+    rows = with_neighbours(shapes, 3, shots)[..., 0].tolist()
+    assert rows == [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 4], [3, 4, 4], [5, 5, 5]]
+    assert with_neighbours(shapes, 3)[2:4, :, 0].tolist() == [[1, 2, 3], [2, 3, 4]]
+    assert torch.equal(with_neighbours(shapes, 1)[:, 0], shapes)
+
+
+def test_configuration_survives_json() -> None:
+    config = GeneratorConfig(MotionConfig(384, dilations=(1, 3)), PixelsConfig(256, widths=(8, 16)), 53)
+    assert GeneratorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+# The SyncNet
+
+
+def test_embeddings_are_unit_length() -> None:
+    config = SyncNetConfig(feature_width=80)
+    network = SyncNet(config).eval()
+    mouths = torch.rand(4, config.frames, config.height, config.width)
+    mouths[0] = 0  # black
+    mouths[1] = 0.7  # without contrast
+    heard = torch.randn(4, config.rows, 80)
+    heard[0] = 0  # silence
+    with torch.inference_mode():
+        seen, sound = network.embed_mouths(mouths), network.embed_audio(heard)
+    for embedding in (seen, sound):
+        assert embedding.shape == (4, config.embedding)
+        torch.testing.assert_close(embedding.norm(dim=1), torch.ones(4))
+    assert (seen < 0).any() and (sound < 0).any()  # no ReLU: opposite directions exist
+
+
+def test_brightness_and_contrast_say_nothing_about_sync() -> None:
+    config = SyncNetConfig(feature_width=80)
+    network = SyncNet(config).eval()
+    mouths = 0.2 + 0.5 * torch.rand(3, config.frames, config.height, config.width).round()
+    with torch.inference_mode():
+        cosine = (network.embed_mouths(mouths) * network.embed_mouths(0.8 * mouths + 0.15)).sum(1)
+    assert (cosine > 0.99).all()
+
+
+# Training's small parts
+
+
+def test_averaged_weights_swap_and_come_back() -> None:
+    network = torch.nn.Linear(2, 1)
+    average, first = Averaged(network), network.weight.detach().clone()
+    with torch.no_grad():
+        network.weight.add_(1)
+    average.update(network)
+    average.swap(network)
+    assert (network.weight > first).all() and (network.weight < first + 1).all()
+    average.swap(network)
+    torch.testing.assert_close(network.weight.detach(), first + 1)
+
+
+def test_schedule_ends_by_steps_or_by_the_clock() -> None:
+    by_steps = Schedule(200, None)
+    assert [by_steps.done(s) for s in (0, 100, 200, 300)] == [0, 0.5, 1, 1]
+    assert by_steps.rate(0, 1.0) < by_steps.rate(50, 1.0) > by_steps.rate(199, 1.0) > 0.01
+    assert Schedule(200, 1.0, spent_s=61).done(0) == 1
+
+
+@pytest.mark.parametrize(("steps", "minutes"), [(0, None), (10, 0.0), (10, -1.0)])
+def test_schedule_without_any_time(steps: int, minutes: float | None) -> None:
+    with pytest.raises(FormatError, match="at least 1 step"):
+        Schedule(steps, minutes)
+
+
+def test_divergence_is_an_error() -> None:
+    check_finite(torch.tensor(3.0), "pixels", 1)
+    with pytest.raises(UdhError, match="pixels training diverged at step 12"):
+        check_finite(torch.tensor(float("nan")), "pixels", 12)
+
+
+# The order in which frames are played
+
+
+def played(available: int, wanted: int, when_longer: str) -> list[int]:
+    frames: list[int] = []
+    for start, count, backwards in stretches(available, wanted, when_longer):  # type: ignore[arg-type]
+        numbers = list(range(start, start + count))
+        frames += reversed(numbers) if backwards else numbers
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "when_longer", "expected"),
+    [
+        (4, 11, "bounce", [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]),
+        (4, 11, "loop", [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]),
+        (4, 7, "hold", [0, 1, 2, 3, 3, 3, 3]),
+        (2, 5, "bounce", [0, 1, 0, 1, 0]),
+        (1, 3, "bounce", [0, 0, 0]),
+        (1, 3, "loop", [0, 0, 0]),
+        (4, 4, "bounce", [0, 1, 2, 3]),
+        (9, 3, "loop", [0, 1, 2]),
+    ],
+)
+def test_frame_by_frame(available: int, wanted: int, when_longer: str, expected: list[int]) -> None:
+    assert played(available, wanted, when_longer) == expected
+
+
+@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold"])
+def test_every_length_is_filled_with_frames_that_exist(when_longer: str) -> None:
+    for available in (1, 2, 3, 5, 24, 25, 75):
+        for wanted in (1, 2, 4, 24, 49, 75, 76, 149, 200):
+            frames = played(available, wanted, when_longer)
+            assert len(frames) == wanted, (available, wanted)
+            assert min(frames) >= 0 and max(frames) < available, (available, wanted)
+            if when_longer != "loop":
+                assert np.abs(np.diff(frames)).max(initial=0) <= 1, (available, wanted)
+
+
+@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold"])
+def test_frames_played_are_the_frames_of_the_video(person_avatar: Path, when_longer: str) -> None:
+    avatar = open_avatar(person_avatar)
+    plan = stretches(150, 205, when_longer)  # type: ignore[arg-type]
+    every = list(read_frames(avatar.video))
+    numbers = []
+    for number, frame in play(avatar, plan):
+        assert np.array_equal(frame, every[number]), f"{number} as number {len(numbers)}"
+        numbers.append(number)
+    assert numbers == played(150, 205, when_longer)
+
+
+def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Path, tmp_path: Path) -> None:
+    avatar = open_avatar(person_avatar)
+    config = GeneratorConfig(MotionConfig(80, members=1), PixelsConfig(160, references=1, widths=(16, 24)), 53)
+    info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
+    model, speech = tmp_path / "g.safetensors", person / "speech.wav"
+    save_generator(model, info, Generator(config, avatar.crop))
+    (tmp_path / "out.mp4").write_text("from before", encoding="utf-8")
+    wrong = AudioFeatures(np.zeros((100, 80), np.float32), 100.0, "mel80")
+    for name in ("out.mp4", "new.mp4"):
+        with pytest.raises(MismatchError, match=r"the features last 1\.0 s, .*speech\.wav 6\.0 s"):
+            list(render(avatar, model, speech, tmp_path / name, driving=wrong))
+    assert (tmp_path / "out.mp4").read_text(encoding="utf-8") == "from before"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.safetensors", "out.mp4"]
+
+
+@pytest.mark.parametrize("wrong", [{"when_audio_longer": "stop"}, {"when_audio_shorter": "bounce"}])
+def test_wrong_render_options(wrong: dict) -> None:
+    with pytest.raises(FormatError, match="choose"):
+        RenderOptions(**wrong)

@@ -1,0 +1,239 @@
+"""Preparation: a clip becomes an avatar folder, stage by stage. What is finished and still holds is skipped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import features, geometry, landmarks
+from .audio import load_waveform, write_wave
+from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, read_state
+from .errors import MediaError, NoFaceError
+from .files import replacing
+from .geometry import CropSpec
+from .video import import_video, probe, read_frames
+
+MIN_DURATION_S = 5.0
+_DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What a user may choose when a clip is prepared."""
+
+    crop_size: int = 256
+    encoder: str = "whisper-tiny"
+    start_s: float = 0.0
+    duration_s: float | None = None
+    face_index: int = 0
+    face_point: tuple[float, float] | None = None
+    max_gap_s: float = 1.0
+    skip_lost: bool = False  # leave longer faceless stretches out instead of refusing the clip
+
+    def __post_init__(self) -> None:
+        CropSpec(self.crop_size)
+        if self.start_s < 0 or (self.duration_s is not None and self.duration_s <= 0):
+            raise MediaError("start_s must not be negative and duration_s must be positive")
+
+
+class Progress(NamedTuple):
+    """How far a stage of the preparation is."""
+
+    stage: str
+    done: int
+    total: int
+
+
+def prepare(
+    source: Path,
+    root: Path,
+    options: PrepareOptions = PrepareOptions(),
+    *,
+    audio: Path | None = None,
+    models: Path | None = None,
+    device: str = "cpu",
+) -> Iterator[Progress]:
+    """Make or complete the avatar folder `root` from a clip; `audio` replaces the clip's own sound.
+
+    Finished stages are skipped as long as their input is the same; a source that changed is noticed and done anew.
+    Raises MediaError, NoFaceError or WeightsError; the folder keeps what was finished.
+    """
+    yield from import_clip(source, root, options, audio=audio)
+    yield from track_face(root, options, models=models)
+    yield from add_features(root, options.encoder, models=models, device=device)
+
+
+def import_clip(
+    source: Path, root: Path, options: PrepareOptions = PrepareOptions(), *, audio: Path | None = None
+) -> Iterator[Progress]:
+    """First part of `prepare`: the folder gets the picture at a constant frame rate and the sound."""
+    source, root = Path(source), Path(root)
+    _check_source(source, audio, options)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
+    state, sound = _State(root), audio or source
+    start, duration = options.start_s, options.duration_s
+    state.set_crop(CropSpec(options.crop_size))
+    video_key = _key("video", fingerprint(source), start, duration)
+    if state.begin("video", video_key):
+        yield Progress("video", 0, 1)
+        info = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
+        state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
+        yield Progress("video", 1, 1)
+    audio_key = _key("audio", fingerprint(sound), start, duration)
+    if state.begin("audio", audio_key):
+        yield Progress("audio", 0, 1)
+        own_start = start if audio is None else 0.0  # sound given apart starts with the trimmed picture
+        write_wave(root / FILES["audio"], load_waveform(sound, start_s=own_start, duration_s=duration))
+        shutil.rmtree(root / "features", ignore_errors=True)  # they belong to the sound that was here before
+        state.finish("audio", audio_key)
+        yield Progress("audio", 1, 1)
+
+
+def track_face(
+    root: Path, options: PrepareOptions = PrepareOptions(), *, models: Path | None = None
+) -> Iterator[Progress]:
+    """Second part: landmarks of every frame and the aligned crops, in the crop size chosen at the import."""
+    root = Path(root)
+    state = _State(root)
+    video_key = open_avatar(root, ("video",)).identity
+    face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
+    track_key = _key("track", video_key, face)
+    if state.begin("track", track_key):
+        yield from _find_landmarks(root, options, models)
+        state.finish("track", track_key)
+    crops_key = _key("crops", track_key, state.values["crop"])
+    if state.begin("crops", crops_key):
+        yield from _cut_crops(root)
+        state.finish("crops", crops_key)
+
+
+def add_features(root: Path, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[Progress]:
+    """Third part: audio features of the avatar's own sound; skipped when they are there already."""
+    folder = Path(root) / "features"
+    folder.mkdir(exist_ok=True)
+    waveform = load_waveform(Path(root) / FILES["audio"])
+    for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
+        yield Progress("features", round(fraction * 100), 100)
+
+
+def fingerprint(path: Path) -> str:
+    """Identity of a file's content: its size, first and last MiB."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(1 << 20))
+        file.seek(max(0, size - (1 << 20)))
+        digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> None:
+    media = probe(source)
+    if media.video is None:
+        raise MediaError(f"{source} has no picture; give a video of a person talking")
+    if audio is None and not media.has_audio:
+        raise MediaError(f"{source} has no sound; give the speech that belongs to it as --audio")
+    if audio is not None and not probe(audio).has_audio:
+        raise MediaError(f"{audio} has no sound; give the speech that belongs to {source.name}")
+    duration = media.duration_s - options.start_s
+    duration = min(duration, options.duration_s) if options.duration_s is not None else duration
+    if duration < MIN_DURATION_S:
+        raise MediaError(
+            f"{source}: {max(duration, 0):.1f} s to learn from is too short; give at least {MIN_DURATION_S:.0f} s"
+        )
+
+
+class _State:
+    """avatar.json: which stages are finished, and from what."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        fresh: dict[str, Any] = {"format": FORMAT, "stages": {}}
+        self.values = read_state(root) if (root / "avatar.json").is_file() else fresh
+
+    def set_crop(self, spec: CropSpec) -> None:
+        if self.values.get("crop") != spec.to_dict():
+            self.values["crop"] = spec.to_dict()
+            self._forget("crops")
+
+    def begin(self, stage: str, key: str) -> bool:
+        """Whether a stage must run. It and what depends on it are taken back first: a stop leaves no mixture."""
+        if self.values["stages"].get(stage) == key and (self.root / FILES[stage]).is_file():
+            return False
+        self._forget(stage)
+        return True
+
+    def finish(self, stage: str, key: str, **facts: object) -> None:
+        self.values["stages"][stage] = key
+        self.values.update(facts)
+        self._save()
+
+    def _forget(self, stage: str) -> None:
+        for dependent in _DEPENDENT[stage]:
+            self.values["stages"].pop(dependent, None)
+        self._save()
+
+    def _save(self) -> None:
+        with replacing(self.root / "avatar.json") as temporary:
+            temporary.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
+
+
+def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Iterator[Progress]:
+    avatar, found = open_avatar(root, ("video",)), []
+    fps, total = float(avatar.info.fps), avatar.info.frame_count
+    choice = {"face_index": options.face_index, "point": options.face_point}
+    for face in landmarks.detect(read_frames(avatar.video), models=models, **choice):
+        found.append(face)
+        yield Progress("landmarks", len(found), total)
+    starts = landmarks.find_cuts(np.stack([face.thumbnail for face in found]))
+    points, valid = landmarks.fill_gaps(found, starts, round(options.max_gap_s * fps))
+    if not options.skip_lost:
+        _refuse_lost(points, fps, options.max_gap_s)
+    transforms = geometry.smooth(geometry.align(points, avatar.crop), starts, avatar.crop)
+    _write_track(root, landmarks.FaceTrack(points, transforms, valid, starts))
+
+
+def _write_track(root: Path, track: landmarks.FaceTrack) -> None:
+    with replacing(root / FILES["track"]) as temporary:
+        np.savez(temporary, **asdict(track))
+
+
+def _cut_crops(root: Path) -> Iterator[Progress]:
+    avatar = open_avatar(root, ("video", "track"))
+    track, spec, total = avatar.track(), avatar.crop, avatar.info.frame_count
+    transforms = geometry.smooth(geometry.align(track.landmarks, spec), track.shot_starts, spec)
+    if not np.array_equal(transforms, track.transforms, equal_nan=True):  # another crop size; the landmarks stay
+        track = replace(track, transforms=transforms)
+        _write_track(root, track)
+    with replacing(root / FILES["crops"]) as temporary:
+        crops = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, spec.size, spec.size, 3))
+        for i, frame in enumerate(read_frames(avatar.video)):
+            if track.present[i]:
+                crops[i] = geometry.crop(frame, transforms[i], spec)
+            yield Progress("crops", i + 1, total)
+        crops.flush()
+        del crops
+
+
+def _refuse_lost(points: np.ndarray, fps: float, max_gap_s: float) -> None:
+    ranges = [(a, b) for a, b in lost_ranges(points) if b - a > round(max_gap_s * fps)]
+    if ranges:
+        first = ranges[0][0]
+        raise NoFaceError(
+            f"frame {first} ({first / fps:.1f} s): no face found for longer than max_gap_s = {max_gap_s} s; lost at "
+            f"{describe_ranges(ranges, fps)}; trim the clip, raise max_gap_s, or skip lost stretches (--skip-lost)"
+        )
