@@ -51,3 +51,35 @@ def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathF
     root = tmp_path_factory.mktemp("avatar") / "person"
     list(prepare(person / "person.mp4", root, PrepareOptions(160, "mel80"), models=models))
     return root
+
+
+@pytest.fixture(scope="session")
+def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of the built-in person that has barely learnt anything, with its resume state."""
+    from udh_core.avatar import open_avatar
+    from udh_core.train_generator import GeneratorOptions, train_generator
+
+    out = tmp_path_factory.mktemp("generator") / "g.safetensors"
+    options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
+    for _ in train_generator(open_avatar(person_avatar), out, options, encoder="mel80"):
+        pass
+    return out
+
+
+@pytest.fixture(scope="session")
+def training_data(person_avatar: Path):
+    """The prepared built-in person as training sees it."""
+    from udh_core.avatar import open_avatar
+    from udh_core.batches import load_training_data
+
+    return load_training_data(open_avatar(person_avatar), "mel80")
+
+
+@pytest.fixture(scope="session")
+def speech(person: Path) -> Path:
+    """Two seconds of speech."""
+    from udh_core.audio import load_waveform, write_wave
+
+    path = person / "two_seconds.wav"
+    write_wave(path, load_waveform(person / "speech.wav", duration_s=2.0))
+    return path

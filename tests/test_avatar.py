@@ -26,7 +26,6 @@ from udh_core.models.motion import MotionConfig
 from udh_core.models.pixels import PixelsConfig
 from udh_core.painter import Painter
 from udh_core.prepare import PrepareOptions, prepare
-from udh_core.prepare import PrepareOptions, prepare
 from udh_core.video import VideoWriter, read_frames
 
 OPTIONS = PrepareOptions(160, "mel80")
@@ -185,11 +184,20 @@ def test_other_crop_size_keeps_the_landmarks(copy: Path, person: Path, models: P
     assert np.array_equal(avatar.crops()[9], geometry.crop(frame, avatar.track().transforms[9], avatar.crop))
 
 
-def test_a_change_that_was_interrupted_leaves_no_mixture(copy: Path, person: Path, models: Path) -> None:
-    steps = prepare(person / "person.mp4", copy, PrepareOptions(96, "mel80"), models=models)
-    assert any(step.stage == "crops" and step.done == 5 for step in steps)
+@pytest.mark.parametrize(
+    ("options", "stage", "stopped"),
+    [
+        (PrepareOptions(96, "mel80"), "crops", "crops"),
+        (PrepareOptions(160, "mel80", max_gap_s=0.5), "landmarks", "track"),
+    ],
+)
+def test_a_change_that_was_interrupted_leaves_no_mixture(
+    copy: Path, person: Path, models: Path, options: PrepareOptions, stage: str, stopped: str
+) -> None:
+    steps = prepare(person / "person.mp4", copy, options, models=models)
+    assert any(step.stage == stage and step.done == 5 for step in steps)
     steps.close()  # type: ignore[attr-defined]
-    with pytest.raises(FormatError, match="stopped before crops"):
+    with pytest.raises(FormatError, match=f"stopped before {stopped}"):
         open_avatar(copy)
 
 

@@ -262,7 +262,9 @@ def demo_command(
     options = DemoOptions(folder, video, audio, minutes, crop_size=crop_size, seed=seed)
 
     def describe(stage: Stage | Result) -> tuple[str, float, float, str]:
-        return ("report", 1, 1, "") if isinstance(stage, Result) else (*stage,)
+        if isinstance(stage, Result):
+            return "report", 1, 1, ""
+        return stage.name, stage.done, stage.total, stage.remark
 
     result = show(run_demo(options, device=device), describe)
     if not isinstance(result, Result):

@@ -1,0 +1,129 @@
+"""The command line's contract: one clear line and exit code 2 for bad input, and nothing half-written."""
+
+from __future__ import annotations
+
+import shutil
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from udh_core.checkpoint import Checkpoint
+from udh_core.cli import app
+from udh_core.geometry import CropSpec
+from udh_core.judge import save_syncnet
+from udh_core.models.syncnet import SyncNet, SyncNetConfig
+
+
+def refused(*arguments: object) -> str:
+    """Run the command line on bad input; returns its one line."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.output.splitlines() if line.strip() and "%" not in line]
+    assert len(lines) == 1, result.output
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, person_avatar: Path) -> Path:
+    """An own copy of the prepared built-in person, and speech to drive it."""
+    shutil.copytree(person_avatar, tmp_path / "avatar")
+    return tmp_path
+
+
+def render_refused(folder: Path, audio: Path, generator: Path | None = None, out: Path | None = None) -> str:
+    out = out or folder / "out.mp4"
+    arguments = ["render", "--avatar", folder / "avatar", "--audio", audio, "--out", out]
+    line = refused(*arguments, "--generator", generator or folder / "g.safetensors")
+    assert not out.exists()
+    assert not list(folder.glob(".*part*"))
+    return line
+
+
+def test_no_such_file(tmp_path):
+    assert "no such file" in refused("prepare", tmp_path / "none.mp4", "--avatar", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_not_a_video(tmp_path):
+    (tmp_path / "notes.mp4").write_text("these are words")
+    assert "notes.mp4" in refused("prepare", tmp_path / "notes.mp4", "--avatar", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_video_without_sound_needs_audio(clips, tmp_path):
+    line = refused("prepare", clips / "video/musetalk_sun.mp4", "--avatar", tmp_path / "a")
+    assert "has no sound" in line
+    assert "--audio" in line
+
+
+@pytest.mark.parametrize("samples", [0, 1])
+def test_empty_and_one_sample_audio(folder, generator_file, samples):
+    with wave.open(str(folder / "short.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(b"\0\0" * samples)
+    assert "short.wav" in render_refused(folder, folder / "short.wav", generator_file)
+
+
+def test_audio_with_nan(folder, generator_file):
+    samples = np.full(16000, np.nan, np.float32)
+    header = b"RIFF" + (36 + samples.nbytes).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    header += (3).to_bytes(2, "little") + (1).to_bytes(2, "little") + (16000).to_bytes(4, "little")
+    header += (64000).to_bytes(4, "little") + (4).to_bytes(2, "little") + (32).to_bytes(2, "little")
+    (folder / "nan.wav").write_bytes(header + b"data" + samples.nbytes.to_bytes(4, "little") + samples.tobytes())
+    assert "nan.wav" in render_refused(folder, folder / "nan.wav", generator_file)
+
+
+def test_unwritable_output(folder, generator_file, speech):
+    line = render_refused(folder, speech, generator_file, folder / "no/such/folder/out.mp4")
+    assert "no folder" in line
+
+
+def test_wrong_kind_of_checkpoint(folder, speech):
+    info = Checkpoint("syncnet", {"model": SyncNetConfig(80).to_dict()}, 1, "mel80", CropSpec(160), "someone")
+    save_syncnet(folder / "s.safetensors", info, SyncNet(SyncNetConfig(80)))
+    assert "syncnet, where a generator is needed" in render_refused(folder, speech, folder / "s.safetensors")
+
+
+def test_pickle_is_not_opened(folder, speech):
+    torch.save({"weight": torch.zeros(3)}, folder / "g.pth")
+    assert "pickle" in render_refused(folder, speech, folder / "g.pth")
+
+
+def test_generator_of_another_avatar(folder, generator_file, speech):
+    text = (folder / "avatar/avatar.json").read_text()
+    own = text.split('"video": "')[1].split('"')[0]
+    (folder / "avatar/avatar.json").write_text(text.replace(own, "0123456789abcdef"))
+    line = render_refused(folder, speech, generator_file)
+    assert own in line
+    assert "0123456789abcdef" in line
+
+
+def test_features_of_another_encoder(folder):
+    out = folder / "g.safetensors"
+    line = refused("train", "--avatar", folder / "avatar", "--out", out, "--steps", 5, "--encoder", "whisper-tiny")
+    assert "whisper-tiny" in line
+    assert not out.exists()
+
+
+def test_silence_given_as_text_and_audio_at_once(folder, generator_file, speech):
+    common = ["render", "--avatar", folder / "avatar", "--generator", generator_file, "--out", folder / "o.mp4"]
+    assert "either" in refused(*common, "--audio", speech, "--text", "hello")
+    assert "either" in refused(*common)
+
+
+def test_text_is_spoken(folder, generator_file):
+    out = folder / "out.mp4"
+    common = ["render", "--avatar", folder / "avatar", "--generator", generator_file, "--out", out]
+    result = CliRunner().invoke(app, [*map(str, common), "--text", "Good morning."])
+    assert result.exit_code == 0, result.output
+    assert out.stat().st_size > 10_000
+
+
+def test_usage_errors_are_the_users(tmp_path):
+    assert CliRunner().invoke(app, ["prepare"]).exit_code == 2
+    assert CliRunner().invoke(app, ["render", "--nonsense"]).exit_code == 2

@@ -1,0 +1,136 @@
+"""Training: seeded, resumable, honest about what it has seen."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from udh_core import checkpoint
+from udh_core.avatar import open_avatar
+from udh_core.errors import FormatError, MismatchError
+from udh_core.generator_file import open_generator
+from udh_core.geometry import paste_area
+from udh_core.judge import open_syncnet
+from udh_core.landmarks import FaceTrack
+from udh_core.painter import Painter
+from udh_core.references import choose_references
+from udh_core.render import render
+from udh_core.train_generator import GeneratorOptions, train_generator
+from udh_core.train_syncnet import SyncNetOptions, train_syncnet
+from udh_core.video import read_frames
+
+TINY = GeneratorOptions(steps=8, motion_steps=6, batch=4, check_every=4, save_every=4)
+
+
+def trained(avatar: Path, out: Path, options: GeneratorOptions, **more) -> list:
+    return list(train_generator(open_avatar(avatar), out, options, encoder="mel80", **more))
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(checkpoint.resume_path(path), "resume")[1]
+
+
+def test_same_seed_same_generator(person_avatar, tmp_path):
+    for name in ("a", "b"):
+        trained(person_avatar, tmp_path / f"{name}.safetensors", TINY)
+    first, second = tensors(tmp_path / "a.safetensors"), tensors(tmp_path / "b.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
+    whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
+    trained(person_avatar, whole, TINY)
+    run = train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80")
+    seen = [report for report in islice(run, 3 * 6 + 5)]  # the three motion networks, then five of eight steps
+    run.close()
+    assert seen[-1].phase == "pixels"
+    assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 5
+    reports = trained(person_avatar, halves, TINY, resume=True)
+    assert [report.step for report in reports] == [6, 7, 8]
+    first, second = tensors(whole), tensors(halves)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_resume_refuses_another_encoder(person_avatar, generator_file, tmp_path):
+    info, state = checkpoint.load_resume(generator_file)
+    foreign = checkpoint.Checkpoint("resume", info.config, info.step, "hubert", info.crop, info.made_from)
+    checkpoint.save_resume(tmp_path / "g.safetensors", foreign, state)
+    with pytest.raises(MismatchError, match="hubert"):
+        trained(person_avatar, tmp_path / "g.safetensors", TINY, resume=True)
+
+
+def test_syncnet_resumes_and_judges(person_avatar, tmp_path):
+    out = tmp_path / "s.safetensors"
+    options = SyncNetOptions(steps=6, neighbourhoods=2, check_every=3)
+    run = train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80")
+    list(islice(run, 4))
+    run.close()
+    reports = list(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80", resume=True))
+    assert [report.step for report in reports] == [5, 6]
+    judge = open_syncnet(out)
+    assert judge.info.kind == "syncnet"
+    assert 0 <= judge.info.metrics["auc"] <= 1
+
+
+def test_sync_loss_reaches_the_generator(person_avatar, tmp_path):
+    out = tmp_path / "s.safetensors"
+    options = SyncNetOptions(steps=2, neighbourhoods=2)
+    list(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80"))
+    reports = trained(person_avatar, tmp_path / "g.safetensors", TINY, syncnet=open_syncnet(out))
+    pixels = [report for report in reports if report.phase == "pixels"]
+    assert "sync" not in pixels[0].losses  # reconstruction settles first
+    assert "sync" in pixels[-1].losses
+
+
+def test_references_are_learnt_frames(training_data):
+    chosen = choose_references(training_data, 8, seed=0)
+    assert len(set(chosen.tolist())) == 8
+    assert set(chosen.tolist()) <= set(training_data.learnt.tolist())
+
+
+def test_options_are_checked():
+    with pytest.raises(FormatError):
+        GeneratorOptions(steps=0)
+    with pytest.raises(FormatError):
+        GeneratorOptions(held_out=0.9)
+    with pytest.raises(FormatError):
+        SyncNetOptions(minutes=-1)
+
+
+def test_painted_frames_keep_every_other_byte(person_avatar, generator_file):
+    avatar = open_avatar(person_avatar)
+    _, generator = open_generator(generator_file)
+    painter = Painter(avatar, avatar.track(), generator)
+    frames = list(read_frames(avatar.video, count=6))
+    shapes = torch.randn(6, generator.config.pixels.frames, generator.config.pixels.shape_width)
+    for i, (before, after) in enumerate(zip(frames, painter.paint(frames, range(6), shapes), strict=True)):
+        area = paste_area(before.shape, painter.track.transforms[i], avatar.crop)
+        assert np.array_equal(before[~area], after[~area])
+        assert not np.array_equal(before[area], after[area])
+
+
+def test_frame_without_a_face_stays(person_avatar, generator_file):
+    avatar = open_avatar(person_avatar)
+    _, generator = open_generator(generator_file)
+    track = avatar.track()
+    transforms = track.transforms.copy()
+    transforms[1] = np.nan
+    painter = Painter(avatar, FaceTrack(track.landmarks, transforms, track.valid, track.shot_starts), generator)
+    frames = list(read_frames(avatar.video, count=2))
+    painted = painter.paint(frames, (0, 1), torch.zeros(2, 3, generator.config.pixels.shape_width))
+    assert not np.array_equal(painted[0], frames[0])
+    assert np.array_equal(painted[1], frames[1])
+
+
+def test_cancelled_render_leaves_nothing(person_avatar, generator_file, speech, tmp_path):
+    out = tmp_path / "out.mp4"
+    run = render(open_avatar(person_avatar), generator_file, speech, out)
+    for progress in run:
+        if progress.stage == "frames" and progress.done >= 5:
+            break
+    run.close()
+    assert list(tmp_path.iterdir()) == []
