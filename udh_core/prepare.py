@@ -18,7 +18,7 @@ from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, re
 from .errors import MediaError, NoFaceError
 from .files import replacing
 from .geometry import CropSpec
-from .video import import_video, probe, read_frames
+from .video import importing, picture_info, probe, read_frames
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
@@ -85,10 +85,11 @@ def import_clip(
     state.set_crop(CropSpec(options.crop_size))
     video_key = _key("video", fingerprint(source), start, duration)
     if state.begin("video", video_key):
-        yield Progress("video", 0, 1)
-        info = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
+        for done in importing(source, root / FILES["video"], start_s=start, duration_s=duration):
+            yield Progress("video", done, max(done, _expected_frames(source, options)))
+        info = picture_info(root / FILES["video"])
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
-        yield Progress("video", 1, 1)
+        yield Progress("video", info.frame_count, info.frame_count)
     audio_key = _key("audio", fingerprint(sound), start, duration)
     if state.begin("audio", audio_key):
         yield Progress("audio", 0, 1)
@@ -155,6 +156,13 @@ def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> 
         raise MediaError(
             f"{source}: {max(duration, 0):.1f} s to learn from is too short; give at least {MIN_DURATION_S:.0f} s"
         )
+
+
+def _expected_frames(source: Path, options: PrepareOptions) -> int:
+    """About how many frames the import will write; for the progress only."""
+    video = picture_info(source)
+    seconds = video.duration_s - options.start_s
+    return round(min(seconds, options.duration_s or seconds) * video.fps)
 
 
 class _State:

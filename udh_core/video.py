@@ -13,11 +13,14 @@ from typing import Literal
 import numpy as np
 
 from .errors import MediaError
-from .ffmpeg import FED, QUIET, Child, ffmpeg_path, run, started, url
+from .ffmpeg import FED, QUIET, Child, ffmpeg_path, running, started, url
 from .files import replacing
 from .media import MediaInfo, PictureFormat, VideoInfo, inspect, probe
 
-__all__ = ["MediaInfo", "VideoInfo", "VideoWriter", "ffmpeg_path", "import_video", "mux", "probe", "read_frames"]
+__all__ = [
+    *("MediaInfo", "VideoInfo", "VideoWriter", "ffmpeg_path", "import_video", "importing"),
+    *("mux", "muxing", "picture_info", "probe", "read_frames"),
+]
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
@@ -99,6 +102,20 @@ def import_video(
     `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
     is copied without loss, any other encoded almost without. MediaError: bad source, nothing left, unwritable target.
     """
+    for _ in importing(source, target, fps=fps, start_s=start_s, duration_s=duration_s):
+        pass
+    return picture_info(target)
+
+
+def importing(
+    source: Path,
+    target: Path,
+    *,
+    fps: Fraction | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[int]:
+    """`import_video`, yielding the number of frames written about twice a second; closing it leaves nothing behind."""
     info, stored = inspect(source)
     if info.video is None or stored is None:
         raise MediaError(f"{source} has sound but no picture; give a video file")
@@ -112,10 +129,16 @@ def import_video(
         else:
             arguments = _input_from(source, start_s)
             arguments += _encode_import(info.video, stored, rate, start_s, duration_s)
-        run([*arguments, *MP4, "-f", "mp4", "-y", url(temporary)], f"{source} cannot be imported")
-        video = probe(temporary).video
-        if video is None:
+        yield from running([*arguments, *MP4, "-f", "mp4", "-y", url(temporary)], f"{source} cannot be imported")
+        if probe(temporary).video is None:
             raise MediaError(f"{source} cannot be imported: no frame could be decoded")
+
+
+def picture_info(path: Path) -> VideoInfo:
+    """What is on show in a video file; MediaError when it has no picture."""
+    video = probe(path).video
+    if video is None:
+        raise MediaError(f"{path} has no picture; give a video file")
     return video
 
 
@@ -257,9 +280,15 @@ def nvenc_works() -> bool:
 
 def mux(video: Path, audio: Path, out: Path) -> None:
     """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`."""
-    if probe(video).video is None:
-        raise MediaError(f"{video} has no picture; give a video file")
+    for _ in muxing(video, audio, out):
+        pass
+
+
+def muxing(video: Path, audio: Path, out: Path) -> Iterator[int]:
+    """`mux`, yielding the number of frames written about twice a second."""
+    picture_info(video)
     _check_audio(audio)
     with replacing(out) as temporary:
         streams = ["-i", url(video), "-i", url(audio), "-map", "0:V:0", "-map", "1:a:0", "-c:v", "copy"]
-        run([*streams, *AAC, *MP4, "-f", "mp4", "-y", url(temporary)], f"{out} cannot be made of {video} and {audio}")
+        arguments = [*streams, *AAC, *MP4, "-f", "mp4", "-y", url(temporary)]
+        yield from running(arguments, f"{out} cannot be made of {video} and {audio}")
