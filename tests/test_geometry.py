@@ -265,9 +265,7 @@ def found_in(path: Path, start: int, count: int, models: Path) -> np.ndarray:
         ("sadtalker_WDA_AOC_000", 0),
         ("videoretalking_face3", 0),
         ("musetalk_sun", 0),
-        pytest.param(
-            "latentsync_demo2", 17, marks=pytest.mark.xfail(strict=True, reason="head far back: upper lip above mask")
-        ),
+        ("latentsync_demo2", 17),  # head far back: the upper lip is high
     ],
 )
 def test_mouth_and_jaw_are_hidden_on_real_faces(clips: Path, models: Path, name: str, start: int) -> None:

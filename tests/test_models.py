@@ -194,9 +194,6 @@ def test_shapes_in_blocks_are_nearly_the_shapes_in_one(
     assert float((in_blocks - whole).square().mean().sqrt() / whole.std()) < 0.25
 
 
-@pytest.mark.xfail(
-    strict=True, reason="GroupNorm of DilatedBlock averages over time: a shape depends on the far future"
-)
 def test_shapes_in_blocks_are_the_shapes_in_one(
     generator: Generator, heard: AudioFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

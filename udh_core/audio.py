@@ -48,13 +48,25 @@ def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None 
     return np.clip(waveform, -1.0, 1.0)
 
 
+def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:
+    """((n, 2) float32 [-1, 1], rate in Hz): the sound as people hear it, at the file's own rate, on the clock above."""
+    rate_hz, zero_s = _clock(check_readable(path))
+    end_s = None if duration_s is None else start_s + duration_s
+    parts = list(_decode(path, round(zero_s * rate_hz), end_s, channels=2))
+    begin, end = round(start_s * rate_hz), None if end_s is None else round(end_s * rate_hz)
+    sound = np.concatenate([part.reshape(-1, 2) for part in parts] or [np.empty((0, 2), np.float32)])[begin:end]
+    if len(sound) == 0:
+        raise MediaError(f"{path}: there is no sound from {start_s:g} s on")
+    return np.clip(sound, -1.0, 1.0), rate_hz
+
+
 def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> None:
-    """Write an (n,) waveform [-1, 1] as 16-bit mono PCM."""
+    """Write a waveform (n,) or (n, channels), [-1, 1], as 16-bit PCM."""
     if not np.isfinite(waveform).all():
         raise MediaError(f"cannot write {path}: the waveform has samples that are not numbers")
     samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
     with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(1 if waveform.ndim == 1 else waveform.shape[1])
         file.setsampwidth(2)
         file.setframerate(rate_hz)
         file.writeframes(samples.tobytes())
@@ -90,11 +102,12 @@ def _clock(path: Path) -> tuple[int, float]:
     raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
 
 
-def _decode(path: Path, first_sample: int, until_s: float | None) -> Iterator[np.ndarray]:
-    """(n,) float32 mono chunks at the file's own rate, from the container's zero."""
+def _decode(path: Path, first_sample: int, until_s: float | None, channels: int = 1) -> Iterator[np.ndarray]:
+    """(n,) float32 chunks, channels interleaved, at the file's own rate, from the container's zero."""
     # One resampler does it all: pads a late start, and folds the channels without exceeding full scale.
+    layout = "mono" if channels == 1 else "stereo"
     filters = (
-        f"aresample=async=1:first_pts={first_sample}:rematrix_maxval=1,aformat=sample_fmts=flt:channel_layouts=mono"
+        f"aresample=async=1:first_pts={first_sample}:rematrix_maxval=1,aformat=sample_fmts=flt:channel_layouts={layout}"
     )
     limit = [] if until_s is None else ["-t", f"{until_s:.6f}"]
     arguments = ["-copyts", "-i", url(path), "-map", "0:a:0", *limit, "-af", filters, "-f", "f32le", "pipe:1"]
@@ -104,6 +117,6 @@ def _decode(path: Path, first_sample: int, until_s: float | None) -> Iterator[np
             chunk = np.frombuffer(data[: len(data) // 4 * 4], "<f4")
             if not np.isfinite(chunk).all():
                 raise MediaError(f"{path}: samples that are not numbers (NaN or infinite) near sample {position}")
-            position += len(chunk)
+            position += len(chunk) // channels
             yield chunk
         child.finish(f"{path}: the sound cannot be decoded")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from .errors import FormatError, MediaError, MismatchError, UdhError
 from .files import replacing
 from .windows import row_count
 
-__all__ = ["AudioFeatures", "check_match", "encoder_names", "extract", "extract_to", "load"]
+__all__ = ["AudioFeatures", "check_match", "copy", "encoder_names", "extract", "extract_to", "load"]
 
 FORMAT = 1  # of the cache files; raise it when an encoder's rows change
 
@@ -91,6 +92,20 @@ def load(folder: Path, encoder: str = "whisper-tiny") -> AudioFeatures:
     if facts.get("format") != FORMAT or [*values.shape] != [facts.get("rows"), facts.get("width")]:
         raise FormatError(f"{rows_path} is damaged or of another version: delete it and extract them again")
     return AudioFeatures(values, float(facts["rate_hz"]), name)
+
+
+def copy(source: Path, folder: Path, encoder: str) -> None:
+    """Put features that `extract_to` wrote into `source` into another folder; does nothing when they are there."""
+    name = canonical_name(encoder)
+    (rows, facts), (own_rows, own_facts) = _paths(source, name), _paths(folder, name)
+    load(source, name)
+    if own_rows.is_file() and _read_facts(own_facts) == _read_facts(facts):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    own_facts.unlink(missing_ok=True)  # never old facts beside new rows
+    for path, own in ((rows, own_rows), (facts, own_facts)):
+        with replacing(own) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def check_match(features: AudioFeatures, encoder: str) -> None:

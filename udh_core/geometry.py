@@ -36,11 +36,11 @@ NOSE = (1, 2, 4, 5, 195, 197)
 
 _SIDE = 1.9  # of the crop, face units
 _LEFT, _TOP = -0.95, -0.32  # its upper left corner
-_MASK_CENTRE = (0.0, 1.02)
-_MASK_RADII = (0.63, 0.50)  # from under the nose to the throat, jaw corner to jaw corner
+_MASK_CENTRE = (0.0, 0.995)
+_MASK_RADII = (0.63, 0.525)  # from under the nose to the throat, jaw corner to jaw corner
 _MASK_TAPER = 0.25  # narrower towards the throat, as a jaw is
 _MASK_POWER = 2.6
-_FEATHER = 0.10  # width of the blend inside the mask's border
+FEATHER = 0.10  # width of the blend inside the mask's border
 _MARGIN = 0.04  # hidden beyond the mask, so that no uncovered lip or jaw gives the answer away
 
 
@@ -168,9 +168,9 @@ def _mask_depth(spec: CropSpec) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def mask(spec: CropSpec) -> np.ndarray:
+def mask(spec: CropSpec, feather: float = FEATHER) -> np.ndarray:
     """(S, S) float32 0..1, 1 = redraw: what of the generated crop goes into the frame, feathered inside its border."""
-    ramp = np.clip(_mask_depth(spec) / _FEATHER, 0.0, 1.0)
+    ramp = np.clip(_mask_depth(spec) / feather, 0.0, 1.0)
     result = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     result.flags.writeable = False
     return result
@@ -204,7 +204,9 @@ def mouth_window(spec: CropSpec) -> tuple[slice, slice]:
     return slice(round(float(top)), round(float(bottom))), slice(round(float(left)), round(float(right)))
 
 
-def paste(frame: np.ndarray, patch: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray:
+def paste(
+    frame: np.ndarray, patch: np.ndarray, transform: np.ndarray, spec: CropSpec, feather: float = FEATHER
+) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
 
     Only pixels under the mask change; all others are the input's own bytes.
@@ -216,7 +218,7 @@ def paste(frame: np.ndarray, patch: np.ndarray, transform: np.ndarray, spec: Cro
     to_region = transform @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])  # region px → crop px
     size = (x1 - x0, y1 - y0)
     inverse_map = cv2.WARP_INVERSE_MAP
-    alpha = cv2.warpAffine(mask(spec), to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
+    alpha = cv2.warpAffine(mask(spec, feather), to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
     drawn = cv2.warpAffine(
         patch, to_region, size, flags=cv2.INTER_CUBIC | inverse_map, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)

@@ -45,6 +45,7 @@ class Painter:
     avatar: Avatar
     track: FaceTrack
     generator: Generator
+    feather: float = geometry.FEATHER
 
     @torch.inference_mode()
     def redraw(self, crops: np.ndarray, steered: Tensor) -> np.ndarray:
@@ -67,5 +68,5 @@ class Painter:
         spec, transforms = self.avatar.crop, self.track.transforms
         crops = np.stack([geometry.crop(frames[k], transforms[numbers[k]], spec) for k in with_face])
         for k, patch in zip(with_face, self.redraw(crops, steered[with_face]), strict=True):
-            result[k] = geometry.paste(frames[k], patch, transforms[numbers[k]], spec)
+            result[k] = geometry.paste(frames[k], patch, transforms[numbers[k]], spec, self.feather)
         return result

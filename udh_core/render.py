@@ -21,6 +21,7 @@ from .errors import FormatError, MismatchError
 from .features import AudioFeatures
 from .files import check_writable
 from .generator_file import open_generator
+from .geometry import FEATHER
 from .models.generator import Generator
 from .painter import Painter, predict_shapes, steer
 from .video import VideoWriter, read_frames
@@ -38,8 +39,11 @@ class RenderOptions:
     when_audio_shorter: WhenShorter = "cut"
     crf: int = 16
     batch: int = 4
+    feather: float = FEATHER  # width of the blend between redrawn and real, 1 = distance of the outer eye corners
 
     def __post_init__(self) -> None:
+        if not 0.01 <= self.feather <= 0.4:
+            raise FormatError(f"feather = {self.feather}: choose a width from 0.01 to 0.4")
         if self.when_audio_longer not in get_args(WhenLonger):
             raise FormatError(f"when_audio_longer = {self.when_audio_longer}: choose {', '.join(get_args(WhenLonger))}")
         if self.when_audio_shorter not in get_args(WhenShorter):
@@ -162,7 +166,7 @@ def _render_frames(
     shapes = predict_shapes(generator, driving, (np.arange(total) + 0.5) / fps)
     steered = steer(generator, shapes)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
-    painter = Painter(avatar, avatar.track(), generator)
+    painter = Painter(avatar, avatar.track(), generator, options.feather)
     done = 0
     size = (avatar.info.width, avatar.info.height)
     with VideoWriter(out, width=size[0], height=size[1], fps=avatar.info.fps, audio=audio, crf=options.crf) as writer:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ from .training import (
 )
 
 SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled
+Size = Literal["small", "standard"]
+WIDTHS: dict[Size, tuple[int, ...]] = {"small": (32, 48, 64, 96), "standard": PixelsConfig.widths}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class GeneratorOptions:
 
     steps: int = 6000
     minutes: float | None = None  # a time box instead of steps; the schedule fits itself to it
+    size: Size = "standard"  # of the pixels network; small is for slow machines
     batch: int = 16
     rate: float = 1e-3
     seed: int = 0
@@ -62,6 +66,8 @@ class GeneratorOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or (self.minutes is not None and self.minutes <= 0):
             raise FormatError("training needs steps ≥ 1, batch ≥ 1 and minutes > 0")
+        if self.size not in WIDTHS:
+            raise FormatError(f"size = {self.size}: choose {', '.join(WIDTHS)}")
         if not 0.02 <= self.held_out <= 0.5:
             raise FormatError(f"held_out = {self.held_out}: keep between 0.02 and 0.5 of the clip for judging")
 
@@ -113,7 +119,8 @@ class _Run:
             device,
         )
         spec = data.avatar.crop
-        config = GeneratorConfig(MotionConfig(data.features.shape[1]), PixelsConfig(spec.size), data.points.shape[1])
+        pixels_config = PixelsConfig(spec.size, widths=WIDTHS[options.size])
+        config = GeneratorConfig(MotionConfig(data.features.shape[1]), pixels_config, data.points.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.generator = Generator(config, spec)

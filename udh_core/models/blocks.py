@@ -40,6 +40,14 @@ class ResidualBlock(nn.Module):
         return self.act(self.shortcut(x) + self.second(self.act(hidden)))
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over channels, each moment in time by itself: the result does not depend on what comes later."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(B, C, T) → (B, C, T)."""
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
 class DilatedBlock(nn.Module):
     """Residual 1-D convolution over time, width 5."""
 
@@ -47,7 +55,7 @@ class DilatedBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation)
         self.mix = nn.Conv1d(channels, channels, 1)
-        self.norm = nn.GroupNorm(1, channels)
+        self.norm = ChannelNorm(channels)
         self.dropout = nn.Dropout(dropout)
         self.act = nn.GELU()
 
