@@ -164,8 +164,16 @@ def memory(person: Path, folder: Path) -> tuple[str, str, str]:
 def render_child(avatar: Path, generator: Path, speech: Path, out: Path) -> None:
     for _ in render(open_avatar(avatar), generator, speech, out):
         pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(json.dumps({"peak_mb": peak}))
+    sys.stdout.write(json.dumps({"peak_mb": peak_mb()}))
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process. Linux carries ru_maxrss over from the parent, VmHWM not."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
