@@ -55,7 +55,7 @@ class GeneratorOptions:
     seed: int = 0
     held_out: float = 0.1
     motion_steps: int = 600  # per member
-    motion_share: float = 0.15  # of the minutes
+    motion_share: float = 0.2  # of the minutes
     mouth_weight: float = 3.0
     lpips_weight: float = 0.2
     sync_weight: float = 0.03
@@ -139,6 +139,7 @@ class _Run:
         self.rows, self.columns = self.generator.pixels.box
         self.weight = (1 + (options.mouth_weight - 1) * self._mouth_bump(mouth)) * (mouth > 0)
         self.weight = self.weight[:, :, self.rows, self.columns]
+        self.members: set[int] = set()  # of the motion network, that are trained
         self.motion_done, self.step, self.best = False, 0, float("inf")
         self.metrics: dict[str, float] = {}
         self.spent_s = 0.0
@@ -169,10 +170,15 @@ class _Run:
     def learn_motion(self) -> Iterator[StepReport]:
         options = self.options
         minutes = options.minutes * options.motion_share if options.minutes is not None else None
-        schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None)
-        yield from train_motion(self.generator, self.data, self.shapes, schedule, seed=options.seed)
-        self.motion_done = True
-        self.spent_s = schedule.elapsed_s
+        schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None, self.spent_s)
+        try:
+            yield from train_motion(
+                self.generator, self.data, self.shapes, schedule, seed=options.seed, trained=self.members
+            )
+            self.motion_done = True
+        finally:
+            self.spent_s = schedule.elapsed_s
+            self._save_resume(schedule)
 
     # The pixels network
 
@@ -275,6 +281,7 @@ class _Run:
             "optimiser": optimiser_state(self.optimiser),
             "best": self.best,
             "spent_s": schedule.elapsed_s,
+            "motion": {"done": self.motion_done, "members": sorted(self.members)},
         }
         checkpoint.save_resume(self.out, self.info(self.step, self.metrics), state)
 
@@ -289,6 +296,7 @@ class _Run:
         self.shapes = self.generator.encode_shapes(self.data.points)
         self.average.restore(state["average"])
         restore_optimiser(self.optimiser, state["optimiser"])
-        self.step, self.spent_s, self.motion_done = info.step, state["spent_s"], True
+        self.step, self.spent_s = info.step, state["spent_s"]
+        self.motion_done, self.members = state["motion"]["done"], set(state["motion"]["members"])
         if self.out.is_file():
             self.best, self.metrics = state["best"], info.metrics
