@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
+COMFYUI = ("0.30.0", "0.16.3")
 EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
 
 
@@ -30,7 +31,9 @@ def main() -> int:
         parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     set_up(EXTRAS[command.command])
     if command.command == "test":
-        return run(["-m", "udh_core", "weights", "fetch"], ROOT) or run(["-m", "pytest", *rest], ROOT)
+        return (
+            run(["-m", "udh_core", "weights", "fetch"], ROOT) or set_up_comfyui() or run(["-m", "pytest", *rest], ROOT)
+        )
     return run(["-m", "udh_core", *(["demo"] if command.command == "demo" else []), *rest])
 
 
@@ -51,6 +54,16 @@ def set_up(extras: str) -> None:
     if not can_import("cv2"):
         install("opencv-python-headless>=4.10")  # whichever build is there is taken; this one needs no libGL
     stamp.write_text(wanted)
+
+
+def set_up_comfyui() -> int:
+    """Install the ComfyUI versions that the tests run the nodes in, each with an environment of its own; exit code."""
+    for version in COMFYUI:
+        print(f"ComfyUI {version} for the tests …", flush=True)
+        failed = run(["tests/comfy/install_comfyui.py", f".comfyui/{version}", version], ROOT)
+        if failed:
+            return failed
+    return 0
 
 
 def can_import(name: str) -> bool:

@@ -83,7 +83,7 @@ def import_clip(
     state, sound = _State(root), audio or source
     start, duration = options.start_s, options.duration_s
     state.set_crop(CropSpec(options.crop_size))
-    video_key = _key("video", fingerprint(source), start, duration)
+    video_key = identity_of(source, start, duration)
     if state.begin("video", video_key):
         for done in importing(source, root / FILES["video"], start_s=start, duration_s=duration):
             yield Progress("video", done, max(done, _expected_frames(source, options)))
@@ -125,6 +125,11 @@ def add_features(root: Path, encoder: str, *, models: Path | None = None, device
     waveform = load_waveform(Path(root) / FILES["audio"])
     for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
         yield Progress("features", round(fraction * 100), 100)
+
+
+def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
+    """What `Avatar.identity` is, or will be, of an avatar made from this part of a clip."""
+    return _key("video", fingerprint(source), start_s, duration_s)
 
 
 def fingerprint(path: Path) -> str:

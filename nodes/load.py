@@ -1,0 +1,130 @@
+"""What was made earlier, from disk: avatars, generators, SyncNets."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..udh_core.audio import load_sound
+from ..udh_core.avatar import open_avatar
+from . import host
+from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
+
+NOTHING = "(nothing saved yet)"
+CHECKPOINT = ".safetensors"
+
+
+def _names(kind: str, pattern: str) -> list[str]:
+    return host.saved_names(kind, pattern) or [NOTHING]
+
+
+def _known(kind: str, name: str, suffix: str = "") -> bool | str:
+    if name == NOTHING:
+        return f"no {kind.removesuffix('s')} is saved yet in models/udh/{kind}; make one first"
+    return True if host.saved_path(kind, name, suffix).exists() else f"{name} is gone"
+
+
+class LoadAvatar(io.ComfyNode):
+    """A saved avatar."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_LoadAvatar",
+            display_name="Load Avatar",
+            category=CATEGORY,
+            description="An avatar that Load Avatar Video and Detect Landmarks made earlier.",
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=_names("avatars", "*/crops.npy"),
+                    tooltip="An avatar in models/udh/avatars. Press R to refresh the list.",
+                )
+            ],
+            outputs=[
+                AVATAR.Output("avatar", tooltip="Goes into training or Lip Sync Render."),
+                io.Audio.Output(
+                    display_name="audio", tooltip="The avatar's own speech (16 kHz mono), to train again with."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str) -> bool | str:
+        return _known("avatars", name)
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str) -> str:
+        return host.stamp(host.saved_path("avatars", name) / "avatar.json")
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        avatar = open_avatar(host.saved_path("avatars", name))
+        return io.NodeOutput(avatar, host.audio_of(*load_sound(avatar.audio)))
+
+
+class LoadGenerator(io.ComfyNode):
+    """A saved generator."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_LoadGenerator",
+            display_name="Load Generator",
+            category=CATEGORY,
+            description="A generator that Train Generator made earlier.",
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=_names("generators", f"*{CHECKPOINT}"),
+                    tooltip="A generator in models/udh/generators. Press R to refresh the list.",
+                )
+            ],
+            outputs=[
+                GENERATOR.Output("generator", tooltip="Goes into Lip Sync Render, with the avatar it was trained on.")
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str) -> bool | str:
+        return _known("generators", name, CHECKPOINT)
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str) -> str:
+        return host.stamp(host.saved_path("generators", name, CHECKPOINT))
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(open_trained(host.saved_path("generators", name, CHECKPOINT), "generator"))
+
+
+class LoadSyncNet(io.ComfyNode):
+    """A saved SyncNet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_LoadSyncNet",
+            display_name="Load SyncNet",
+            category=CATEGORY,
+            description="A SyncNet that Train SyncNet made earlier.",
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=_names("syncnets", f"*{CHECKPOINT}"),
+                    tooltip="A SyncNet in models/udh/syncnets. Press R to refresh the list.",
+                )
+            ],
+            outputs=[SYNCNET.Output("syncnet", tooltip="Goes into Train Generator.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str) -> bool | str:
+        return _known("syncnets", name, CHECKPOINT)
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str) -> str:
+        return host.stamp(host.saved_path("syncnets", name, CHECKPOINT))
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(open_trained(host.saved_path("syncnets", name, CHECKPOINT), "syncnet"))

@@ -1,0 +1,202 @@
+"""Training nodes: an avatar and its sound → a SyncNet, a generator."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..udh_core import features as feature_files
+from ..udh_core.avatar import Avatar, check_features
+from ..udh_core.checkpoint import check_match
+from ..udh_core.judge import SyncJudge, open_syncnet
+from ..udh_core.train_generator import WIDTHS, GeneratorOptions, train_generator
+from ..udh_core.train_syncnet import SyncNetOptions, train_syncnet
+from ..udh_core.training import StepReport
+from . import host
+from .record import begin
+from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
+
+LPIPS = "lpips_alex.safetensors"
+PHASES = {"syncnet": "SyncNet", "motion": "mouth motion", "pixels": "mouth pixels"}
+
+
+def _common_inputs(what: str, steps: int) -> list[io.Input]:
+    return [
+        AVATAR.Input("avatar", tooltip="From Detect Landmarks or Load Avatar."),
+        FEATURES.Input("features", tooltip="From Extract Audio Features, of the avatar's own sound."),
+        io.String.Input(
+            "name",
+            default="",
+            tooltip=f"What the {what} is called in models/udh/{what.lower()}s. Empty: like the avatar.",
+        ),
+        io.Float.Input(
+            "minutes",
+            default=0.0,
+            min=0.0,
+            max=10080.0,
+            step=0.5,
+            tooltip="Train this long, whatever the machine; 0 = train `steps` updates instead.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=steps,
+            min=2,
+            max=1_000_000,
+            tooltip="Updates to train, when `minutes` is 0. A larger number later goes on from here.",
+        ),
+    ]
+
+
+def _last_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**31 - 1,
+            control_after_generate=False,
+            tooltip="The same seed gives the same training.",
+        ),
+        io.Boolean.Input(
+            "resume",
+            default=True,
+            tooltip="On: go on where an earlier run with these settings stopped; a finished one is taken from disk. "
+            "Off: start anew. What was trained before is kept under another name, never overwritten.",
+        ),
+    ]
+
+
+class TrainSyncNet(io.ComfyNode):
+    """The judge of lip-sync, learnt from the avatar itself."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_TrainSyncNet",
+            display_name="Train SyncNet",
+            category=CATEGORY,
+            description="Learns to tell in-sync from off-sync. Train Generator listens to it; it may be left out.",
+            inputs=[*_common_inputs("SyncNet", SyncNetOptions.steps), *_last_inputs()],
+            outputs=[
+                SYNCNET.Output("syncnet", tooltip="Goes into Train Generator."),
+                LOSS_MAP.Output("loss", tooltip="Loss of every step, for Plot Loss Graph."),
+                io.Image.Output(display_name="plot", tooltip="Loss and accuracy over the steps."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, avatar: Avatar, features: Features, name: str, minutes: float, steps: int, seed: int, resume: bool
+    ) -> io.NodeOutput:
+        found, encoder = _learnable(avatar, features)
+        out = host.new_path("syncnets", host.safe_name(name, avatar.root.name), ".safetensors")
+        options = SyncNetOptions(steps, minutes or None, seed=seed)
+        made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
+        goes_on, record = begin(out, "syncnet", resume, made_from, asdict(options))
+        with host.alone_on_device(training=True) as device:
+            run = train_syncnet(found, out, options, encoder=encoder, resume=goes_on, device=device)
+            host.pull(record.follow(run), describe)
+        return io.NodeOutput(open_trained(out, "syncnet"), {"loss": record.losses()}, host.image_of(record.plot()))
+
+
+class TrainGenerator(io.ComfyNode):
+    """The model of a person's mouth."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        first, rest = _common_inputs("generator", GeneratorOptions.steps), _last_inputs()
+        return io.Schema(
+            node_id="UDH_TrainGenerator",
+            display_name="Train Generator",
+            category=CATEGORY,
+            description="Learns how this person's mouth moves and looks. The preview shows what the network gets, "
+            "what it makes of it, and the real mouth. Cancel at any time: Run goes on from there.",
+            inputs=[
+                *first,
+                io.Combo.Input(
+                    "size",
+                    options=list(WIDTHS),
+                    default="standard",
+                    tooltip="Of the network: standard for best pictures, small for slow machines. The picture size "
+                    "is the avatar's crop size.",
+                ),
+                io.Int.Input(
+                    "batch",
+                    default=GeneratorOptions.batch,
+                    min=2,
+                    max=256,
+                    tooltip="Pictures per update; lower it when the GPU runs out of memory.",
+                ),
+                io.Int.Input(
+                    "motion_steps",
+                    default=GeneratorOptions.motion_steps,
+                    min=2,
+                    max=100_000,
+                    tooltip="Updates of each motion network, when `minutes` is 0; a minute or so on any machine.",
+                ),
+                *rest,
+                SYNCNET.Input(
+                    "syncnet",
+                    optional=True,
+                    tooltip="From Train SyncNet or Load SyncNet: lips follow the sound closer.",
+                ),
+            ],
+            outputs=[
+                GENERATOR.Output("generator", tooltip="Goes into Lip Sync Render."),
+                LOSS_MAP.Output("loss", tooltip="Loss of every step, for Plot Loss Graph."),
+                io.Image.Output(
+                    display_name="preview", tooltip="A held-out frame: source with the mouth covered, generated, real."
+                ),
+                io.Image.Output(display_name="plot", tooltip="Losses over the steps."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        avatar: Avatar,
+        features: Features,
+        name: str,
+        minutes: float,
+        steps: int,
+        resume: bool,
+        syncnet: Trained | None = None,
+        **settings: Any,  # noqa: ANN401 (size, batch, motion_steps, seed: fields of GeneratorOptions)
+    ) -> io.NodeOutput:
+        found, encoder = _learnable(avatar, features)
+        out = host.new_path("generators", host.safe_name(name, avatar.root.name), ".safetensors")
+        options = GeneratorOptions(steps, minutes or None, **settings)
+        made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
+        goes_on, record = begin(out, "generator", resume, made_from, asdict(options))
+        with host.alone_on_device(training=True) as device:
+            common = {"encoder": encoder, "resume": goes_on, "models": host.weights(LPIPS), "device": device}
+            run = train_generator(found, out, options, syncnet=_judge(syncnet, found, encoder, device), **common)
+            host.pull(record.follow(run), describe)
+        pictures = host.image_of(record.picture()), host.image_of(record.plot())
+        return io.NodeOutput(open_trained(out, "generator"), {"loss": record.losses()}, *pictures)
+
+
+def _learnable(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
+    """The avatar with these features of its sound in its folder, and their encoder."""
+    found, encoder = reopened(avatar), features.values.encoder
+    feature_files.copy(features.folder, found.root / "features", encoder)
+    check_features(found, encoder)
+    return found, encoder
+
+
+def _judge(syncnet: Trained | None, avatar: Avatar, encoder: str, device: str) -> SyncJudge | None:
+    if syncnet is None:
+        return None
+    check_match(syncnet.info, crop=avatar.crop, encoder=encoder)
+    return open_syncnet(syncnet.path, device)
+
+
+def describe(report: StepReport) -> host.Shown:
+    """A step in words."""
+    parts = {name: value for name, value in report.losses.items() if name != "loss"} or report.losses
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
+    rate = f", {report.rate:.0f} pictures/s" if report.rate else ""
+    words = f"{PHASES[report.phase]}: step {report.step}, {losses}{rate}"
+    return host.Shown(words, report.done, report.preview)

@@ -1,0 +1,83 @@
+"""A running ComfyUI and a headless Chromium that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+sys.path += [str(PACK / "tests" / "comfy"), str(HERE)]  # program.py; english.py, graph_files.py
+HOME = PACK / ".comfyui" / "0.30.0"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+FLAGS += ("--disable-background-networking", "--disable-component-update")
+READY = "!!(window.app?.graph && window.LiteGraph && 'UDH_MuxVideo' in window.LiteGraph.registered_node_types)"
+START_MS = 90_000
+
+
+def unavailable(reason: str):
+    """Skip the test; on CI it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory, person):
+    """A running ComfyUI with the built-in person's clip in input/."""
+    if not (HOME / "installed-pack").is_file():
+        unavailable("ComfyUI 0.30.0 is not installed: python tests/comfy/install_comfyui.py .comfyui/0.30.0 0.30.0")
+    from program import make_base, start
+
+    base = make_base(tmp_path_factory.mktemp("browsed"))
+    shutil.copy(person / "person.mp4", base / "input" / "clip.mp4")
+    running = start(HOME, base)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        unavailable("no Chromium or Chrome is installed (on Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Window:
+    """ComfyUI's page, and what went wrong in it."""
+
+    page: object
+    errors: list[str] = field(default_factory=list)
+
+    def ours(self) -> list[str]:
+        """Errors that come from this pack, and every uncaught one; ComfyUI's own 404s are not among them."""
+        return [text for text in self.errors if "uncaught" in text or "UDH" in text or "ultralight" in text]
+
+
+@pytest.fixture
+def window(chromium, comfy):
+    """A fresh page with ComfyUI, ready to take a graph."""
+    context = chromium.new_context(viewport={"width": 1600, "height": 900})
+    page = context.new_page()
+    opened = Window(page)
+    page.on("console", lambda m: opened.errors.append(f"{m.text} {m.location}") if m.type == "error" else None)
+    page.on("pageerror", lambda error: opened.errors.append(f"uncaught {error}"))
+    page.goto(f"http://127.0.0.1:{comfy.port}/")
+    page.wait_for_function(READY, timeout=START_MS)
+    page.wait_for_selector("[data-testid='queue-button']", timeout=START_MS)
+    page.wait_for_load_state("networkidle")
+    yield opened
+    context.close()

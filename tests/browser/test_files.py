@@ -1,0 +1,113 @@
+"""Workflows, help pages and translations as files: complete, and in step with the nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from english import inputs_of, words_of
+from graph_files import NAMES, TITLE, WORKFLOWS, api_of, as_api, ui_of
+
+PACK = Path(__file__).resolve().parents[2]
+MAX_THUMBNAIL = 150 * 1024
+every_workflow = pytest.mark.parametrize("name", NAMES)
+LANGUAGES = pytest.mark.parametrize("language", ["en", "zh"])
+
+
+@pytest.fixture(scope="module")
+def schema(comfy) -> dict:
+    """Node id → what /object_info says of it."""
+    return {name: facts for name, facts in comfy.get("object_info").items() if name.startswith("UDH_")}
+
+
+def test_workflows_come_in_threes():
+    assert {path.stem for path in WORKFLOWS.glob("*.json")} == set(NAMES)
+    assert {path.stem for path in WORKFLOWS.glob("*.jpg")} == set(NAMES)
+    assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == set(NAMES)
+
+
+@every_workflow
+def test_api_twin_agrees(name):
+    twin = {node_id: (node["class_type"], node["inputs"]) for node_id, node in api_of(name).items()}
+    assert as_api(ui_of(name)) == twin
+
+
+@every_workflow
+def test_layout(name):
+    graph = ui_of(name)
+    assert any(node["type"] == "MarkdownNote" and node["title"] == "Start here" for node in graph["nodes"])
+    assert all(group["title"] for group in graph["groups"])
+    nodes = [(x, y - TITLE, width, height + TITLE) for x, y, width, height in map(box_of, graph["nodes"])]
+    groups = [tuple(group["bounding"]) for group in graph["groups"]]
+    for one, other in [*combinations(nodes, 2), *combinations(groups, 2)]:
+        assert apart(one, other), (one, other)
+
+
+def box_of(node: dict) -> tuple[float, float, float, float]:
+    return *node["pos"], *node["size"]
+
+
+def apart(one: tuple, other: tuple) -> bool:
+    """Whether two boxes (x, y, width, height) do not overlap."""
+    (x, y, width, height), (u, v, across, down) = one, other
+    return x + width <= u or u + across <= x or y + height <= v or v + down <= y
+
+
+@every_workflow
+def test_thumbnail(name):
+    data = (WORKFLOWS / f"{name}.jpg").read_bytes()
+    assert data[:3] == b"\xff\xd8\xff"
+    assert len(data) <= MAX_THUMBNAIL
+
+
+@every_workflow
+def test_api_twin_fits_the_schema(name, comfy):
+    """Nothing missing, nothing that the nodes do not know; what the user has yet to choose aside."""
+    info = comfy.get("object_info")
+    for node in api_of(name).values():
+        facts = info[node["class_type"]]
+        assert set(facts["input"].get("required", {})) <= set(node["inputs"])
+        assert set(node["inputs"]) <= set(inputs_of(facts))
+
+
+def test_english_words_are_those_of_the_schema(schema):
+    words = json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert words == words_of(schema), "run tests/browser/english.py"
+
+
+@LANGUAGES
+def test_every_word_is_translated(schema, language):
+    words = json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert set(words) == set(schema)
+    for node_id, facts in schema.items():
+        said = words[node_id]
+        assert said["display_name"] and said["description"]
+        assert set(said["inputs"]) == set(inputs_of(facts)), node_id
+        assert list(said["outputs"]) == [str(i) for i in range(len(facts["output"]))], node_id
+        for entry in [*said["inputs"].values(), *said["outputs"].values()]:
+            assert entry["name"] and entry["tooltip"], (node_id, entry)
+            assert not re.search(r"[{}@|]", entry["name"] + entry["tooltip"])  # mean something to the translator
+
+
+@LANGUAGES
+def test_category_is_translated(schema, language):
+    words = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
+    assert set(words["nodeCategories"]) == {facts["category"] for facts in schema.values()}
+
+
+@LANGUAGES
+def test_help_pages_name_every_socket(schema, language):
+    pages = {path.parent.name: path for path in (PACK / "web" / "docs").glob(f"*/{language}.md")}
+    assert set(pages) == set(schema)
+    for node_id, facts in schema.items():
+        parts = re.split(r"^## .*$", pages[node_id].read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert len(parts) == 5, node_id  # what it does, inputs, outputs, tips, errors
+        assert rows_of(parts[1]) == list(inputs_of(facts)), node_id
+        assert rows_of(parts[2]) == facts["output_name"], node_id
+
+
+def rows_of(table: str) -> list[str]:
+    return re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE)

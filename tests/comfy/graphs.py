@@ -1,0 +1,42 @@
+"""Graphs in ComfyUI's API format, with settings small enough for a test."""
+
+from __future__ import annotations
+
+
+def node(class_type: str, **inputs) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def clip(file: str, name: str = "tester", **more) -> dict:
+    """1: the clip, 2: its face, 3: its sound."""
+    settings = {"name": name, "crop_size": 96, "start_s": 0.0, "duration_s": 0.0, **more}
+    return {
+        "1": node("UDH_LoadAvatarVideo", file=file, **settings),
+        "2": node("UDH_DetectLandmarks", avatar=["1", 0], face_index=0, max_gap_s=1.0, skip_lost=False),
+        "3": node("UDH_ExtractAudioFeatures", audio=["1", 1], encoder="mel80", model=""),
+    }
+
+
+def generator(steps: int = 4, **more) -> dict:
+    """5: its generator."""
+    settings = {"name": "", "minutes": 0.0, "size": "small", "batch": 4, "motion_steps": 4, "seed": 0, "resume": True}
+    return {
+        "5": node("UDH_TrainGenerator", avatar=["2", 0], features=["3", 0], **{**settings, "steps": steps, **more}),
+    }
+
+
+def render(audio=("1", 1), **more) -> dict:
+    """6: the render."""
+    settings = {"when_audio_longer": "bounce", "when_audio_shorter": "cut", "blend": 0.1, "crf": 20}
+    sound = {} if audio is None else {"audio": list(audio)}
+    return {"6": node("UDH_LipSyncRender", avatar=["2", 0], generator=["5", 0], **sound, **{**settings, **more})}
+
+
+def mux(prefix: str = "udh/test") -> dict:
+    """7: the saved mp4."""
+    return {"7": node("UDH_MuxVideo", video=["6", 0], audio=["1", 1], filename_prefix=prefix)}
+
+
+def speak(file: str, **more) -> dict:
+    """From the clip to the saved mp4: the quick start."""
+    return clip(file, **more) | generator() | render() | mux()

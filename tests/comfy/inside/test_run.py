@@ -1,0 +1,218 @@
+"""Graphs through ComfyUI's own executor, our nodes beside core's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import folder_paths
+import pytest
+import torch
+from graphs import clip, generator, mux, node, render, speak
+
+import nodes
+
+
+class NoSound:
+    """Some nodes hand out None where a clip has no sound."""
+
+    RETURN_TYPES = ("AUDIO",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {}}
+
+    def run(self):
+        return (None,)
+
+
+class LazySound(NoSound):
+    """Some packs hand out a mapping that decodes when it is asked."""
+
+    def run(self):
+        return (_Lazy(),)
+
+
+class _Lazy(Mapping):
+    def __getitem__(self, key: str):
+        if key == "sample_rate":
+            return 22050
+        return 0.3 * torch.sin(torch.arange(44100) * 0.05).repeat(1, 2, 1)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("waveform", "sample_rate"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def helpers(host):
+    nodes.NODE_CLASS_MAPPINGS.update({"TestNoSound": NoSound, "TestLazySound": LazySound})
+
+
+def saved(result, node_id: str = "7") -> Path:
+    entry = result.ui[node_id]["images"][0]
+    return Path(folder_paths.get_output_directory()) / entry["subfolder"] / entry["filename"]
+
+
+def test_quick_start_makes_a_talking_video_and_is_cached(host):
+    host.sent.clear()
+    first = host.run(speak("clip.mp4"))
+    assert first.status == "success", first.error
+    media = host.core("video").probe(saved(first))
+    assert media.has_audio
+    assert abs(media.video.frame_count - 150) <= 1
+    assert abs(media.duration_s - 6.0) < 0.1
+    assert saved(first).parent == Path(folder_paths.get_output_directory()) / "udh"
+    texts = [s.data for s in host.sent if isinstance(s.data, bytes)]
+    assert any(b"finding the face" in text for text in texts)
+    assert any(b"mouth pixels: step" in text for text in texts)
+    assert any(b"frames/s" in text for text in texts)
+    second = host.run(speak("clip.mp4"))
+    assert second.cached == set("123567")
+
+
+def test_core_nodes_take_what_ours_give(host):
+    """LoadVideo and LoadAudio in; SaveVideo, GetVideoComponents, LossGraphNode, ImageScale and PreviewAny out."""
+    graph = clip("(none)", name="from core") | generator() | render(audio=("21", 0)) | mux()
+    graph["20"] = node("LoadVideo", file="clip.mp4")
+    graph["1"]["inputs"]["video"] = ["20", 0]
+    graph["21"] = node("LoadAudio", audio="speech.wav")
+    graph["7"]["inputs"]["audio"] = ["21", 0]
+    graph["30"] = node("SaveVideo", video=["6", 0], filename_prefix="udh/core", format="auto", codec="auto")
+    graph["31"] = node("GetVideoComponents", video=["6", 0])
+    graph["32"] = node("PreviewImage", images=["31", 0])
+    graph["33"] = node("LossGraphNode", loss=["5", 1], filename_prefix="loss")
+    scale = {"upscale_method": "bilinear", "width": 128, "height": 128, "crop": "disabled"}
+    graph["34"] = node("ImageScale", image=["6", 1], **scale)
+    graph["35"] = node("PreviewImage", images=["34", 0])
+    graph["36"] = node("PreviewAny", source=["2", 2])
+    graph["37"] = node("PreviewImage", images=["2", 1])
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    video = host.core("video")
+    assert abs(video.probe(saved(result)).video.frame_count - 75) <= 1  # three seconds of speech
+    assert abs(video.probe(saved(result, "30")).video.frame_count - 75) <= 1
+    assert abs(len(result.ui["35"]["images"]) - 75) <= 1
+    assert len(result.ui["32"]["images"]) == len(result.ui["35"]["images"])
+    assert len(result.ui["33"]["images"]) == 1
+    assert "face found in 150 frames" in result.ui["36"]["text"][0]
+    assert len(result.ui["37"]["images"]) == 8
+
+
+def test_frames_wanted_later_are_made_later(host):
+    assert host.run(speak("clip.mp4")).status == "success"
+    graph = speak("clip.mp4") | {"8": node("PreviewImage", images=["6", 1])}
+    # An executor without a queue cannot see the links beforehand; with the queue this is tested over HTTP.
+    graph["6"]["inputs"]["crf"] = 21
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    assert len(result.ui["8"]["images"]) == 150
+
+
+def test_lazy_sound_is_taken(host):
+    graph = speak("clip.mp4") | {"40": node("TestLazySound")}
+    graph["6"]["inputs"]["audio"] = graph["7"]["inputs"]["audio"] = ["40", 0]
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    assert abs(host.core("video").probe(saved(result)).duration_s - 2.0) < 0.1
+
+
+@pytest.mark.parametrize("taker", ["3", "6", "7"])
+def test_no_sound_is_a_clear_error(host, taker):
+    graph = speak("clip.mp4") | {"40": node("TestNoSound")}
+    graph[taker]["inputs"]["audio"] = ["40", 0]
+    result = host.run(graph)
+    assert result.status == "error"
+    assert "got no sound" in result.error
+    assert nodes.NODE_DISPLAY_NAME_MAPPINGS[graph[taker]["class_type"]] in result.error
+
+
+def test_features_alone_drive_a_render(host):
+    graph = speak("clip.mp4")
+    del graph["6"]["inputs"]["audio"]
+    graph["6"]["inputs"]["features"] = ["3", 0]
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    assert host.core("video").probe(saved(result)).has_audio
+
+
+def test_a_box_chooses_the_face(host):
+    point = host.module("analyse").face_point
+    assert point(None, [[{"x": 10, "y": 20, "width": 30, "height": 40}]], (640, 360)) == (25.0, 40.0)
+    found = {"frames": [[{"bbox_xyxy": [0, 0, 100, 50]}]], "image_size": (180, 320)}
+    assert point(found, None, (640, 360)) == (100.0, 50.0)
+    assert point(None, None, (640, 360)) is None
+
+
+def test_syncnet_teaches_the_generator(host):
+    graph = clip("clip.mp4") | generator(steps=6, name="taught") | render() | mux()
+    settings = {"name": "", "minutes": 0.0, "steps": 4, "seed": 0, "resume": True}
+    graph["4"] = node("UDH_TrainSyncNet", avatar=["2", 0], features=["3", 0], **settings)
+    graph["5"]["inputs"]["syncnet"] = ["4", 0]
+    graph["41"] = node("LossGraphNode", loss=["4", 1], filename_prefix="loss")
+    graph["42"] = node("PreviewImage", images=["4", 2])
+    graph["43"] = node("PreviewImage", images=["5", 2])
+    host.sent.clear()
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    assert any(b", sync " in s.data for s in host.sent if isinstance(s.data, bytes))
+    names = host.module("load")
+    assert names._names("avatars", "*/crops.npy") == ["from core", "tester"]
+    assert "taught" in names._names("generators", "*.safetensors")
+    assert names._names("syncnets", "*.safetensors") == ["tester"]
+
+
+def test_tomorrow_the_person_is_loaded_from_disk(host):
+    assert host.run(speak("clip.mp4")).status == "success"
+    graph = {
+        "2": node("UDH_LoadAvatar", name="tester"),
+        "5": node("UDH_LoadGenerator", name="tester"),
+        "21": node("LoadAudio", audio="speech.wav"),
+    } | render(audio=("21", 0))
+    graph["30"] = node("SaveVideo", video=["6", 0], filename_prefix="udh/again", format="auto", codec="auto")
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    assert abs(host.core("video").probe(saved(result, "30")).duration_s - 3.0) < 0.1
+
+
+def test_a_finished_training_comes_from_disk_and_a_longer_one_goes_on(host):
+    assert host.run(speak("clip.mp4")).status == "success"
+    path = host.module("host").saved_path("generators", "tester", ".safetensors")
+    before = path.read_bytes()
+    host.executor.reset()  # as after a restart of ComfyUI: nothing is cached
+    assert host.run(speak("clip.mp4")).status == "success"
+    assert path.read_bytes() == before
+    longer = clip("clip.mp4") | generator(steps=6) | render() | mux()
+    assert host.run(longer).status == "success"
+    checkpoint = host.core("checkpoint")
+    assert checkpoint.read_info(checkpoint.resume_path(path)).step == 6
+
+
+def test_another_seed_starts_anew_and_keeps_the_old_one(host):
+    graph = clip("clip.mp4") | generator(name="kept") | render() | mux()
+    assert host.run(graph).status == "success"
+    graph["5"]["inputs"]["seed"] = 7
+    assert host.run(graph).status == "success"
+    names = host.module("load")._names("generators", "kept*.safetensors")
+    assert len(names) == 2
+    assert "kept" in names
+
+
+def test_frames_that_do_not_fit_are_refused(host):
+    made = host.run(speak("clip.mp4"))
+    host.executor.reset()
+    made = host.run(speak("clip.mp4"))
+    with pytest.raises(host.core("errors").MediaError, match=r"limit is .* GB .*video output"):
+        host.module("render").frames_of(saved(made), 100_000_000)
+
+
+def test_training_leaves_no_mode_behind(host):
+    import comfy.model_management as management
+
+    assert host.run(speak("clip.mp4")).status == "success"
+    assert management.in_training is False
+    assert not torch.is_inference_mode_enabled()

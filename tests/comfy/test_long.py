@@ -1,0 +1,77 @@
+"""Three minutes of 1080p through the running program: its memory, and how soon Cancel acts in each long node."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from graphs import clip, generator, mux, render
+from program import Watcher, cancel, make_base, message_of, start
+
+from udh_core.ffmpeg import run, url
+from udh_core.video import probe
+
+SECONDS = 180
+PEAK_MB = 2500
+CANCEL_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def own_base(tmp_path_factory, small_clip):
+    """Input: the small clip, upright in 1080p, over and over."""
+    folder = make_base(tmp_path_factory.mktemp("long"))
+    once = folder / "once.mp4"
+    picture = "scale=-2:1080,pad=1920:1080:(ow-iw)/2:0,setsar=1"
+    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-g", "25", "-bf", "0", "-c:a", "copy"]
+    run(["-i", url(small_clip), "-vf", picture, *codec, url(once)], "no 1080p clip")
+    loop = ["-stream_loop", "-1", "-i", url(once), "-t", str(SECONDS), "-c", "copy"]
+    run([*loop, url(folder / "input" / "long.mp4")], "no long clip")
+    shutil.copy(small_clip, folder / "input" / "clip.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_comfy(current_home, own_base):
+    running = start(current_home, own_base)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def watcher(own_comfy):
+    made = Watcher(own_comfy)
+    yield made
+    made.close()
+
+
+def long_graph() -> dict:
+    return clip("long.mp4", name="long") | generator(steps=2, motion_steps=2) | render() | mux()
+
+
+def test_cancel_acts_at_once_in_every_long_node(own_comfy, watcher):
+    """A trimmed import is encoded anew, which takes a while; the others are seen to work frame by frame."""
+    trimmed = clip("long.mp4", name="trimmed", start_s=1.0) | generator(steps=2, motion_steps=2) | render() | mux()
+    took = {}
+    for graph, sign in ((trimmed, "reading the picture"), (long_graph(), "finding the face")):
+        prompt = own_comfy.queue(graph, watcher.client)
+        watcher.wait_for(sign)
+        took[sign] = cancel(own_comfy, prompt)
+    print("seconds to cancel:", took)
+    assert max(took.values()) <= CANCEL_S
+
+
+def test_three_minutes_of_1080p_stay_small(own_comfy, watcher):
+    prompt = own_comfy.queue(long_graph(), watcher.client)
+    watcher.wait_for("drawing frame", 400)
+    took = cancel(own_comfy, prompt)
+    assert took <= CANCEL_S
+    entry = own_comfy.wait(own_comfy.queue(long_graph()), 400)
+    assert entry["status"]["status_str"] == "success", message_of(entry)
+    found = entry["outputs"]["7"]["images"][0]
+    media = probe(own_comfy.base / "output" / found["subfolder"] / found["filename"])
+    peak = own_comfy.peak_mb()
+    print(f"peak memory of the server {peak:.0f} MB; render cancelled in {took:.2f} s")
+    assert (media.video.width, media.video.height) == (1920, 1080)
+    assert abs(media.duration_s - SECONDS) < 0.1
+    assert media.has_audio
+    assert peak < PEAK_MB

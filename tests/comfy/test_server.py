@@ -1,0 +1,133 @@
+"""The running program over its real HTTP and websocket interface: Cancel, resume, cache, two prompts at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from graphs import clip, generator, mux, node, render, speak
+from program import Comfy, Watcher, cached_of, cancel, message_of
+
+from udh_core import checkpoint
+from udh_core.avatar import open_avatar
+from udh_core.generator_file import open_generator
+from udh_core.video import probe
+
+CANCEL_S = 2.0
+
+
+@pytest.fixture
+def watcher(comfy):
+    made = Watcher(comfy)
+    yield made
+    made.close()
+
+
+def saved(comfy: Comfy, entry: dict, node_id: str = "7") -> Path:
+    found = entry["outputs"][node_id]["images"][0]
+    return comfy.base / "output" / found["subfolder"] / found["filename"]
+
+
+def test_pack_is_announced_without_a_warning(comfy):
+    log = comfy.log.read_text()
+    assert "ultralight-digital-human" in log
+    assert "IMPORT FAILED): " not in log
+    assert not re.search(r"Cannot import \S*ultralight", log)
+    info = comfy.get("object_info")
+    assert len([name for name in info if name.startswith("UDH_")]) == 10
+    assert (
+        "control_after_generate" not in str(info["UDH_TrainGenerator"]["input"]["required"]["seed"][1])
+        or not (info["UDH_TrainGenerator"]["input"]["required"]["seed"][1]["control_after_generate"])
+    )
+
+
+def test_quick_start_then_everything_is_cached(comfy, watcher):
+    prompt = comfy.queue(speak("clip.mp4"), watcher.client)
+    entry = comfy.wait(prompt)
+    assert entry["status"]["status_str"] == "success", message_of(entry)
+    media = probe(saved(comfy, entry))
+    assert media.has_audio
+    assert abs(media.duration_s - 6.0) < 0.1
+    watcher.wait_for("drawing frame 150 / 150")
+    assert watcher.progress > 20
+    assert watcher.previews >= 1
+    assert cached_of(comfy.run(speak("clip.mp4"))) == set("123567")
+
+
+def test_linking_the_frames_makes_them(comfy):
+    comfy.run(speak("clip.mp4"))
+    graph = speak("clip.mp4") | {"8": node("PreviewImage", images=["6", 1])}
+    entry = comfy.run(graph)
+    assert len(entry["outputs"]["8"]["images"]) == 150
+    assert cached_of(comfy.run(graph)) >= set("123567")
+
+
+def test_a_changed_file_runs_again(comfy, base):
+    graph = clip("changing.mp4", name="changing") | {"9": node("PreviewAny", source=["2", 2])}
+    (base / "input" / "changing.mp4").write_bytes((base / "input" / "clip.mp4").read_bytes())
+    comfy.run(graph)
+    assert cached_of(comfy.run(graph)) >= {"1", "2", "9"}
+    (base / "input" / "changing.mp4").write_bytes((base / "input" / "clip.mp4").read_bytes())
+    assert "1" not in cached_of(comfy.run(graph))
+
+
+def test_cancelled_training_goes_on_where_it_stopped(comfy, watcher, base):
+    graph = clip("clip.mp4") | generator(steps=100_000, name="stopped") | render() | mux()
+    prompt = comfy.queue(graph, watcher.client)
+    watcher.wait_for(r"mouth pixels: step \d\d")
+    took = cancel(comfy, prompt)
+    out = base / "models" / "udh" / "generators" / "stopped.safetensors"
+    step = checkpoint.read_info(checkpoint.resume_path(out)).step
+    print(f"cancelled in {took:.2f} s at step {step}")
+    assert took <= CANCEL_S
+    assert step >= 10
+    checkpoint.load_resume(out)  # whole
+    graph["5"]["inputs"]["steps"] = step + 3
+    comfy.run(graph)
+    assert checkpoint.read_info(checkpoint.resume_path(out)).step == step + 3
+    rows = json.loads(out.with_suffix(".losses.json").read_text())
+    assert [row[1] for row in rows if row[0] == "pixels"] == list(range(1, step + 4))  # none lost, none done twice
+    open_generator(out)
+
+
+def test_cancelled_motion_goes_on_too(comfy, watcher, base):
+    graph = clip("clip.mp4") | generator(steps=3, name="early", motion_steps=60) | render() | mux()
+    slow = json.loads(json.dumps(graph))
+    prompt = comfy.queue(slow, watcher.client)
+    watcher.wait_for(r"mouth motion: step")
+    assert cancel(comfy, prompt) <= CANCEL_S
+    out = base / "models" / "udh" / "generators" / "early.safetensors"
+    assert checkpoint.read_info(checkpoint.resume_path(out)).step == 0
+    comfy.run(graph)
+    assert checkpoint.read_info(checkpoint.resume_path(out)).step == 3
+
+
+def test_two_prompts_at_once_leave_the_avatar_whole(comfy, base):
+    """Both take the same name, with different parts of the clip; then the first once more, rendered differently."""
+    first = clip("clip.mp4", name="shared") | generator(name="a") | render() | mux()
+    second = clip("clip.mp4", name="shared", duration_s=5.2) | generator(name="b") | render() | mux()
+    prompts = [comfy.queue(graph) for graph in (first, second)]
+    for prompt, seconds in zip(prompts, (6.0, 5.2), strict=True):
+        entry = comfy.wait(prompt)
+        assert entry["status"]["status_str"] == "success", message_of(entry)
+        assert abs(probe(saved(comfy, entry)).duration_s - seconds) < 0.1
+    avatar = open_avatar(base / "models" / "udh" / "avatars" / "shared")
+    assert avatar.info.frame_count == 130 == len(avatar.crops()) == len(avatar.track().valid)
+    first["6"]["inputs"]["crf"] = 23
+    comfy.run(first)
+    assert open_avatar(avatar.root).info.frame_count == 150
+
+
+def test_wrong_input_is_refused_before_it_runs(comfy):
+    reply = comfy.post("prompt", {"prompt": speak("not-there.mp4")})
+    assert "not-there.mp4" in json.dumps(reply)
+    reply = comfy.post("prompt", {"prompt": speak("../../secret.mp4")})
+    assert "error" in reply
+
+
+def test_a_bad_name_is_a_clear_error(comfy):
+    entry = comfy.wait(comfy.queue(speak("clip.mp4", name="../../out")))
+    assert entry["status"]["status_str"] == "error"
+    assert "cannot be a name" in message_of(entry)
