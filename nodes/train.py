@@ -18,6 +18,7 @@ from . import host
 from .record import begin
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
 
+PREVIEW_STEPS = 100  # steps from one preview to the next
 LPIPS = "lpips_alex.safetensors"
 PHASES = {"syncnet": "SyncNet", "motion": "mouth motion", "pixels": "mouth pixels"}
 
@@ -167,7 +168,7 @@ class TrainGenerator(io.ComfyNode):
     ) -> io.NodeOutput:
         found, encoder = _learnable(avatar, features)
         out = host.new_path("generators", host.safe_name(name, avatar.root.name), ".safetensors")
-        options = GeneratorOptions(steps, minutes or None, **settings)
+        options = GeneratorOptions(steps, minutes or None, check_every=PREVIEW_STEPS, **settings)
         made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
         goes_on, record = begin(out, "generator", resume, made_from, asdict(options))
         with host.alone_on_device(training=True) as device:

@@ -19,6 +19,7 @@ from .video import read_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 MIN_FACE_PX, MIN_SCALE, MIN_CLIP_S, MIN_VALID = 120, 0.6, 30, 0.9  # what track_report warns below
 PHASES = {  # title and losses of what is plotted
@@ -127,7 +128,22 @@ def _draw_losses(axes: Axes, steps: Sequence[StepReport], phase: str, names: Seq
         points = [(k, report.metrics[name]) for k, report in enumerate(own, 1) if name in report.metrics]
         axes.plot(*zip(*points, strict=True), "o-", ms=3, label=name.replace("_", " "))
     axes.set_yscale("log")
-    axes.legend(fontsize=8)
+    handles = axes.get_lines() + _draw_accuracy(axes, own)
+    axes.legend(handles, [str(line.get_label()) for line in handles], fontsize=8)
+
+
+def _draw_accuracy(axes: Axes, own: Sequence[StepReport]) -> list[Line2D]:
+    """What a SyncNet gets right on the held-out part, on an axis of its own, 0 to 1; nothing for other phases."""
+    judged = [(k, report.metrics) for k, report in enumerate(own, 1) if "auc" in report.metrics]
+    if not judged:
+        return []
+    right = axes.twinx()
+    right.set_ylim(0, 1)
+    lines = []
+    for name, label, colour in (("auc", "AUC", "C1"), ("within1_10", "offset within ±1 frame", "C2")):
+        values = [figures[name] for _, figures in judged]
+        lines += right.plot([k for k, _ in judged], values, "o-", ms=3, color=colour, label=label)
+    return lines
 
 
 def _draw_offsets(axes: Axes, evaluation: Evaluation, syncnet: Checkpoint | None) -> None:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+TWINS = Path(__file__).resolve().parents[2] / "workflows" / "api"
+TINY = {
+    "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "twin", "crop_size": 96},
+    "UDH_TrainGenerator": {"minutes": 0.0, "steps": 4, "motion_steps": 4, "batch": 4},
+}
+
 
 def node(class_type: str, **inputs) -> dict:
     return {"class_type": class_type, "inputs": inputs}
@@ -40,3 +49,11 @@ def mux(prefix: str = "udh/test") -> dict:
 def speak(file: str, **more) -> dict:
     """From the clip to the saved mp4: the quick start."""
     return clip(file, **more) | generator() | render() | mux()
+
+
+def quick_start() -> dict:
+    """The shipped workflow of that name, on the test's clip and with tiny settings. Node 8 saves the mp4."""
+    graph = json.loads((TWINS / "Quick start.json").read_text(encoding="utf-8"))
+    for one in graph.values():
+        one["inputs"] |= TINY.get(one["class_type"], {})
+    return graph

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from graphs import clip, generator, mux, render
 from program import Watcher, cancel, make_base, message_of, start
 
+from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.ffmpeg import run, url
+from udh_core.video import mux as join
 from udh_core.video import probe
 
 SECONDS = 180
@@ -20,12 +23,15 @@ CANCEL_S = 2.0
 def own_base(tmp_path_factory, small_clip):
     """Input: the small clip, upright in 1080p, over and over."""
     folder = make_base(tmp_path_factory.mktemp("long"))
-    once = folder / "once.mp4"
+    once, often = folder / "once.h264", folder / "often.h264"
     picture = "scale=-2:1080,pad=1920:1080:(ow-iw)/2:0,setsar=1"
-    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-g", "25", "-bf", "0", "-c:a", "copy"]
-    run(["-i", url(small_clip), "-vf", picture, *codec, url(once)], "no 1080p clip")
-    loop = ["-stream_loop", "-1", "-i", url(once), "-t", str(SECONDS), "-c", "copy"]
-    run([*loop, url(folder / "input" / "long.mp4")], "no long clip")
+    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-g", "25", "-bf", "0", "-pix_fmt", "yuv420p"]
+    run(["-i", url(small_clip), "-an", "-vf", picture, *codec, url(once)], "no 1080p clip")
+    often.write_bytes(once.read_bytes() * (SECONDS // 6))
+    run(["-framerate", "25", "-i", url(often), "-c", "copy", url(folder / "picture.mp4")], "no long clip")
+    sound = load_waveform(small_clip)
+    write_wave(folder / "sound.wav", np.resize(sound, SECONDS * SAMPLE_RATE_HZ))
+    join(folder / "picture.mp4", folder / "sound.wav", folder / "input" / "long.mp4")
     shutil.copy(small_clip, folder / "input" / "clip.mp4")
     return folder
 

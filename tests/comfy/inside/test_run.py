@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
-from graphs import clip, generator, mux, node, render, speak
+from graphs import clip, generator, mux, node, quick_start, render, speak
 
 import nodes
 
@@ -73,6 +73,14 @@ def test_quick_start_makes_a_talking_video_and_is_cached(host):
     assert any(b"frames/s" in text for text in texts)
     second = host.run(speak("clip.mp4"))
     assert second.cached == set("123567")
+
+
+def test_shipped_quick_start(host):
+    result = host.run(quick_start())
+    assert result.status == "success", result.error
+    media = host.core("video").probe(saved(result, "8"))
+    assert media.has_audio
+    assert abs(media.duration_s - 6.0) < 0.1
 
 
 def test_core_nodes_take_what_ours_give(host):
@@ -161,7 +169,7 @@ def test_syncnet_teaches_the_generator(host):
     assert result.status == "success", result.error
     assert any(b", sync " in s.data for s in host.sent if isinstance(s.data, bytes))
     names = host.module("load")
-    assert names._names("avatars", "*/crops.npy") == ["from core", "tester"]
+    assert names._names("avatars", "*/crops.npy") == ["from core", "tester", "twin"]
     assert "taught" in names._names("generators", "*.safetensors")
     assert names._names("syncnets", "*.safetensors") == ["tester"]
 
