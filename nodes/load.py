@@ -19,7 +19,7 @@ def _names(kind: str, pattern: str) -> list[str]:
 
 def _known(kind: str, name: str, suffix: str = "") -> bool | str:
     if name == NOTHING:
-        return f"no {kind.removesuffix('s')} is saved yet in models/udh/{kind}; make one first"
+        return f"choose one from the list; if it is empty, nothing is saved yet in models/udh/{kind}"
     return True if host.saved_path(kind, name, suffix).exists() else f"{name} is gone"
 
 
