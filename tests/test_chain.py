@@ -60,33 +60,33 @@ def rendered_opening(folder: Path, audio: Path, name: str) -> np.ndarray:
     return mouth_opening(np.stack([face.landmarks for face in faces]))
 
 
-def test_held_out_mouth_follows_its_own_sound(person):
+def test_held_out_mouth_follows_its_own_sound(person, figure):
     truth = np.load(person / "truth.npz")["opening"]
     opening = rendered_opening(person, person / "speech.wav", "own.mp4")
     held_out = slice(round(0.9 * len(truth)), min(len(truth), len(opening)))
     assert abs(len(opening) - len(truth)) <= 1
     found = correlation(opening[held_out], truth[held_out])
-    print(f"held-out opening correlation, own sound: {found:.3f}")
+    figure(f"held-out opening correlation, own sound: {found:.3f}")
     assert found >= 0.6
 
 
-def test_mouth_follows_other_speech_and_not_the_frames_it_edits(person):
+def test_mouth_follows_other_speech_and_not_the_frames_it_edits(person, figure):
     speech = speak(" ".join(NEW_SPEECH[5:9]))
     write_wave(person / "other.wav", speech)
     opening = rendered_opening(person, person / "other.wav", "other.mp4")
     own = np.load(person / "truth.npz")["opening"][: len(opening)]
     said = truth_for(speech, len(opening), open_avatar(person / "avatar").info.fps)
     right, wrong = correlation(opening, said), correlation(opening, own)
-    print(f"other speech: correlation with that speech {right:.3f}, with the edited frames {wrong:.3f}")
+    figure(f"other speech: correlation with that speech {right:.3f}, with the edited frames {wrong:.3f}")
     assert right >= 0.5
     assert wrong <= 0.3
 
 
-def test_silence_rests_the_mouth(person):
+def test_silence_rests_the_mouth(person, figure):
     write_wave(person / "silence.wav", np.zeros(16000 * 8, np.float32))
     opening = rendered_opening(person, person / "silence.wav", "silence.mp4")
     truth = np.load(person / "truth.npz")["opening"]
-    print(f"silence: opening std {opening.std():.4f}, of the speech {truth.std():.4f}")
+    figure(f"silence: opening std {opening.std():.4f}, of the speech {truth.std():.4f}")
     assert opening.std() < truth.std() / 3
 
 
@@ -113,11 +113,11 @@ def test_evaluation_has_a_floor_and_a_ceiling(person):
     assert rows["generated"]["opening_correlation"] > rows["other passage"]["opening_correlation"]
 
 
-def test_sixty_seconds_of_a_real_clip(clips, models, tmp_path):
+def test_sixty_seconds_of_a_real_clip(clips, models, tmp_path, figure):
     common = ["--avatar", tmp_path / "avatar"]
     udh("prepare", clips / "video/grid_s1_train_5min.mp4", *common, "--size", 128, "--duration", 60)
     udh("train", *common, "--out", tmp_path / "g.safetensors", "--steps", 250, "--motion-steps", 150)
     udh("evaluate", *common, "--generator", tmp_path / "g.safetensors", "--json", tmp_path / "figures.json")
     found = json.loads((tmp_path / "figures.json").read_text())["rows"]["generated"]["opening_correlation"]
-    print(f"real clip, held-out opening correlation after a short training: {found:.3f}")
+    figure(f"real clip, held-out opening correlation after a short training: {found:.3f}")
     assert found >= 0.4

@@ -54,7 +54,7 @@ def long_graph() -> dict:
     return clip("long.mp4", name="long") | generator(steps=2, motion_steps=2) | render() | mux()
 
 
-def test_cancel_acts_at_once_in_every_long_node(own_comfy, watcher):
+def test_cancel_acts_at_once_in_every_long_node(own_comfy, watcher, figure):
     """A trimmed import is encoded anew, which takes a while; the others are seen to work frame by frame."""
     trimmed = clip("long.mp4", name="trimmed", start_s=1.0) | generator(steps=2, motion_steps=2) | render() | mux()
     took = {}
@@ -62,11 +62,11 @@ def test_cancel_acts_at_once_in_every_long_node(own_comfy, watcher):
         prompt = own_comfy.queue(graph, watcher.client)
         watcher.wait_for(sign)
         took[sign] = cancel(own_comfy, prompt)
-    print("seconds to cancel:", took)
+    figure(f"seconds to cancel: {took}")
     assert max(took.values()) <= CANCEL_S
 
 
-def test_three_minutes_of_1080p_stay_small(own_comfy, watcher):
+def test_three_minutes_of_1080p_stay_small(own_comfy, watcher, figure):
     prompt = own_comfy.queue(long_graph(), watcher.client)
     watcher.wait_for("drawing frame", 400)
     took = cancel(own_comfy, prompt)
@@ -76,7 +76,7 @@ def test_three_minutes_of_1080p_stay_small(own_comfy, watcher):
     found = entry["outputs"]["7"]["images"][0]
     media = probe(own_comfy.base / "output" / found["subfolder"] / found["filename"])
     peak = own_comfy.peak_mb()
-    print(f"peak memory of the server {peak:.0f} MB; render cancelled in {took:.2f} s")
+    figure(f"3 min of 1080p: peak memory of the server {peak:.0f} MB; render cancelled in {took:.2f} s")
     assert (media.video.width, media.video.height) == (1920, 1080)
     assert abs(media.duration_s - SECONDS) < 0.1
     assert media.has_audio

@@ -77,14 +77,14 @@ def test_a_changed_file_runs_again(comfy, base):
     assert "1" not in cached_of(comfy.run(graph))
 
 
-def test_cancelled_training_goes_on_where_it_stopped(comfy, watcher, base):
+def test_cancelled_training_goes_on_where_it_stopped(comfy, watcher, base, figure):
     graph = clip("clip.mp4") | generator(steps=100_000, name="stopped") | render() | mux()
     prompt = comfy.queue(graph, watcher.client)
     watcher.wait_for(r"mouth pixels: step \d\d")
     took = cancel(comfy, prompt)
     out = base / "models" / "udh" / "generators" / "stopped.safetensors"
     step = checkpoint.read_info(checkpoint.resume_path(out)).step
-    print(f"cancelled in {took:.2f} s at step {step}")
+    figure(f"training in ComfyUI cancelled in {took:.2f} s at step {step}")
     assert took <= CANCEL_S
     assert step >= 10
     checkpoint.load_resume(out)  # whole
