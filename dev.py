@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "command", choices=("demo", "test", "udh"), help="demo: the whole chain; test: pytest; udh: the CLI"
     )
-    command, rest = parser.parse_known_args()
+    command, rest = parser.parse_args(sys.argv[1:2]), sys.argv[2:]
     if not sys.version_info[:2] >= (3, 10):
         parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     set_up(EXTRAS[command.command])

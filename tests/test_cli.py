@@ -127,3 +127,44 @@ def test_text_is_spoken(folder, generator_file):
 def test_usage_errors_are_the_users(tmp_path):
     assert CliRunner().invoke(app, ["prepare"]).exit_code == 2
     assert CliRunner().invoke(app, ["render", "--nonsense"]).exit_code == 2
+
+
+def test_output_may_not_replace_what_it_is_made_of(folder, generator_file, speech):
+    own = shutil.copy(speech, folder / "speech.mp4")
+    for out in (Path(own), folder / "avatar/video.mp4"):
+        before = out.read_bytes()
+        arguments = ["render", "--avatar", folder / "avatar", "--generator", generator_file, "--audio", own]
+        assert "give another name" in refused(*arguments, "--out", out)
+        assert out.read_bytes() == before
+    assert "mp4" in render_refused(folder, speech, generator_file, folder / "out.wav")
+
+
+def test_cut_off_avatar_video(folder, generator_file, person):
+    video = folder / "avatar/video.mp4"
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    line = render_refused(folder, person / "speech.wav", generator_file)
+    assert "video.mp4" in line
+
+
+@pytest.mark.parametrize("name", ["track.npz", "crops.npy"])
+def test_damaged_avatar_names_the_remedy(folder, name):
+    (folder / "avatar" / name).write_bytes(b"garbage")
+    out = folder / "g.safetensors"
+    arguments = ["train", "--avatar", folder / "avatar", "--out", out, "--steps", 5, "--encoder", "mel80"]
+    line = refused(*arguments)
+    assert name in line
+    assert "prepare again" in line
+
+
+@pytest.mark.parametrize("option", [("--duration", "nan"), ("--max-gap", "nan"), ("--encoder", "foo")])
+def test_nonsense_is_refused_before_the_work(tmp_path, person, option):
+    refused("prepare", person / "person.mp4", "--avatar", tmp_path / "a", *option)
+    assert not (tmp_path / "a").exists()
+
+
+def test_device_that_is_not_there(folder):
+    result = CliRunner().invoke(
+        app, ["train", "--avatar", str(folder), "--out", "g.safetensors", "--device", "nonsense"]
+    )
+    assert result.exit_code == 2
+    assert "nonsense" in result.output

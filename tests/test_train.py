@@ -134,3 +134,11 @@ def test_cancelled_render_leaves_nothing(person_avatar, generator_file, speech, 
             break
     run.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_run_gives_back_a_file_that_was_taken_away(person_avatar, tmp_path):
+    out = tmp_path / "g.safetensors"
+    trained(person_avatar, out, TINY)
+    out.unlink()
+    trained(person_avatar, out, TINY, resume=True)
+    open_generator(out)

@@ -6,7 +6,9 @@ avatar.json · video.mp4 (constant frame rate) · audio.wav · track.npz · crop
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -44,10 +46,11 @@ class Avatar:
 
     def crops(self) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB memmap; zeros where the face is lost."""
-        return np.load(self.root / "crops.npy", mmap_mode="r")
+        with _undamaged(self.root / FILES["crops"]) as path:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def track(self) -> FaceTrack:
-        with np.load(self.root / "track.npz", allow_pickle=False) as data:
+        with _undamaged(self.root / FILES["track"]) as path, np.load(path, allow_pickle=False) as data:
             return FaceTrack(
                 data["landmarks"], data["transforms"], data["valid"], data["shot_starts"], str(data["scheme"])
             )
@@ -61,6 +64,15 @@ class Avatar:
         return (np.arange(self.info.frame_count) + 0.5) / float(self.info.fps)
 
 
+@contextmanager
+def _undamaged(path: Path) -> Iterator[Path]:
+    """FormatError with the remedy when what is done with the file shows that it is damaged."""
+    try:
+        yield path
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise FormatError(f"{path} is damaged or missing; delete it and run prepare again") from error
+
+
 def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
     """Open an avatar folder; FormatError when it is none, or when one of these stages of it is not finished."""
     root = Path(root)
@@ -68,9 +80,10 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
     missing = [stage for stage in stages if stage not in state["stages"] or not (root / FILES[stage]).is_file()]
     if missing:
         raise FormatError(f"{root}: its preparation stopped before {missing[0]}; run prepare again, it continues")
-    v = state["video"]
-    info = VideoInfo(v["width"], v["height"], Fraction(v["fps"]), v["frame_count"])
-    return Avatar(root, info, CropSpec.from_dict(state["crop"]), state["stages"]["video"])
+    with _undamaged(root / "avatar.json"):
+        v = state["video"]
+        info = VideoInfo(v["width"], v["height"], Fraction(v["fps"]), v["frame_count"])
+        return Avatar(root, info, CropSpec.from_dict(state["crop"]), state["stages"]["video"])
 
 
 def read_state(root: Path) -> dict[str, Any]:

@@ -46,7 +46,23 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
+
+
+def usable_device(name: str) -> str:
+    """The device's name; a usage error when torch cannot compute there."""
+    if name != "cpu":
+        import torch
+
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise typer.BadParameter(
+                f"torch cannot compute on {name} here; use cpu, or install torch for it"
+            ) from error
+    return name
+
+
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback=usable_device)]
 Encoder = Annotated[str, typer.Option(help="whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import features, geometry, landmarks
-from .audio import load_waveform, write_wave
+from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, read_state
 from .errors import MediaError, NoFaceError
 from .files import replacing
@@ -39,8 +40,10 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         CropSpec(self.crop_size)
-        if self.start_s < 0 or (self.duration_s is not None and self.duration_s <= 0):
-            raise MediaError("start_s must not be negative and duration_s must be positive")
+        if not 0 <= self.start_s < math.inf or not (self.duration_s is None or 0 < self.duration_s < math.inf):
+            raise MediaError("the start must not be negative, and the duration must be more than 0 seconds")
+        if not 0 <= self.max_gap_s < math.inf or self.face_index < 0:
+            raise MediaError("the longest gap and the number of the face must not be negative")
 
 
 class Progress(NamedTuple):
@@ -65,6 +68,7 @@ def prepare(
     Finished stages are skipped as long as their input is the same; a source that changed is noticed and done anew.
     Raises MediaError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
+    features.canonical_name(options.encoder)  # a wrong name is known before the work, not after it
     yield from import_clip(source, root, options, audio=audio)
     yield from track_face(root, options, models=models)
     yield from add_features(root, options.encoder, models=models, device=device)
@@ -88,13 +92,19 @@ def import_clip(
         for done in importing(source, root / FILES["video"], start_s=start, duration_s=duration):
             yield Progress("video", done, max(done, _expected_frames(source, options)))
         info = picture_info(root / FILES["video"])
+        if info.duration_s < MIN_DURATION_S:
+            raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; it is cut off or too short")
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
         yield Progress("video", info.frame_count, info.frame_count)
     audio_key = _key("audio", fingerprint(sound), start, duration)
     if state.begin("audio", audio_key):
         yield Progress("audio", 0, 1)
         own_start = start if audio is None else 0.0  # sound given apart starts with the trimmed picture
-        write_wave(root / FILES["audio"], load_waveform(sound, start_s=own_start, duration_s=duration))
+        waveform = load_waveform(sound, start_s=own_start, duration_s=duration)
+        lasts_s, picture_s = len(waveform) / SAMPLE_RATE_HZ, open_avatar(root, ("video",)).info.duration_s
+        if lasts_s < 0.9 * picture_s:
+            raise MediaError(f"{sound}: its sound lasts {lasts_s:.1f} s, the picture {picture_s:.1f} s; trim the clip")
+        write_wave(root / FILES["audio"], waveform)
         shutil.rmtree(root / "features", ignore_errors=True)  # they belong to the sound that was here before
         state.finish("audio", audio_key)
         yield Progress("audio", 1, 1)

@@ -17,7 +17,7 @@ from . import checkpoint, features
 from .audio import load_waveform
 from .avatar import Avatar
 from .batches import prefetch
-from .errors import FormatError, MismatchError
+from .errors import FormatError, MediaError, MismatchError
 from .features import AudioFeatures
 from .files import check_writable
 from .generator_file import open_generator
@@ -100,6 +100,8 @@ def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndar
             for k, frame in enumerate(read_frames(avatar.video, start=stretch.start, count=stretch.frames)):
                 held = (stretch.start + k, frame)
                 yield held
+            if held is None or held[0] != stretch.start + stretch.frames - 1:
+                raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
 
 
 def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
@@ -134,7 +136,7 @@ def render(
     waveform = load_waveform(audio)
     duration_s = len(waveform) / 16000
     begun = time.monotonic()
-    check_writable(out)  # known before the work, not after it
+    _check_output(out, avatar, generator, audio)
     with tempfile.TemporaryDirectory() as scratch:
         if driving is None:
             for part in features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models):
@@ -147,6 +149,16 @@ def render(
         del waveform
         yield from _render_frames(avatar, network, driving, duration_s, audio, out, options, begun)
         del driving  # a memmap in the scratch folder
+
+
+def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> None:
+    """MediaError before the work when the output is no mp4, cannot be written, or would replace what it is made of."""
+    if out.suffix.lower() != ".mp4":
+        raise MediaError(f"{out}: the output is an mp4; give a name that ends in .mp4")
+    place = out.resolve()
+    if place in (generator.resolve(), audio.resolve()) or place.is_relative_to(avatar.root.resolve()):
+        raise MediaError(f"{out} is what the video is made of, or lies in the avatar's folder; give another name")
+    check_writable(out)
 
 
 def _render_frames(

@@ -64,8 +64,10 @@ class GeneratorOptions:
     save_every: int = 250
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or (self.minutes is not None and self.minutes <= 0):
-            raise FormatError("training needs steps ≥ 1, batch ≥ 1 and minutes > 0")
+        if min(self.steps, self.motion_steps, self.batch) < 1 or not (self.minutes is None or self.minutes > 0):
+            raise FormatError("training needs at least 1 step, 1 motion step and a batch of 1, and more than 0 minutes")
+        if self.seed < 0:
+            raise FormatError(f"seed = {self.seed}: choose 0 or more")
         if self.size not in WIDTHS:
             raise FormatError(f"size = {self.size}: choose {', '.join(WIDTHS)}")
         if not 0.02 <= self.held_out <= 0.5:
@@ -199,6 +201,9 @@ class _Run:
                     self._save_resume(schedule)
                 rate = (self.step - first) * self.options.batch / max(time.monotonic() - begun, 1e-6)
                 yield StepReport("pixels", self.step, schedule.done(self.step), losses, rate, metrics, preview)
+            if not self.out.is_file():  # nothing left to learn, but the file was taken away
+                metrics, preview = self._check()
+                yield StepReport("pixels", self.step, 1.0, {}, 0.0, metrics, preview)
         finally:
             batches.close()
             self._save_resume(schedule)

@@ -37,8 +37,10 @@ class SyncNetOptions:
     check_every: int = 100
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or (self.minutes is not None and self.minutes <= 0) or self.neighbourhoods < 2:
-            raise FormatError("training needs steps ≥ 1, minutes > 0 and neighbourhoods ≥ 2")
+        if self.steps < 1 or not (self.minutes is None or self.minutes > 0) or self.neighbourhoods < 2:
+            raise FormatError("training needs at least 1 step, more than 0 minutes, and 2 neighbourhoods")
+        if self.seed < 0:
+            raise FormatError(f"seed = {self.seed}: choose 0 or more")
 
 
 def train_syncnet(
@@ -122,6 +124,8 @@ class _Run:
                 spent = schedule.elapsed_s - self.spent_s
                 rate = (self.step - first) * batch / max(spent, 1e-6)
                 yield StepReport("syncnet", self.step, schedule.done(self.step), {"loss": loss}, rate, found)
+            if not self.out.is_file():  # nothing left to learn, but the file was taken away
+                yield StepReport("syncnet", self.step, 1.0, {}, 0.0, self._check())
         finally:
             self._save_resume(schedule)
 

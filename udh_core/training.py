@@ -36,7 +36,7 @@ class Schedule:
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or (self.minutes is not None and self.minutes <= 0):
+        if self.steps < 1 or not (self.minutes is None or self.minutes > 0):
             raise FormatError("training needs at least 1 step, or more than 0 minutes")
 
     @property
