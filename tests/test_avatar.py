@@ -141,7 +141,7 @@ def test_preparing_twice_does_nothing(copy: Path, person: Path, models: Path) ->
 
 def test_changed_source_is_noticed(copy: Path, frames: list[np.ndarray], person: Path, models: Path) -> None:
     before = open_avatar(copy)
-    other = write_clip(copy.parent / "person.mp4", frames[150:15:-1], sound=person / "speech.wav")
+    other = write_clip(copy.parent / "person.mp4", frames[150:88:-1], sound=person / "speech.wav")
     assert stages(prepare(other, copy, OPTIONS, models=models)) == ["video", "audio", "landmarks", "crops", "features"]
     after = open_avatar(copy)
     assert after.identity != before.identity
