@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform
-from udh_core.errors import MediaError, WeightsError
+from udh_core.errors import MediaError
 from udh_core.landmarks import detect, mouth_opening
 from udh_core.puppet import MAX_OPENING, Pose, Puppet
 from udh_core.synthetic import NEW_SPEECH, make_clip, mouth_for, passages, speak, truth_for
@@ -140,11 +140,7 @@ def test_blink_and_head_motion_leave_the_frame_edges(puppet: Puppet) -> None:
 
 
 def test_the_detector_reads_the_true_opening(clip: Path, truth: dict[str, np.ndarray]) -> None:
-    try:
-        for _ in fetch(["face_detection_short_range.tflite", "face_landmark.tflite"]):
-            pass
-    except WeightsError as e:
-        pytest.skip(f"no landmark weights here: {e}")
+    list(fetch(["face_detection_short_range.tflite", "face_landmark.tflite"]))
     found = [face.landmarks for face in detect(read_frames(clip / "person.mp4"))]
     landmarks = np.stack([points for points in found if points is not None])
     assert len(landmarks) == len(truth["opening"])
