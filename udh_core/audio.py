@@ -45,7 +45,7 @@ def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None 
     waveform = np.concatenate(parts)[: None if end is None else end - begin]
     if len(waveform) < MIN_DURATION_S * SAMPLE_RATE_HZ:
         raise MediaError(f"{path}: {_milliseconds(waveform)} of sound from {start_s:g} s on; 100 ms are the least")
-    return np.clip(waveform, -1.0, 1.0)
+    return np.clip(waveform, -1.0, 1.0, out=waveform)
 
 
 def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:

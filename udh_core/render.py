@@ -146,9 +146,9 @@ def render(
             raise MismatchError(
                 f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
             )
-        del waveform
-        yield from _render_frames(avatar, network, driving, duration_s, audio, out, options, begun)
-        del driving  # a memmap in the scratch folder
+        steered = _steering(avatar, network, driving, duration_s, options)
+        del driving, waveform  # nothing that grows with the sound is held while frames are drawn
+    yield from _render_frames(avatar, network, steered, audio, out, options, begun)
 
 
 def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> None:
@@ -161,22 +161,27 @@ def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> No
     check_writable(out)
 
 
+def _steering(
+    avatar: Avatar, generator: Generator, driving: AudioFeatures, duration_s: float, options: RenderOptions
+) -> Tensor:
+    """(n, frames, shape_width): what steers each of the n frames of the output."""
+    fps = float(avatar.info.fps)
+    total = max(1, round(duration_s * fps))
+    if options.when_audio_shorter == "keep":
+        total = max(total, avatar.info.frame_count)
+    return steer(generator, predict_shapes(generator, driving, (np.arange(total) + 0.5) / fps))
+
+
 def _render_frames(
     avatar: Avatar,
     generator: Generator,
-    driving: AudioFeatures,
-    duration_s: float,
+    steered: Tensor,
     audio: Path,
     out: Path,
     options: RenderOptions,
     begun: float,
 ) -> Iterator[Progress]:
-    fps = float(avatar.info.fps)
-    total = max(1, round(duration_s * fps))
-    if options.when_audio_shorter == "keep":
-        total = max(total, avatar.info.frame_count)
-    shapes = predict_shapes(generator, driving, (np.arange(total) + 0.5) / fps)
-    steered = steer(generator, shapes)
+    total = len(steered)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
     painter = Painter(avatar, avatar.track(), generator, options.feather)
     done = 0
