@@ -17,7 +17,8 @@ LEVELS = (
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar alignment prepare batches references painter generator_file judge synthetic",
     "train_syncnet train_motion train_generator render evaluate",
-    "demo report cli __main__",
+    "figures verdict plots",
+    "report page stationery tables terminal demo cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
@@ -32,7 +33,7 @@ SIDEWAYS = {  # what a module may import of its own level
         "painter": "avatar batches",
     },
     **{"judge": "batches", "train_generator": "train_motion"},
-    **{"demo": "report", "cli": "demo", "__main__": "cli"},
+    **{"page": "report stationery", "demo": "report page", "cli": "demo page tables terminal", "__main__": "cli"},
 }
 COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 FORBIDDEN_CALLS = {

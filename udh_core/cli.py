@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from .avatar import describe_ranges, lost_ranges, open_avatar
+from .avatar import Avatar, describe_ranges, lost_ranges, open_avatar
 from .errors import MediaError, UdhError
-from .files import replacing
+from .files import check_writable, replacing
 from .prepare import PrepareOptions, prepare
+from .terminal import console, errors, show, show_lines
 from .weights import WEIGHTS, fetch, models_dir
 
-T = TypeVar("T")
+if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
+    from .evaluate import Evaluation
+    from .evaluate import Progress as EvaluationProgress
+    from .judge import SyncJudge
+    from .training import StepReport
 
 
 class ExitCodes(TyperGroup):
@@ -42,9 +45,6 @@ class ExitCodes(TyperGroup):
 app = typer.Typer(
     cls=ExitCodes, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
 
 
@@ -81,34 +81,6 @@ class Shorter(str, Enum):
     keep = "keep"
 
 
-def show(items: Iterable[T], describe: Callable[[T], tuple[str, float, float, str]]) -> T | None:
-    """Pull an iterator to its end with one bar per stage; returns the last item."""
-    last: T | None = None
-    columns = (
-        TextColumn("{task.description:28}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.fields[remark]}"), console=console) as progress:
-        task: TaskID | None = None
-        current = ""
-        for last in items:
-            name, done, total, remark = describe(last)
-            if name != current:
-                _complete(progress, task)
-                task, current = progress.add_task(name, total=total, remark=remark), name
-            if task is not None:
-                progress.update(task, completed=done, total=total, remark=remark)
-        _complete(progress, task)
-    return last
-
-
-def _complete(progress: Progress, task: TaskID | None) -> None:
-    if task is not None:
-        progress.update(task, completed=progress.tasks[task].total)
-
-
 @app.command("prepare")
 def prepare_command(
     video: Path,
@@ -143,20 +115,27 @@ def prepare_command(
 
 @app.command("train-syncnet")
 def train_syncnet_command(
-    avatar: AvatarDir,
+    avatar: Annotated[
+        list[Path], typer.Option(help="Folder of a prepared avatar; several make a SyncNet for many people.")
+    ],
     out: Annotated[Path, typer.Option(help="Where the SyncNet goes (.safetensors).")],
     minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
     encoder: Encoder = PrepareOptions.encoder,
+    init: Annotated[Path | None, typer.Option(help="Another SyncNet to start from, of the same encoder.")] = None,
     seed: int = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")] = False,
     device: Device = "cpu",
 ) -> None:
     """Train the SyncNet, the judge of lip-sync."""
+    from .checkpoint import read_info
+    from .tables import syncnet_table
     from .train_syncnet import SyncNetOptions, train_syncnet
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
-    _train(train_syncnet(open_avatar(avatar), out, options, encoder=encoder, resume=resume, device=device), out)
+    persons = [open_avatar(folder) for folder in avatar]
+    _train(train_syncnet(persons, out, options, encoder=encoder, init=init, resume=resume, device=device), out)
+    console.print(syncnet_table(read_info(out, "syncnet").metrics))
 
 
 @app.command("train")
@@ -170,9 +149,10 @@ def train_command(
     encoder: Encoder = PrepareOptions.encoder,
     seed: int = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Train the generator: the model of this person's mouth."""
+    """Train the generator, the model of this person's mouth, and judge it: a page named like the file tells how."""
     from .checkpoint import check_match
     from .judge import open_syncnet
     from .train_generator import GeneratorOptions, train_generator
@@ -183,17 +163,43 @@ def train_command(
         check_match(judge.info, crop=opened.crop, encoder=encoder)
     motion = motion_steps or GeneratorOptions.motion_steps
     options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
-    _train(train_generator(opened, out, options, encoder=encoder, syncnet=judge, resume=resume, device=device), out)
+    run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, resume=resume, device=device)
+    reports = _train(run, out)
+    if not no_report:
+        _report_training(opened, out, judge, reports, device)
 
 
-def _train(reports: Iterator, out: Path) -> None:
-    def describe(report) -> tuple[str, float, float, str]:  # noqa: ANN001 (a StepReport; importing it loads torch)
+def _train(reports: Iterator[StepReport], out: Path) -> list[StepReport]:
+    """Pull a training run to its end; what it reported, without the previews."""
+    kept: list[StepReport] = []
+
+    def describe(report: StepReport) -> tuple[str, float, float, str]:
+        kept.append(replace(report, preview=None))
         losses = ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
         return f"train {report.phase}", report.done, 1.0, f"step {report.step}, {losses}, {report.rate:.0f}/s"
 
-    last = show(reports, describe)
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in last.metrics.items()) if last is not None else ""
-    console.print(f"{out} is ready" + (f" ({figures})" if figures else ""))
+    show(reports, describe)
+    console.print(f"{out} is ready", soft_wrap=True)
+    return kept
+
+
+def _report_training(
+    avatar: Avatar, generator: Path, syncnet: SyncJudge | None, steps: list[StepReport], device: str
+) -> None:
+    """What was trained is safe on disk by now: a report that fails is told, and nothing more."""
+    from .evaluate import evaluate
+    from .tables import evaluation_tables
+
+    page = generator.with_suffix(".html")
+    try:
+        result = _judged(evaluate(avatar, generator, syncnet=syncnet, device=device))
+        _write_page(page, generator, avatar, result, syncnet, steps)
+    except (UdhError, OSError, RuntimeError, ValueError) as error:
+        errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True, markup=False)
+        return
+    for part in evaluation_tables(result):
+        console.print(part)
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 @app.command("render")
@@ -230,33 +236,60 @@ def evaluate_command(
     avatar: AvatarDir,
     generator: Annotated[Path, typer.Option(help="The trained generator.")],
     syncnet: Annotated[Path | None, typer.Option(help="A SyncNet to judge real and generated mouths.")] = None,
+    voice: Annotated[Path | None, typer.Option(help="Speech of somebody else, to drive the mouth with, too.")] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="Table of the clip's words (start_s, end_s, word; tabs): do the lips close?")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page here: words, video, plots and tables.")] = None,
     device: Device = "cpu",
 ) -> None:
     """Judge a generator on the held-out part of its clip."""
-    from .evaluate import Evaluation, evaluate
+    from .evaluate import evaluate
+    from .figures import strict_json
     from .judge import open_syncnet
+    from .tables import evaluation_tables
 
-    judge = open_syncnet(syncnet, device) if syncnet else None
-    steps = evaluate(open_avatar(avatar), generator, syncnet=judge, device=device)
+    for path in filter(None, (json_out, html)):
+        check_writable(path)
+    judge, opened = open_syncnet(syncnet, device) if syncnet else None, open_avatar(avatar)
+    result = _judged(evaluate(opened, generator, syncnet=judge, voice=voice, words=words, device=device))
+    for part in evaluation_tables(result):
+        console.print(part)
+    if json_out is not None:
+        with replacing(json_out) as temporary:
+            temporary.write_text(strict_json(result.to_dict()), encoding="utf-8")
+    if html is not None:
+        _write_page(html, generator, opened, result, judge)
+        console.print(f"report: {html}", soft_wrap=True)
+
+
+def _judged(steps: Iterator[EvaluationProgress | Evaluation]) -> Evaluation:
+    """Pull an evaluation to its end."""
+    from .evaluate import Evaluation
+
     result = show(
         steps,
         lambda p: ("evaluate", 1, 1, "") if isinstance(p, Evaluation) else (f"evaluate: {p.row}", p.done, p.total, ""),
     )
     if not isinstance(result, Evaluation):
         raise RuntimeError("the evaluation ended without a result")
-    _print_evaluation(result)
-    if json_out is not None:
-        with replacing(json_out) as temporary:
-            temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
+    return result
 
 
-def _print_evaluation(result) -> None:  # noqa: ANN001 (an Evaluation; importing it loads torch)
-    names = list(dict.fromkeys(name for figures in result.rows.values() for name in figures))
-    table = Table("held-out frames driven by", *[name.replace("_", " ") for name in names])
-    for row, figures in result.rows.items():
-        table.add_row(row, *[f"{figures[name]:.3f}" if name in figures else "–" for name in names])
-    console.print(table)
+def _write_page(
+    path: Path,
+    generator: Path,
+    avatar: Avatar,
+    result: Evaluation,
+    syncnet: SyncJudge | None,
+    steps: Sequence[StepReport] = (),
+) -> None:
+    from .page import write_html
+
+    info = syncnet.info if syncnet is not None else None
+    title = f"{generator.stem}: the mouth of {avatar.root.resolve().name}, judged"
+    write_html(path, title, result, steps=steps, syncnet=info, sound=avatar.audio)
 
 
 @app.command("demo")
@@ -271,6 +304,7 @@ def demo_command(
 ) -> None:
     """The whole chain in one go."""
     from .demo import DemoOptions, Result, Stage, run_demo
+    from .tables import evaluation_tables
 
     for _ in show_lines(fetch()):
         pass
@@ -285,15 +319,13 @@ def demo_command(
     result = show(run_demo(options, device=device), describe)
     if not isinstance(result, Result):
         raise RuntimeError("the demo ended without a result")
-    _print_evaluation(result.evaluation)
-    console.print(f"talking video: {result.video.resolve()}\nreport:        {result.report.resolve()}", soft_wrap=True)
-
-
-def show_lines(lines: Iterable[str]) -> Iterator[str]:
-    """Print lines as they come."""
-    for line in lines:
-        console.print(line, soft_wrap=True)
-        yield line
+    for part in evaluation_tables(result.evaluation):
+        console.print(part)
+    console.print(
+        f"talking video: {result.video.resolve()}\nreport:        {result.page.resolve()}\n"
+        f"as a picture:  {result.report.resolve()}",
+        soft_wrap=True,
+    )
 
 
 weights_app = typer.Typer(no_args_is_help=True, help="The weight files this program uses.")

@@ -13,8 +13,10 @@ from .audio import write_wave
 from .avatar import open_avatar
 from .errors import MediaError
 from .evaluate import Evaluation, evaluate
+from .figures import strict_json
 from .files import replacing
 from .judge import open_syncnet
+from .page import write_html
 from .prepare import PrepareOptions, prepare
 from .render import render
 from .report import write_report
@@ -59,7 +61,8 @@ class Result(NamedTuple):
     """What the demo made."""
 
     video: Path
-    report: Path
+    report: Path  # a picture
+    page: Path  # HTML
     figures: Path
     evaluation: Evaluation
 
@@ -101,7 +104,7 @@ def run_demo(options: DemoOptions, *, models: Path | None = None, device: str = 
             yield Stage(f"evaluate: {step.row}", step.done, step.total)
     if evaluation is None:
         raise RuntimeError("the evaluation ended without a result")
-    yield _write_results(folder, out, video, steps, evaluation, judge.info)
+    yield _write_results(out, video, avatar.audio, steps, evaluation, judge.info)
 
 
 def _make_person(folder: Path, options: DemoOptions) -> Iterator[Stage]:
@@ -128,15 +131,17 @@ def _training_stage(name: str, report: StepReport) -> Stage:
 
 
 def _write_results(
-    folder: Path,
     out: Path,
     video: Path,
+    sound: Path,
     steps: list[StepReport],
     evaluation: Evaluation,
     syncnet: checkpoint.Checkpoint,
 ) -> Result:
-    report, figures = folder / "report.png", folder / "evaluation.json"
-    write_report(report, f"{video.name}: learnt and judged", steps, evaluation, syncnet)
+    report, page, figures = (out.with_name(name) for name in ("report.png", "report.html", "evaluation.json"))
+    title = f"{video.name}: learnt and judged"
+    write_report(report, title, steps, evaluation)
+    write_html(page, title, evaluation, steps=steps, syncnet=syncnet, sound=sound)
     with replacing(figures) as temporary:
-        temporary.write_text(json.dumps(evaluation.to_dict(), indent=1), encoding="utf-8")
-    return Result(out, report, figures, evaluation)
+        temporary.write_text(strict_json(evaluation.to_dict()), encoding="utf-8")
+    return Result(out, report, page, figures, evaluation)

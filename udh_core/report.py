@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +11,17 @@ import cv2
 import numpy as np
 
 from .avatar import Avatar, describe_ranges, lost_ranges
-from .checkpoint import Checkpoint
-from .evaluate import GENERATED, REAL, Evaluation
+from .evaluate import Evaluation
+from .figures import cell
 from .files import replacing
-from .judge import OFFSETS
+from .plots import LIGHT, draw_offsets, draw_openings
 from .training import StepReport
+from .verdict import Grade, summary, verdicts
 from .video import read_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 MIN_FACE_PX, MIN_SCALE, MIN_CLIP_S, MIN_VALID = 120, 0.6, 30, 0.9  # what track_report warns below
@@ -27,6 +30,8 @@ PHASES = {  # title and losses of what is plotted
     "pixels": ("pixels: mouth shape → picture", ("l1", "lpips")),
     "syncnet": ("SyncNet: contrastive loss", ("loss",)),
 }
+GRADE_COLOURS: dict[Grade, str] = {"good": "#12753f", "fair": "#8a5d00", "poor": "#b3261e"}
+TABLE_BOX = (0.25, 0.0, 0.75, 1.0)  # of its axes; the rows' names stand to the left
 HEADINGS = {
     "opening_correlation": "mouth opening\ncorrelation",
     "opening_std_ratio": "amplitude\n(1 = real)",
@@ -36,9 +41,7 @@ HEADINGS = {
 }
 
 
-def write_report(
-    path: Path, title: str, steps: Sequence[StepReport], evaluation: Evaluation, syncnet: Checkpoint | None
-) -> None:
+def write_report(path: Path, title: str, steps: Sequence[StepReport], evaluation: Evaluation) -> None:
     """Draw the page as a PNG."""
     from matplotlib.figure import Figure
 
@@ -47,16 +50,49 @@ def write_report(
     grid = figure.add_gridspec(3, 3, height_ratios=(1, 1, 1.25))
     for column, (phase, (title, names)) in enumerate(PHASES.items()):
         _draw_losses(figure.add_subplot(grid[0, column]), steps, phase, names, title)
-    _draw_offsets(figure.add_subplot(grid[1, 0]), evaluation, syncnet)
+    _draw_offsets(figure.add_subplot(grid[1, 0]), evaluation)
     _draw_table(figure.add_subplot(grid[1, 1:]), evaluation)
     _draw_pictures(figure.add_subplot(grid[2, :]), evaluation.pictures())
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
 
+def draw_evaluation(title: str, evaluation: Evaluation) -> np.ndarray:
+    """(H, W, 3) uint8: verdicts, openings over time, SyncNet distances, figures and a contact sheet on one page."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 13), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=15)
+    grid = figure.add_gridspec(4, 2, height_ratios=(0.9, 1, 1.15, 1.25), width_ratios=(1.25, 1))
+    openings = figure.add_subplot(grid[0, :])
+    openings.set_title("mouth opening over time, held-out part", fontsize=10)
+    draw_openings(openings, LIGHT, evaluation)
+    _draw_offsets(figure.add_subplot(grid[1, 1]), evaluation)
+    _draw_verdicts(figure.add_subplot(grid[1, 0]), evaluation)
+    _draw_table(figure.add_subplot(grid[2, :]), evaluation)
+    _draw_pictures(figure.add_subplot(grid[3, :]), evaluation.pictures())
+    return _rendered(figure)
+
+
+def _draw_verdicts(axes: Axes, evaluation: Evaluation) -> None:
+    axes.set_axis_off()
+    found = verdicts(evaluation)
+    axes.set_title(summary(found), fontsize=10)
+    for row, verdict in enumerate(found):
+        text = textwrap.shorten(verdict.line(), 130, placeholder=" …")
+        axes.text(0, 1 - (row + 0.5) / len(found), text, fontsize=8, va="center", color=GRADE_COLOURS[verdict.grade])
+
+
+def _rendered(figure: Figure) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
     """(H, W, 3) uint8: the losses of every phase that was trained, side by side."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     phases = list(dict.fromkeys(report.phase for report in steps)) or ["pixels"]
@@ -64,9 +100,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
     for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
         title, names = PHASES[phase]
         _draw_losses(axes, steps, phase, names, title)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return _rendered(figure)
 
 
 def face_sheet(avatar: Avatar, count: int = 8, width: int = 512) -> list[np.ndarray]:
@@ -146,34 +180,27 @@ def _draw_accuracy(axes: Axes, own: Sequence[StepReport]) -> list[Line2D]:
     return lines
 
 
-def _draw_offsets(axes: Axes, evaluation: Evaluation, syncnet: Checkpoint | None) -> None:
+def _draw_offsets(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_title("SyncNet: distance over A/V offset, held-out part", fontsize=10)
-    axes.set_xlabel("sound shifted by frames")
-    for name in (REAL, GENERATED):
-        if name in evaluation.sync:
-            report = evaluation.sync[name]
-            axes.plot(OFFSETS, report.curve, label=f"{name} mouths (AUC {report.auc:.2f})")
-    if syncnet is None:
+    if evaluation.sync:
+        draw_offsets(axes, LIGHT, evaluation, beside=False)
+    else:
         axes.text(0.5, 0.5, "no SyncNet given", ha="center", transform=axes.transAxes)
-        return
-    axes.axvline(0, color="grey", lw=0.5)
-    axes.legend(fontsize=8)
 
 
 def _draw_table(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_axis_off()
     axes.set_title(f"{len(evaluation.frames)} held-out frames", fontsize=10)
-    cells = [[_cell(figures.get(name)) for name in HEADINGS] for figures in evaluation.rows.values()]
-    table = axes.table(cells, rowLabels=list(evaluation.rows), colLabels=list(HEADINGS.values()), loc="center")
+    cells = [[cell(name, figures.get(name)) for name in HEADINGS] for figures in evaluation.rows.values()]
+    from matplotlib.transforms import Bbox
+
+    table = axes.table(
+        cells, rowLabels=list(evaluation.rows), colLabels=list(HEADINGS.values()), bbox=Bbox.from_bounds(*TABLE_BOX)
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(9)
-    table.scale(0.8, 1.7)
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "equal" if value > 99 else f"{value:.1f}" if value > 10 else f"{value:.3f}"  # 99 dB: the very same picture
+    for (row, _), one in table.get_celld().items():
+        one.set_height((1.6 if row == 0 else 1.0) * one.get_height())  # the headings have two lines
 
 
 def _draw_pictures(axes: Axes, pictures: np.ndarray) -> None:

@@ -1,0 +1,225 @@
+"""What the figures of an evaluation mean: their names for people, units, which way is better, and how they are written.
+
+Tables on the terminal and on pages take their rows, columns and words from here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .evaluate import (
+    GENERATED,
+    OTHER,
+    OTHER_PASTED,
+    PASTED,
+    REAL,
+    SILENCE,
+    TRUE_SHAPE,
+    UNCHANGED,
+    VOICE,
+    Evaluation,
+)
+
+EQUAL_DB = 99  # a PSNR from here on: the very same picture
+MISSING = "–"
+Better = Literal["higher", "lower", "1", "0", ""]
+ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "1": "→ 1", "0": "→ 0", "": ""}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One figure for people: its name, a line of plain words, its unit and which way is better."""
+
+    name: str
+    words: str
+    better: Better = ""
+    unit: str = ""
+    decimals: int = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """One row of the evaluation, which is a column of the tables."""
+
+    row: str
+    heading: str
+    part: Literal["", "floor", "ceiling"]
+    words: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that answer one question, and the figures that help to."""
+
+    title: str
+    words: str
+    columns: tuple[Column, ...]
+    hidden: frozenset[str]  # figures that say nothing here
+
+
+RECONSTRUCTION = Group(
+    "Reconstruction",
+    "Held-out frames driven by their own sound: the true mouth is known.",
+    (
+        Column(GENERATED, "generated", "", "the network, driven by the sound alone"),
+        Column(TRUE_SHAPE, "true shape", "", "the network, told the true mouth shape: the best its pictures can be"),
+        Column(PASTED, "other frame pasted", "floor", "the mouth of a frame of another time, pasted in"),
+        Column(REAL, "real", "ceiling", "the untouched frames"),
+    ),
+    frozenset({"source_correlation", "lmd_to_generated"}),
+)
+CROSS_DRIVING = Group(
+    "Cross-driving",
+    "The same frames driven by something else: only the sound can say what the mouth shall do.",
+    (
+        Column(OTHER, "other passage", "", "driven by another passage of the clip's own sound"),
+        Column(OTHER_PASTED, "its mouth pasted", "ceiling", "the true mouths of that passage, pasted in"),
+        Column(UNCHANGED, "source as is", "floor", "the untouched frames, with that passage's sound"),
+        Column(VOICE, "other voice", "", "driven by somebody else's speech"),
+        Column(SILENCE, "silence", "", "driven by digital silence"),
+    ),
+    frozenset(),
+)
+GROUPS = (RECONSTRUCTION, CROSS_DRIVING)
+
+THIS_SYNCNET = "Over this SyncNet's embedding: compare only within this page."
+MEANINGS: dict[str, Meaning] = {
+    "opening_correlation": Meaning(
+        "mouth follows the sound",
+        "Correlation of the mouth's opening with the true one: 1 = the same movement, 0 = unrelated.",
+        "higher",
+    ),
+    "opening_std_ratio": Meaning(
+        "amplitude",
+        "How much the mouth opens and closes: 1 = as much as the real one, below = mumbling, above = overacting.",
+        "1",
+        "× real",
+    ),
+    "lmd": Meaning(
+        "lip distance (LMD)",
+        "Mean distance of the lips' landmarks from where the true ones are.",
+        "lower",
+        "eye distances",
+        3,
+    ),
+    "closure_gap": Meaning(
+        "open on p, b, m",
+        "How much further than the true mouth it stays open where the lips must meet: 0 = shut as far.",
+        "lower",
+        "std of the real opening",
+    ),
+    "silence_motion": Meaning(
+        "movement in pauses",
+        "How much the mouth moves while nobody speaks, against the real one overall; people move theirs, too.",
+        "lower",
+        "× real",
+    ),
+    "source_correlation": Meaning(
+        "copies the frame below",
+        "Correlation with the mouth of the frames that are drawn on: 1 = the sound is ignored; the ceiling column "
+        "shows what is chance here.",
+        "lower",
+    ),
+    "lmd_to_generated": Meaning(
+        "unlike own sound's mouth",
+        "How far the lips are from those that the own sound makes: about 0 = the sound makes no difference.",
+        "higher",
+        "eye distances",
+        3,
+    ),
+    "psnr_db": Meaning(
+        "PSNR in the mask", "Nearness to the true pixels where the mouth was redrawn.", "higher", "dB", 1
+    ),
+    "ssim": Meaning(
+        "SSIM in the mask", "Likeness of structure where the mouth was redrawn: 1 = equal.", "higher", "", 3
+    ),
+    "lpips": Meaning(
+        "LPIPS", "Difference from the true picture as people see it, by a network: 0 = equal.", "lower", "", 3
+    ),
+    "sharpness_ratio": Meaning(
+        "sharpness",
+        "Fine detail inside the mask (variance of the Laplacian): below 1 = softer than the source.",
+        "1",
+        "× real",
+    ),
+    "seam_ratio": Meaning("mask's border", "Gradient along the border: above 1 = a visible seam.", "1", "× real"),
+    "skin_jitter_ratio": Meaning(
+        "flicker of the skin",
+        "Change from frame to frame beside the mouth: above 1 = it flickers, below = calmer than the source.",
+        "lower",
+        "× real",
+    ),
+    "colour_drift": Meaning(
+        "colour drift", "Difference of the mean colour: about 2 is just noticeable.", "lower", "CIEDE2000"
+    ),
+    "lse_c": Meaning("LSE-C", f"How sure the SyncNet is of the offset it finds. {THIS_SYNCNET}", "higher"),
+    "lse_d": Meaning("LSE-D", f"Least mean distance of mouth and sound. {THIS_SYNCNET}", "lower"),
+    "sync_offset": Meaning(
+        "SyncNet's offset", "By how much the sound seems late; ±15 is the edge of the search.", "0", "frames", 0
+    ),
+}
+CLIP_MEANINGS: dict[str, Meaning] = {
+    "crop_jitter": Meaning(
+        "jitter of the crops",
+        "Unsteadiness of where the mouth is pasted (rms second difference): above 0.005 it can be seen.",
+        "lower",
+        "eye distances",
+        4,
+    ),
+    "sound_shift": Meaning(
+        "shift of the sound", "By how much the clip's sound comes late; it was moved back by that.", "0", "frames", 1
+    ),
+}
+
+
+def meaning(name: str) -> Meaning:
+    """Of any figure; one that is not listed here goes by its own name."""
+    return MEANINGS.get(name) or CLIP_MEANINGS.get(name) or Meaning(name.replace("_", " "), "", decimals=3)
+
+
+def columns(group: Group, evaluation: Evaluation) -> list[Column]:
+    """Those of the group that were measured."""
+    return [column for column in group.columns if column.row in evaluation.rows]
+
+
+def figure_names(group: Group, evaluation: Evaluation) -> list[str]:
+    """The figures that any row of the group has, in the order of MEANINGS; unknown ones last."""
+    found = dict.fromkeys(name for column in columns(group, evaluation) for name in evaluation.rows[column.row])
+    known = [name for name in MEANINGS if name in found]
+    return [name for name in [*known, *(n for n in found if n not in MEANINGS)] if name not in group.hidden]
+
+
+def cell(name: str, value: float | None) -> str:
+    """A value as text."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if name == "psnr_db" and value > EQUAL_DB:
+        return "equal"
+    decimals = meaning(name).decimals
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return f"+{text}" if name == "sync_offset" and value > 0 else text
+
+
+def strict_json(values: object) -> str:
+    """JSON without NaN and infinities, which are no JSON: they become null."""
+    return json.dumps(_finite(values), indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def _finite(values: object) -> object:
+    if isinstance(values, np.ndarray | np.generic):
+        return _finite(values.tolist())
+    if isinstance(values, Mapping):
+        return {str(key): _finite(value) for key, value in values.items()}
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return [_finite(value) for value in values]
+    if isinstance(values, float):
+        return float(values) if math.isfinite(values) else None
+    return values
