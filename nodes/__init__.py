@@ -9,6 +9,7 @@ from .analyse import DetectLandmarks, ExtractAudioFeatures
 from .load import LoadAvatar, LoadGenerator, LoadSyncNet
 from .media import LoadAvatarVideo, MuxVideo
 from .render import LipSyncRender
+from .report import SyncReport
 from .train import TrainGenerator, TrainSyncNet
 
 NODES: list[type[io.ComfyNode]] = [
@@ -19,6 +20,7 @@ NODES: list[type[io.ComfyNode]] = [
     TrainGenerator,
     LipSyncRender,
     MuxVideo,
+    SyncReport,
     LoadAvatar,
     LoadGenerator,
     LoadSyncNet,

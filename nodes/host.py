@@ -253,11 +253,11 @@ def temp_folder() -> Path:
     return folder
 
 
-def next_output(prefix: str, size: tuple[int, int]) -> tuple[Path, str]:
-    """(path of a new mp4, its subfolder) below the output folder, numbered as core's save nodes do."""
+def next_output(prefix: str, size: tuple[int, int] = (0, 0), suffix: str = ".mp4") -> tuple[Path, str]:
+    """(path of a new file, its subfolder) below the output folder, numbered as core's save nodes do."""
     found = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory(), *size)
     folder, name, counter, subfolder, _ = found
-    return Path(folder) / f"{name}_{counter:05}_.mp4", subfolder
+    return Path(folder) / f"{name}_{counter:05}_{suffix}", subfolder
 
 
 def input_videos() -> list[str]:

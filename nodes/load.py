@@ -114,7 +114,11 @@ class LoadSyncNet(io.ComfyNode):
                     tooltip="A SyncNet in models/udh/syncnets. Press R to refresh the list.",
                 )
             ],
-            outputs=[SYNCNET.Output("syncnet", tooltip="Goes into Train Generator.")],
+            outputs=[
+                SYNCNET.Output(
+                    "syncnet", tooltip="Goes into Train Generator, Sync Report, or Train SyncNet as its start."
+                )
+            ],
         )
 
     @classmethod

@@ -103,7 +103,8 @@ def begin(
 
 
 def _fixed(options: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in options.items() if name not in FREE_OPTIONS}
+    """An empty text is what an option means that older files do not have."""
+    return {name: value for name, value in options.items() if name not in FREE_OPTIONS and value != ""}
 
 
 def set_aside(out: Path, kind: Kind) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
@@ -79,7 +81,16 @@ class TrainSyncNet(io.ComfyNode):
             display_name="Train SyncNet",
             category=CATEGORY,
             description="Learns to tell in-sync from off-sync. Train Generator listens to it; it may be left out.",
-            inputs=[*_common_inputs("SyncNet", SyncNetOptions.steps), *_last_inputs()],
+            inputs=[
+                *_common_inputs("SyncNet", SyncNetOptions.steps),
+                *_last_inputs(),
+                SYNCNET.Input(
+                    "init",
+                    optional=True,
+                    tooltip="From Load SyncNet: start from this one, e.g. one of several people, instead of from "
+                    "nothing. Same encoder.",
+                ),
+            ],
             outputs=[
                 SYNCNET.Output("syncnet", tooltip="Goes into Train Generator."),
                 LOSS_MAP.Output("loss", tooltip="Loss of every step, for Plot Loss Graph."),
@@ -89,15 +100,24 @@ class TrainSyncNet(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, avatar: Avatar, features: Features, name: str, minutes: float, steps: int, seed: int, resume: bool
+        cls,
+        avatar: Avatar,
+        features: Features,
+        name: str,
+        minutes: float,
+        steps: int,
+        seed: int,
+        resume: bool,
+        init: Trained | None = None,
     ) -> io.NodeOutput:
         found, encoder = _learnable(avatar, features)
         out = host.new_path("syncnets", host.safe_name(name, avatar.root.name), ".safetensors")
-        options = SyncNetOptions(steps, minutes or None, seed=seed)
+        start = init.path if init else None
+        options = SyncNetOptions(steps, minutes or None, seed=seed, begun_from=fingerprint(start) if start else "")
         made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
         goes_on, record = begin(out, "syncnet", resume, made_from, asdict(options))
         with host.alone_on_device(training=True) as device:
-            run = train_syncnet(found, out, options, encoder=encoder, resume=goes_on, device=device)
+            run = train_syncnet(found, out, options, encoder=encoder, init=start, resume=goes_on, device=device)
             host.pull(record.follow(run), describe)
         return io.NodeOutput(open_trained(out, "syncnet"), {"loss": record.losses()}, host.image_of(record.plot()))
 
@@ -185,6 +205,11 @@ def _learnable(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
     feature_files.copy(features.folder, found.root / "features", encoder)
     check_features(found, encoder)
     return found, encoder
+
+
+def fingerprint(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _judge(syncnet: Trained | None, avatar: Avatar, encoder: str, device: str) -> SyncJudge | None:

@@ -81,9 +81,9 @@ def draw_openings(axes: Axes, ink: Ink, evaluation: Evaluation) -> None:
 def draw_offsets(axes: Axes, ink: Ink, evaluation: Evaluation, beside: bool = True) -> None:
     """The SyncNet's mean distance of mouth and sound, over the sound's shift, one curve per row.
 
-    `beside`: the names stand beside the plot, else in the corner that the dip leaves free.
+    `beside`: the names stand beside the plot; else there are few of them, in the corner that the dip leaves free.
     """
-    names = [name for name in CURVES if name in evaluation.sync]
+    names = [name for name in (CURVES if beside else CURVES[:3]) if name in evaluation.sync]
     for name in names:
         style = {REAL: "-", GENERATED: "-"}.get(name, "--")
         colour = ink.lines[CURVES.index(name)]

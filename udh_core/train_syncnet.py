@@ -51,6 +51,7 @@ class SyncNetOptions:
     seed: int = 0
     held_out: float = 0.1
     check_every: int = 100
+    begun_from: str = ""  # which SyncNet `init` was, for the record: a run that goes on begins with no other
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not (self.minutes is None or self.minutes > 0) or self.neighbourhoods < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -157,9 +158,7 @@ def test_a_box_chooses_the_face(host):
 
 
 def test_syncnet_teaches_the_generator(host):
-    graph = clip("clip.mp4") | generator(steps=6, name="taught") | render() | mux()
-    settings = {"name": "", "minutes": 0.0, "steps": 4, "seed": 0, "resume": True}
-    graph["4"] = node("UDH_TrainSyncNet", avatar=["2", 0], features=["3", 0], **settings)
+    graph = clip("clip.mp4") | syncnet() | generator(steps=6, name="taught") | render() | mux()
     graph["5"]["inputs"]["syncnet"] = ["4", 0]
     graph["41"] = node("LossGraphNode", loss=["4", 1], filename_prefix="loss")
     graph["42"] = node("PreviewImage", images=["4", 2])
@@ -172,6 +171,69 @@ def test_syncnet_teaches_the_generator(host):
     assert names._names("avatars", "*/crops.npy") == ["from core", "tester", "twin"]
     assert "taught" in names._names("generators", "*.safetensors")
     assert names._names("syncnets", "*.safetensors") == ["tester"]
+
+
+def syncnet(**more) -> dict:
+    """4: the judge."""
+    settings = {"name": "", "minutes": 0.0, "steps": 4, "seed": 0, "resume": True, **more}
+    return {"4": node("UDH_TrainSyncNet", avatar=["2", 0], features=["3", 0], **settings)}
+
+
+def report(**more) -> dict:
+    """8: the report; 81 and 82 show what it says."""
+    inputs = {"avatar": ["2", 0], "generator": ["5", 0], "filename_prefix": "udh/report", **more}
+    shown = {str(80 + k): node("PreviewAny", source=["8", k]) for k in (1, 2)}
+    return {"8": node("UDH_SyncReport", **inputs), **shown, "80": node("PreviewImage", images=["8", 0])}
+
+
+def test_report_says_how_good_it_became(host):
+    graph = clip("clip.mp4") | syncnet() | generator() | report(syncnet=["4", 0], other_voice=["21", 0])
+    graph["21"] = node("LoadAudio", audio="speech.wav")
+    host.sent.clear()
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    words, figures = (result.ui[name]["text"][0] for name in ("81", "82"))
+    assert "The mouth" in words and "Another voice" in words and "The SyncNet" in words
+    assert set(json.loads(figures)["rows"]) >= {"generated", "real", "other voice", "silence"}
+    page = Path(words.splitlines()[1].removeprefix("report: "))
+    assert page.parent == Path(folder_paths.get_output_directory()) / "udh"
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert "data:video/mp4" in page.read_text(encoding="utf-8")
+    assert len(result.ui["8"]["images"]) == len(result.ui["80"]["images"]) == 1
+    assert result.ui["8"]["text"][0] == words
+    texts = [s.data for s in host.sent if isinstance(s.data, bytes)]
+    assert any(b"drawing: generated" in text for text in texts)
+    assert host.run(graph).cached >= {"8"}
+
+
+def test_report_of_a_generator_alone(host):
+    graph = clip("clip.mp4") | generator() | report()
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    assert "The SyncNet" not in result.ui["81"]["text"][0]
+    graph["2"]["inputs"]["avatar"] = ["90", 0]
+    graph["90"] = node("UDH_LoadAvatarVideo", **{**graph["1"]["inputs"], "name": "shorter", "duration_s": 5.5})
+    graph |= {"5": node("UDH_LoadGenerator", name="tester")}
+    result = host.run(graph)
+    assert result.status == "error"
+    assert "belong together" in result.error
+
+
+def test_syncnet_begins_from_another(host):
+    graph = clip("clip.mp4") | syncnet(name="universal")
+    graph["40"] = node("PreviewImage", images=["4", 2])
+    assert host.run(graph).status == "success"
+    path = host.module("host").saved_path("syncnets", "universal", ".safetensors")
+    graph["4"]["inputs"] |= {"name": "begun", "init": ["41", 0]}
+    graph["41"] = node("UDH_LoadSyncNet", name="universal")
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    begun = host.module("host").saved_path("syncnets", "begun", ".safetensors")
+    info = host.core("checkpoint").read_info(begun)
+    assert info.config["options"]["begun_from"] == host.module("train").fingerprint(path)
+    del graph["4"]["inputs"]["init"]
+    assert host.run(graph).status == "success"  # with no start it is another run: what was there is set aside
+    assert len(host.module("load")._names("syncnets", "begun*.safetensors")) == 2
 
 
 def test_tomorrow_the_person_is_loaded_from_disk(host):
