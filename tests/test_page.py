@@ -238,14 +238,24 @@ def test_verdicts_of_a_bad_one(evaluation, words):
     assert found.remedy in found.line()
 
 
-def test_verdicts_of_bad_sync_and_few_frames(evaluation):
-    bad = dataclasses.replace(
-        evaluation, sync={GENERATED: sync_report(0.0), REAL: sync_report(0.0)}, frames=np.arange(30)
-    )
-    grades = {verdict.words: verdict.grade for verdict in verdicts(bad)}
-    for words in ("cannot judge", "out of step", "too few"):
-        (grade,) = [g for text, g in grades.items() if words in text]
-        assert grade == "poor"
+def only(evaluation: Evaluation, words: str) -> str:
+    """The grade of the one verdict that says this."""
+    (grade,) = [verdict.grade for verdict in verdicts(evaluation) if words in verdict.words]
+    return grade
+
+
+def test_verdicts_of_bad_sync(evaluation):
+    bad = dataclasses.replace(evaluation, sync={GENERATED: sync_report(0.0), REAL: sync_report(0.8)})
+    assert only(bad, "out of step") == "poor"
+    blind = dataclasses.replace(evaluation, sync={GENERATED: sync_report(0.0), REAL: sync_report(0.0)})
+    assert only(blind, "cannot judge") == "poor"
+    assert not any("in step" in verdict.words or "out of step" in verdict.words for verdict in verdicts(blind))
+
+
+def test_a_mouth_that_never_moves_is_not_praised_for_resting(evaluation):
+    assert only(evaluation, "In silence the mouth rests") == "good"
+    evaluation.rows[GENERATED]["opening_std_ratio"] = 0.2
+    assert not any("In silence" in verdict.words for verdict in verdicts(evaluation))
 
 
 def test_cells():

@@ -76,7 +76,8 @@ RECONSTRUCTION = Group(
 )
 CROSS_DRIVING = Group(
     "Cross-driving",
-    "The same frames driven by something else: only the sound can say what the mouth shall do.",
+    "The same frames driven by something else: only the sound can say what the mouth shall do. Floor and ceiling are "
+    "those of lip-sync; by their looks the untouched frames are perfect.",
     (
         Column(OTHER, "other passage", "", "driven by another passage of the clip's own sound"),
         Column(OTHER_PASTED, "its mouth pasted", "ceiling", "the true mouths of that passage, pasted in"),

@@ -75,10 +75,10 @@ def write_html(
 def _verdict_list(found: list[Verdict]) -> str:
     lines = []
     for verdict in found:
-        remedy = f"{verdict.remedy}. " if verdict.grade != "good" and verdict.remedy else ""
+        remedy = f"{_capital(verdict.remedy)}. " if verdict.grade != "good" and verdict.remedy else ""
         lines.append(
             f'<li class="{verdict.grade}"><b>{MARKS[verdict.grade]} {verdict.grade}</b> '
-            f"<span>{escape(verdict.words)}</span><small>{escape(_capital(remedy) + verdict.rule)}</small></li>"
+            f"<span>{escape(verdict.words)}</span><small>{escape(remedy + _capital(verdict.rule))}</small></li>"
         )
     return f'<ul class="verdicts">\n{chr(10).join(lines)}\n</ul>'
 
@@ -208,7 +208,7 @@ def _encode(evaluation: Evaluation, out: Path, wave: Path | None, crf: int, scal
     with VideoWriter(out, width=2 * side, height=side, fps=fps, audio=wave, crf=crf, encoder="x264") as writer:
         for pair in zip(evaluation.real, evaluation.generated, strict=True):
             frame = np.concatenate(pair, axis=1)
-            if scale != 1:
+            if frame.shape[0] != side:
                 frame = cv2.resize(frame, (2 * side, side), interpolation=cv2.INTER_AREA)
             writer.write(frame)
 

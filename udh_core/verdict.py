@@ -131,7 +131,9 @@ def _other_voice(evaluation: Evaluation) -> Iterator[Verdict]:
 
 
 def _silence(evaluation: Evaluation) -> Iterator[Verdict]:
-    value = evaluation.rows[SILENCE]["opening_std_ratio"]
+    value, spoken = (evaluation.rows[row]["opening_std_ratio"] for row in (SILENCE, GENERATED))
+    if spoken < 1 and AMPLITUDE.grade(1 - spoken) == "poor":
+        return  # a mouth that never moves deserves no praise for resting
     grade = RESTS.grade(value)
     says = {"good": "the mouth rests", "fair": "the mouth moves a little", "poor": "the mouth does not rest"}[grade]
     words = f"In silence {says}: {value:.2f} of the real movement is left"
@@ -191,7 +193,10 @@ def _sync(evaluation: Evaluation) -> Iterator[Verdict]:
     if GENERATED not in evaluation.sync or REAL not in evaluation.sync:
         return
     own, real = evaluation.sync[GENERATED], evaluation.sync[REAL]
-    yield _can_judge(real)
+    judge = _can_judge(real)
+    yield judge
+    if judge.grade == "poor":
+        return
     step, sure = IN_STEP.grade(abs(own.offset)), SURE.grade(own.lse_c / max(real.lse_c, 1e-9))
     grade = max(step, sure, key=list(MARKS).index)
     says = {"good": "in step", "fair": "nearly in step", "poor": "out of step"}[grade]
