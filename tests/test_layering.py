@@ -16,7 +16,7 @@ LEVELS = (
     "geometry video audio weights unpickle windows puppet models",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar prepare batches references painter generator_file judge synthetic",
-    "train_syncnet train_motion train_generator render evaluate",
+    "train_syncnet train_motion train_generator render evaluate audit",
     "demo report cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

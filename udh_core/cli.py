@@ -6,20 +6,23 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
 from .avatar import describe_ranges, lost_ranges, open_avatar
-from .errors import MediaError, UdhError
+from .errors import FormatError, MediaError, UdhError
 from .files import replacing
-from .prepare import PrepareOptions, prepare
+from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
+from .prepare import Progress as StageProgress
 from .weights import WEIGHTS, fetch, models_dir
 
 T = TypeVar("T")
@@ -257,6 +260,50 @@ def _print_evaluation(result) -> None:  # noqa: ANN001 (an Evaluation; importing
     for row, figures in result.rows.items():
         table.add_row(row, *[f"{figures[name]:.3f}" for name in names])
     console.print(table)
+
+
+@app.command("audit")
+def audit_command(
+    video: Path,
+    avatar: Annotated[
+        Path | None, typer.Option("--avatar", help="Prepare the clip here and keep it; without it nothing is kept.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw where the clip is good and bad into this PNG.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
+) -> None:
+    """Say what is wrong with a clip before anyone trains on it."""
+    from .audit import Audit, audit, write_picture
+
+    with tempfile.TemporaryDirectory() as scratch:
+        root = avatar or Path(scratch) / "avatar"
+        show(_prepared(video, root), _stage)
+        opened = open_avatar(root)
+        result = show(audit(opened), lambda p: ("audit", 1, 1, "") if isinstance(p, Audit) else _stage(p))
+        if not isinstance(result, Audit):
+            raise RuntimeError("the audit ended without a result")
+        if picture is not None:
+            write_picture(picture, opened, result)
+    table = Table("", "check", "what was found", show_lines=True)
+    for finding in result.sorted():
+        table.add_row(f"[{finding.level}]{finding.level}[/]", finding.name, escape(finding.sentence))
+    console.print(table)
+    if json_out is not None:
+        with replacing(json_out) as temporary:
+            temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
+
+
+def _prepared(video: Path, root: Path) -> Iterator[StageProgress]:
+    """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
+    with suppress(FormatError):  # no avatar yet, or an unfinished one
+        if open_avatar(root).identity == identity_of(video):
+            return
+    options = PrepareOptions(skip_lost=True)
+    yield from import_clip(video, root, options)
+    yield from track_face(root, options)
+
+
+def _stage(progress: StageProgress) -> tuple[str, float, float, str]:
+    return progress.stage, progress.done, progress.total, ""
 
 
 @app.command("demo")
