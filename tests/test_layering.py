@@ -13,18 +13,24 @@ import pytest
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LEVELS = (
     "errors files ffmpeg media",
-    "geometry video audio weights unpickle windows puppet models",
+    "geometry video audio weights unpickle windows puppet voice models",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar prepare batches references painter generator_file judge synthetic",
+    "avatar alignment prepare batches references painter generator_file judge synthetic",
     "train_syncnet train_motion train_generator render evaluate audit",
     "demo report cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
     **{"files": "errors", "ffmpeg": "errors", "media": "errors ffmpeg"},
-    **{"models": "geometry", "weights": "unpickle", "windows": "audio"},
+    **{"models": "geometry", "weights": "unpickle", "windows": "audio", "voice": "audio"},
     **{"encoders": "wenet", "features": "encoders"},
-    **{"prepare": "avatar", "batches": "avatar", "references": "batches", "painter": "avatar batches"},
+    **{
+        "prepare": "avatar",
+        "alignment": "avatar",
+        "batches": "alignment avatar",
+        "references": "batches",
+        "painter": "avatar batches",
+    },
     **{"judge": "batches", "train_generator": "train_motion"},
     **{"demo": "report", "cli": "demo", "__main__": "cli"},
 }

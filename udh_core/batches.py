@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import geometry
+from . import alignment, geometry
+from .audio import load_waveform
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
+from .voice import speech_mask
 
 T = TypeVar("T")
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
@@ -34,15 +36,22 @@ class TrainingData:
     rate_hz: float
     learnt: np.ndarray  # (n,) int64 frames to learn from
     held_out: np.ndarray  # (m,) int64 frames kept for judging
+    spoken: np.ndarray  # (N,) bool: somebody speaks during the frame
+    shift: float  # frames by which the clip's sound comes late: at frame i, frame i + shift is heard
+
+    def times_heard_s(self, frames: np.ndarray) -> np.ndarray:
+        """(n,) float64: when the sound that belongs to the middle of these frames is heard."""
+        return (frames + 0.5 + self.shift) / float(self.avatar.info.fps)
 
     def rows_at(self, frames: np.ndarray) -> np.ndarray:
         """(n,) float64 position of the middle of these frames in feature rows."""
-        return (frames + 0.5) / float(self.avatar.info.fps) * self.rate_hz - 0.5
+        return self.times_heard_s(frames) * self.rate_hz - 0.5
 
 
 def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> TrainingData:
     """Open an avatar for training; the last `held_out` of the clip is kept apart behind a guard gap.
 
+    Sound that is out of step with the picture is set right here, and the user told.
     Raises NoFaceError when too few frames with a face are left, MismatchError when the features do not fit.
     """
     features, track = check_features(avatar, encoder), avatar.track()
@@ -58,6 +67,8 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
         )
     points = np.nan_to_num(geometry.mouth_shape(track.landmarks, track.transforms, avatar.crop))
     shots = torch.from_numpy(np.cumsum(track.shot_starts).astype(np.int64))
+    shift = alignment.check(avatar)
+    heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
     return TrainingData(
         avatar,
         avatar.crops(),
@@ -68,6 +79,8 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
         features.rate_hz,
         learnt,
         kept,
+        speech_mask(load_waveform(avatar.audio), heard_s),
+        shift,
     )
 
 

@@ -255,10 +255,10 @@ def evaluate_command(
 
 
 def _print_evaluation(result) -> None:  # noqa: ANN001 (an Evaluation; importing it loads torch)
-    names = list(next(iter(result.rows.values())))
+    names = list(dict.fromkeys(name for figures in result.rows.values() for name in figures))
     table = Table("held-out frames driven by", *[name.replace("_", " ") for name in names])
     for row, figures in result.rows.items():
-        table.add_row(row, *[f"{figures[name]:.3f}" for name in names])
+        table.add_row(row, *[f"{figures[name]:.3f}" if name in figures else "–" for name in names])
     console.print(table)
 
 

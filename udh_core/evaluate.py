@@ -5,8 +5,9 @@ Beside the generator stand rows that give every number a floor and a ceiling.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,19 +16,30 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, features, geometry, metrics
+from .audio import load_waveform
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
+from .errors import FormatError
 from .features import AudioFeatures
 from .generator_file import open_generator
-from .judge import SyncJudge, SyncReport, judge, load_mouths
+from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
 from .landmarks import FaceMesh, box_of, mouth_opening
 from .losses import Lpips
 from .models.generator import Generator
 from .painter import Painter, predict_shapes, steer
 from .video import read_frames
+from .voice import speech_mask
 
 MAX_FRAMES = 300
+PICTURES = 100  # frames at most on which a picture is compared with the truth
 OTHER_PART = 0.45  # of the held-out part: how far away the other passage is (no whole number of equal sentences)
+REST_S = 0.2  # this close to speech a mouth may move already, or still
+BILABIALS = "pbm"  # the lips meet
+
+# Rows, in the order of the table
+GENERATED, TRUE_SHAPE, PASTED, REAL = "generated", "true shape", "another frame pasted", "real"
+OTHER, OTHER_PASTED, UNCHANGED = "other passage", "other passage: its mouth pasted", "other passage: source unchanged"
+VOICE, SILENCE = "other voice", "silence"
 
 
 class Progress(NamedTuple):
@@ -39,18 +51,38 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Row:
+    """One way to make the mouths of the held-out frames, and what is heard with them."""
+
+    crops: np.ndarray  # (m, S, S, 3) uint8
+    follows: np.ndarray | None  # (m,) numbers of the frames that show the true mouth to what is heard, where there are
+    heard: Heard | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What was measured; `rows` maps a row's name to its figures."""
+    """What was measured; `rows` maps a row's name to its figures (those that make sense for it)."""
 
     rows: dict[str, dict[str, float]]
-    frames: int
-    pictures: np.ndarray  # (k, 2, S, S, 3) uint8: real and generated crops of a few frames
-    real_sync: SyncReport | None = None
-    generated_sync: SyncReport | None = None
+    sync: dict[str, SyncReport]  # by row, where a SyncNet listened
+    clip: dict[str, float]  # what belongs to the clip and its track
+    frames: np.ndarray  # (m,) int64 numbers of the held-out frames
+    fps: float
+    openings: dict[str, np.ndarray]  # by row: (m,) mouth opening
+    real: np.ndarray = field(repr=False)  # (m, S, S, 3) uint8
+    generated: np.ndarray = field(repr=False)  # likewise, driven by the clip's own sound
 
     def to_dict(self) -> dict[str, object]:
-        sync = {"real": self.real_sync, "generated": self.generated_sync}
-        return {"frames": self.frames, "rows": self.rows, "sync": {k: v.to_dict() for k, v in sync.items() if v}}
+        sync = {name: {**report.to_dict(), "curve": report.curve.tolist()} for name, report in self.sync.items()}
+        return {"frames": len(self.frames), "clip": self.clip, "rows": self.rows, "sync": sync}
+
+    def pictures(self, count: int = 8) -> np.ndarray:
+        """(k, 2, S, S, 3) uint8: real and generated crops of frames spread over the part, half of them wide open."""
+        opening = self.openings[REAL]
+        widest = np.argsort(opening)[-max(1, len(opening) // 3) :]
+        spread = np.linspace(0, len(opening) - 1, count // 2).astype(int)
+        chosen = np.unique([*spread, *np.sort(widest)[np.linspace(0, len(widest) - 1, count // 2).astype(int)]])
+        return np.stack([self.real[chosen], self.generated[chosen]], 1)
 
 
 def evaluate(
@@ -58,50 +90,80 @@ def evaluate(
     generator: Path,
     *,
     syncnet: SyncJudge | None = None,
+    voice: Path | None = None,
+    words: Path | None = None,
     models: Path | None = None,
     device: str = "cpu",
     max_frames: int = MAX_FRAMES,
 ) -> Iterator[Progress | Evaluation]:
     """Judge a generator on frames it has not seen; the last item is the Evaluation.
 
-    Rows: the mouth driven by its own sound; by another passage; by silence; by the true shape (the ceiling of the
-    pixels network); a frame of another time pasted in; the real frames themselves.
+    Reconstruction: driven by the own sound, by the true shape (the ceiling of the pixels network), a frame of another
+    time pasted in (the floor), the real frames. Cross-driving: another passage of the clip, that passage's own mouths
+    pasted in (the ceiling), the source unchanged (the floor); `voice`, the speech of somebody else; silence.
+    `words`: a table of tab-separated start_s, end_s and word, for the closure of the lips on p, b and m.
     """
     info, network = open_generator(generator, device)
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
+    if syncnet is not None:
+        checkpoint.check_match(syncnet.info, encoder=info.encoder)
     data = load_training_data(avatar, info.encoder, float(info.config["options"]["held_out"]))
-    bench = _Bench(data, network, syncnet, models, max_frames)
-    silent = features.extract(np.zeros(16000 * 10, np.float32), info.encoder, device=device, models=models)
-    rows: dict[str, dict[str, float]] = {}
-    drawn: dict[str, np.ndarray] = {}
-    for name, steered in bench.drives(silent).items():
+    bench = _Bench(data, network, syncnet, models, max_frames, words)
+    driven = bench.drives(_Listener(info.encoder, device, models), voice)
+    rows: dict[str, Row] = {}
+    for name, (steered, follows, heard) in driven.items():
         parts = []
         for part in bench.redraw(steered):
             parts.append(part)
             yield Progress(name, sum(map(len, parts)), len(bench.frames))
-        drawn[name] = np.concatenate(parts)
-    drawn |= {"another frame pasted": bench.pasted(), "real": bench.real}
-    for name, crops in drawn.items():
-        rows[name] = bench.figures(crops, other=name == "other passage")
-        yield Progress("measure", len(rows), len(drawn))
-    yield bench.finish(rows, drawn["generated"])
+        rows[name] = Row(np.concatenate(parts), follows, heard)
+    rows |= bench.yardsticks()
+    for done, (name, row) in enumerate(rows.items(), 1):
+        bench.measure(name, row)
+        yield Progress("measure", done, len(rows))
+    yield bench.finish(rows)
+
+
+class _Listener(NamedTuple):
+    """Turns sound into the features that a generator hears."""
+
+    encoder: str
+    device: str
+    models: Path | None
+
+    def hear(self, waveform: np.ndarray) -> AudioFeatures:
+        return features.extract(waveform, self.encoder, device=self.device, models=self.models)
 
 
 class _Bench:
     """The held-out frames, their truth, and what measures them."""
 
     def __init__(
-        self, data: TrainingData, generator: Generator, syncnet: SyncJudge | None, models: Path | None, max_frames: int
+        self,
+        data: TrainingData,
+        generator: Generator,
+        syncnet: SyncJudge | None,
+        models: Path | None,
+        max_frames: int,
+        words: Path | None,
     ) -> None:
         self.data, self.generator, self.syncnet = data, generator, syncnet
+        self.fps, self.spec = float(data.avatar.info.fps), data.avatar.crop
         self.frames = data.held_out[:max_frames]
+        self.other = np.roll(self.frames, -round(OTHER_PART * len(self.frames)))
         self.painter = Painter(data.avatar, data.avatar.track(), generator)
         self.mesh, self.lpips = FaceMesh(models), Lpips(models)
         self.real = np.array(data.crops[self.frames])
-        self.weight = geometry.mask(data.avatar.crop) > 0.5
+        alpha = geometry.mask(self.spec)
+        self.alpha, self.weight, self.border = alpha, alpha > 0.5, (alpha > 0) & (alpha < 0.3)
+        self.sampled = np.unique(np.linspace(0, len(self.frames) - 1, PICTURES).astype(int))
         self.sources = self._read_sources()
-        self.shift = round(OTHER_PART * len(self.frames))
-        self.opening = self._opening(self.real)
+        self.points = {REAL: self._find_lips(self.real)}  # by row: opening (m,) and lips (m, 40, 2)
+        self.truth = dict(zip(self.frames.tolist(), range(len(self.frames)), strict=True))
+        self.skin = self._skin()
+        self.bilabials = None if words is None else _bilabials(words)
+        self.figures: dict[str, dict[str, float]] = {}
+        self.sync: dict[str, SyncReport] = {}
 
     def _read_sources(self) -> dict[int, np.ndarray]:
         """The whole held-out frames: landmarks are found in a picture, not in a bare crop."""
@@ -112,15 +174,47 @@ class _Bench:
                 found[first + k] = frame
         return found
 
-    def drives(self, silent: AudioFeatures) -> dict[str, Tensor]:
-        """What steers each row: (m, frames, shape_width)."""
-        own = AudioFeatures(self.data.features, self.data.rate_hz, "")
-        times = self.data.avatar.frame_times_s()
-        said = predict_shapes(self.generator, own, times[self.frames])
-        resting = predict_shapes(self.generator, silent, np.full(1, 5.0)).expand(len(self.frames), -1)
+    def _skin(self) -> np.ndarray:
+        """(S, S) bool: what is redrawn though it hardly moves: the mask without where lips are seen."""
+        lips = self.data.landmarks[self.frames][:, list(geometry.LIPS)]
+        track = self.painter.track.transforms[self.frames]
+        places = np.einsum("nij,nkj->nki", track[:, :, :2], lips) + track[:, None, :, 2]
+        (left, top), (right, bottom) = np.percentile(places.reshape(-1, 2), (1, 99), axis=0)
+        axis = np.arange(self.spec.size) + 0.5
+        margin = 0.1 * (right - left)
+        beside = (axis < left - margin) | (axis > right + margin)
+        return self.weight & (beside[None, :] | ((axis < top - margin) | (axis > bottom + margin))[:, None])
+
+    # What drives the mouths
+
+    def drives(
+        self, listener: _Listener, voice: Path | None
+    ) -> dict[str, tuple[Tensor, np.ndarray | None, Heard | None]]:
+        """By row: what steers it (m, frames, shape_width), the frames of its true mouths, what is heard."""
+        own, other = Heard.own(self.data, self.frames), Heard.own(self.data, self.other)
         true = self.generator.encode_shapes(self.data.points[self.frames])
-        driven = {"generated": said, "other passage": said.roll(-self.shift, 0), "silence": resting, "true shape": true}
-        return {name: steer(self.generator, shapes) for name, shapes in driven.items()}
+        silent = listener.hear(np.zeros(16000 * 10, np.float32))
+        resting = predict_shapes(self.generator, silent, np.full(1, 5.0)).expand(len(self.frames), -1)
+        driven = {
+            GENERATED: (self._told(own), self.frames, own),
+            TRUE_SHAPE: (true, self.frames, own),
+            OTHER: (self._told(other), self.other, other),
+            SILENCE: (resting, None, None),
+        }
+        if voice is not None:
+            heard = self._hear(listener, load_waveform(voice))
+            driven[VOICE] = (self._told(heard), None, heard)
+        return {
+            name: (steer(self.generator, shapes), follows, heard) for name, (shapes, follows, heard) in driven.items()
+        }
+
+    def _told(self, heard: Heard) -> Tensor:
+        return predict_shapes(self.generator, heard.sound, heard.times_s)
+
+    def _hear(self, listener: _Listener, waveform: np.ndarray) -> Heard:
+        """Somebody else's speech over the held-out frames, from the start again when it ends."""
+        times_s = (np.arange(len(self.frames)) + 0.5) / self.fps % (len(waveform) / 16000)
+        return Heard(listener.hear(waveform), times_s, speech_mask(waveform, times_s))
 
     def redraw(self, steered: Tensor) -> Iterator[np.ndarray]:
         """Redrawn crops in batches (b, S, S, 3) uint8."""
@@ -128,58 +222,159 @@ class _Bench:
             rows = slice(start, start + 8)
             yield self.painter.redraw(self.real[rows], steered[rows])
 
-    def figures(self, drawn: np.ndarray, other: bool) -> dict[str, float]:
-        """The figures of one row of crops (m, S, S, 3)."""
-        opening = self._opening(drawn)
-        result = {
-            "opening_correlation": metrics.correlation(opening, self.opening),
-            "opening_std_ratio": float(opening.std() / max(self.opening.std(), 1e-9)),
-            "psnr_db": float(np.mean([metrics.psnr(a, b, self.weight) for a, b in zip(drawn, self.real, strict=True)])),
-            "lpips": self._lpips(drawn),
-            "sharpness_ratio": self._sharpness(drawn) / self._sharpness(self.real),
+    def yardsticks(self) -> dict[str, Row]:
+        """The rows without a generator."""
+        own, other = Heard.own(self.data, self.frames), Heard.own(self.data, self.other)
+        pasted = self._paste(self.real[[self.truth[i] for i in self.other.tolist()]])
+        return {
+            PASTED: Row(pasted, self.frames, own),
+            REAL: Row(self.real, self.frames, own),
+            OTHER_PASTED: Row(pasted, self.other, other),
+            UNCHANGED: Row(self.real, self.other, other),
         }
-        if other:
-            result["own_truth_correlation"] = metrics.correlation(opening, np.roll(self.opening, -self.shift))
-        return result
 
-    def pasted(self) -> np.ndarray:
-        """Real crops with the mouth of another frame blended in: the floor."""
-        alpha = geometry.mask(self.data.avatar.crop)[None, :, :, None]
-        other = np.roll(self.real, -self.shift, axis=0)
-        return np.rint(self.real * (1 - alpha) + other * alpha).astype(np.uint8)
+    def _paste(self, mouths: np.ndarray) -> np.ndarray:
+        """Real crops with the mouths of other ones (m, S, S, 3) blended in."""
+        alpha = self.alpha[None, :, :, None]
+        return np.rint(self.real * (1 - alpha) + mouths * alpha).astype(np.uint8)
 
-    def _opening(self, crops: np.ndarray) -> np.ndarray:
-        """(m,) mouth openings re-detected on crops (m, S, S, 3) pasted into their frames."""
-        track, spec, found = self.painter.track, self.data.avatar.crop, []
+    # What is measured
+
+    def measure(self, name: str, row: Row) -> None:
+        """All figures of one row."""
+        if name not in self.points:
+            same = next((known for known in self.points if known in self._same(name)), None)
+            self.points[name] = self.points[same] if same else self._find_lips(row.crops)
+        self.figures[name] = {**self._motion(name, row), **self._looks(row)}
+        if row.follows is self.frames:
+            self.figures[name] |= self._likeness(row.crops)
+        if self.syncnet is not None and row.heard is not None:
+            network = self.syncnet.network
+            mouths = load_mouths(row.crops, self.spec, network.config)
+            report = SyncReport.of(judge(network, self.data, mouths, self.frames, row.heard))
+            self.sync[name] = report
+            self.figures[name] |= {"lse_c": report.lse_c, "lse_d": report.lse_d, "sync_offset": report.offset}
+
+    @staticmethod
+    def _same(name: str) -> set[str]:
+        """Rows that show the very same pictures."""
+        return {OTHER_PASTED: {PASTED}, UNCHANGED: {REAL}}.get(name, set())
+
+    def _motion(self, name: str, row: Row) -> dict[str, float]:
+        """How the mouth moves, against the true one where there is a truth."""
+        opening, lips = self.points[name]
+        real_opening, real_lips = self.points[REAL]
+        spread = max(float(real_opening.std()), 1e-9)
+        found = {"opening_std_ratio": float(opening.std()) / spread}
+        found["source_correlation"] = metrics.correlation(opening, real_opening)
+        if GENERATED in self.points:
+            found["lmd_to_generated"] = metrics.landmark_distance(lips, self.points[GENERATED][1])
+        if row.follows is not None:
+            true = [self.truth[i] for i in row.follows.tolist()]
+            found["opening_correlation"] = metrics.correlation(opening, real_opening[true])
+            found["lmd"] = metrics.landmark_distance(lips, real_lips[true])
+            found |= self._closure(opening, row.follows, real_opening[true])
+        spoken = np.zeros(len(opening), bool) if row.heard is None else row.heard.spoken
+        quiet = _quiet(spoken, round(REST_S * self.fps))
+        if quiet.sum() >= self.fps:
+            found["silence_motion"] = float(opening[quiet].std()) / spread
+        return found
+
+    def _closure(self, opening: np.ndarray, follows: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """How far the lips fail to meet on p, b and m, in standard deviations of the real opening."""
+        if self.bilabials is None:
+            return {}
+        row_of = dict(zip(follows.tolist(), range(len(follows)), strict=True))
+        numbers = np.floor(self.bilabials * self.fps - self.data.shift).astype(int).tolist()
+        moments = np.array([row_of[i] for i in numbers if i in row_of])
+        if len(moments) == 0:
+            return {}
+        return {"closure_gap": metrics.closure_gap(opening, truth, moments) / max(float(truth.std()), 1e-9)}
+
+    def _looks(self, row: Row) -> dict[str, float]:
+        """How the pictures compare with the source, whatever their mouths do."""
+        pairs = [(row.crops[k], self.real[k]) for k in self.sampled]
+
+        def ratio(measure: Callable[[np.ndarray, np.ndarray], float], where: np.ndarray) -> float:
+            drawn, real = (sum(measure(x, where) for x in side) for side in zip(*pairs, strict=True))
+            return float(drawn / max(real, 1e-9))
+
+        gaps = np.flatnonzero(np.diff(self.frames) != 1)
+        whole = slice(0, int(gaps[0]) + 1 if len(gaps) else None)
+        drawn, real = (metrics.flicker(x[whole], self.skin) for x in (row.crops, self.real))
+        return {
+            "sharpness_ratio": ratio(metrics.sharpness, self.weight),
+            "seam_ratio": ratio(metrics.edge_strength, self.border),
+            "skin_jitter_ratio": drawn / max(real, 1e-9),
+            "colour_drift": float(np.mean([metrics.colour_drift(*pair, self.weight) for pair in pairs])),
+        }
+
+    def _likeness(self, crops: np.ndarray) -> dict[str, float]:
+        """How near the pictures come to the true ones."""
+        pairs = [(crops[k], self.real[k]) for k in self.sampled]
+        return {
+            "psnr_db": float(np.mean([metrics.psnr(*pair, self.weight) for pair in pairs])),
+            "ssim": float(np.mean([metrics.ssim(*pair, self.weight) for pair in pairs])),
+            "lpips": self._lpips(crops),
+        }
+
+    def _find_lips(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mouth opening (m,) and lips (m, 40, 2) in face units, re-detected on crops (m, S, S, 3) in their frames."""
+        track, found = self.painter.track, []
         for number, crop in zip(self.frames.tolist(), crops, strict=True):
-            frame = geometry.paste(self.sources[number], crop, track.transforms[number], spec)
+            frame = geometry.paste(self.sources[number], crop, track.transforms[number], self.spec)
             found.append(self.mesh.locate(frame, box_of(track.landmarks[number]))[0])
-        return mouth_opening(np.stack(found))
+        points = np.stack(found)
+        shapes = geometry.mouth_shape(points, track.transforms[self.frames], self.spec)
+        return mouth_opening(points), shapes[:, : len(geometry.LIPS)]
 
     def _lpips(self, drawn: np.ndarray) -> float:
         rows, columns = self.generator.pixels.box
         values = []
-        for start in range(0, len(drawn), 16):
-            part = slice(start, start + 16)
-            pair = (to_input(x[part, rows, columns]) for x in (drawn, self.real))
+        for start in range(0, len(self.sampled), 16):
+            part = self.sampled[start : start + 16]
+            pair = (to_input(x[part][:, rows, columns]) for x in (drawn, self.real))
             with torch.no_grad():
                 values.append(self.lpips(*pair))
         return float(torch.cat(values).mean())
 
-    def _sharpness(self, crops: np.ndarray) -> float:
-        return float(np.mean([metrics.sharpness(crop, self.weight) for crop in crops]))
+    def finish(self, rows: dict[str, Row]) -> Evaluation:
+        order = (GENERATED, TRUE_SHAPE, PASTED, REAL, OTHER, OTHER_PASTED, UNCHANGED, VOICE, SILENCE)
+        return Evaluation(
+            {name: self.figures[name] for name in order if name in self.figures},
+            {name: self.sync[name] for name in order if name in self.sync},
+            {"crop_jitter": _crop_jitter(self.painter.track.transforms, self.data), "sound_shift": self.data.shift},
+            self.frames,
+            self.fps,
+            {name: self.points[name][0] for name in order if name in self.points},
+            self.real,
+            rows[GENERATED].crops,
+        )
 
-    def finish(self, rows: dict[str, dict[str, float]], drawn: np.ndarray) -> Evaluation:
-        chosen = np.linspace(0, len(self.frames) - 1, 8).astype(int)
-        widest = np.argsort(self.opening)[-len(self.opening) // 3 :]
-        chosen = np.unique(np.concatenate([chosen[::2], widest[np.linspace(0, len(widest) - 1, 4).astype(int)]]))
-        pictures = np.stack([self.real[chosen], drawn[chosen]], 1)
-        real_sync, generated_sync = (self._sync(crops) for crops in (self.real, drawn))
-        return Evaluation(rows, len(self.frames), pictures, real_sync, generated_sync)
 
-    def _sync(self, crops: np.ndarray) -> SyncReport | None:
-        if self.syncnet is None:
-            return None
-        network = self.syncnet.network
-        mouths = load_mouths(crops, self.data.avatar.crop, network.config)
-        return judge(network, self.data, mouths, self.frames)
+def _quiet(spoken: np.ndarray, reach: int) -> np.ndarray:
+    """(m,) bool: nobody speaks within `reach` frames."""
+    near = np.convolve(spoken.astype(float), np.ones(2 * reach + 1), mode="same")
+    return near < 0.5
+
+
+def _crop_jitter(transforms: np.ndarray, data: TrainingData) -> float:
+    """How unsteadily crops are placed: rms second difference over time of the crop's centre, in face units."""
+    half, frames = data.avatar.crop.size / 2, data.held_out
+    linear = transforms[frames, :, :2].astype(np.float64)
+    centre = np.einsum("nij,nj->ni", np.linalg.inv(linear), half - transforms[frames, :, 2])
+    scale = np.hypot(linear[:, 0, 0], linear[:, 1, 0])[1:-1, None] / data.avatar.crop.px_per_unit
+    shots = data.shots.numpy()[frames]
+    together = (frames[2:] - frames[:-2] == 2) & (shots[2:] == shots[:-2])
+    bend = (centre[:-2] - 2 * centre[1:-1] + centre[2:]) * scale
+    return float(np.sqrt((bend[together] ** 2).sum(1).mean())) if together.any() else 0.0
+
+
+def _bilabials(words: Path) -> np.ndarray:
+    """(k,) seconds at which words that begin with p, b or m begin."""
+    try:
+        with words.open(encoding="utf-8", newline="") as file:
+            found = [(row["word"].lower(), float(row["start_s"])) for row in csv.DictReader(file, delimiter="\t")]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise FormatError(f"{words}: not a table of tab-separated columns start_s, end_s and word") from error
+    return np.array([start for word, start in found if word[:1] in BILABIALS])

@@ -13,11 +13,14 @@ from torch import Tensor
 from . import checkpoint, metrics
 from .batches import TrainingData, interpolate_rows, run_starts, to_input
 from .checkpoint import Checkpoint
-from .errors import FormatError
+from .errors import FormatError, NoFaceError
+from .features import AudioFeatures
 from .geometry import CropSpec, mouth_window
 from .models.syncnet import SyncNet, SyncNetConfig
 
 OFFSETS = np.arange(-15, 16)  # frames the sound is shifted by when something is judged
+FAR = 3  # frames from which a shift counts as off-sync
+MIN_SPOKEN = 0.6  # of a window's frames: it counts as one with speech
 WINDOW_RATE_HZ = 50.0  # feature times a window is sampled at, whatever the encoder's own rate
 _GREY = (0.299, 0.587, 0.114)
 
@@ -31,11 +34,10 @@ def grey_mouths(crops: Tensor, spec: CropSpec, config: SyncNetConfig) -> Tensor:
     return F.interpolate(grey, size=size, mode="bilinear", antialias=True, align_corners=False)[:, 0]
 
 
-def window_rows(starts: np.ndarray, fps: float, rate_hz: float, config: SyncNetConfig) -> Tensor:
-    """(n, rows) float32 positions in the features of the sound that goes with the frames starting at `starts` (n,)."""
-    middle_s = (np.asarray(starts, np.float64) + config.frames / 2) / fps
+def window_rows(middles_s: np.ndarray, rate_hz: float, config: SyncNetConfig) -> Tensor:
+    """(n, rows) float32 positions in features of `rate_hz` of the windows around these times (n,)."""
     offsets_s = (np.arange(config.rows) - (config.rows - 1) / 2) / WINDOW_RATE_HZ
-    return torch.from_numpy(((middle_s[:, None] + offsets_s) * rate_hz - 0.5).astype(np.float32))
+    return torch.from_numpy(((middles_s[:, None] + offsets_s) * rate_hz - 0.5).astype(np.float32))
 
 
 def sound_windows(features: Tensor, rows: Tensor) -> Tensor:
@@ -54,14 +56,40 @@ def load_mouths(crops: np.ndarray, spec: CropSpec, config: SyncNetConfig) -> np.
 
 @dataclass(frozen=True)
 class SyncReport:
-    """How well in-sync is told from off-sync."""
+    """How well in-sync is told from off-sync, over windows in which somebody speaks.
 
-    auc: float
+    LSE-D and LSE-C follow Wav2Lip's definitions (least mean distance over the offsets; median less least), over the
+    embedding of this SyncNet: they compare only with figures of the same one.
+    """
+
+    windows: int
+    auc: float  # in-sync against off-sync by FAR frames or more
     exact_1: float
     within1_1: float  # offset within ±1 frame, one window
     exact_10: float
-    within1_10: float  # likewise, ten windows averaged
-    curve: np.ndarray  # (31,) float, mean distance over offset −15…15
+    within1_10: float  # likewise, ten consecutive windows averaged
+    offset: int  # frames by which the sound comes late, over all windows
+    lse_c: float
+    lse_d: float
+    curve: np.ndarray  # (31,) float64, mean distance over the sound shifted by −15…15 frames
+
+    @staticmethod
+    def of(distances: np.ndarray) -> SyncReport:
+        """From distances (n, 31) of n windows, in order, over OFFSETS; n must not be 0."""
+        zero, far = int(np.flatnonzero(OFFSETS == 0)[0]), np.abs(OFFSETS) >= FAR
+        curve = distances.mean(0)
+        return SyncReport(
+            windows=len(distances),
+            auc=metrics.auc(-distances[:, zero], -distances[:, far].ravel()),
+            exact_1=metrics.offset_accuracy(distances, OFFSETS, 1, 0),
+            within1_1=metrics.offset_accuracy(distances, OFFSETS, 1, 1),
+            exact_10=metrics.offset_accuracy(distances, OFFSETS, 10, 0),
+            within1_10=metrics.offset_accuracy(distances, OFFSETS, 10, 1),
+            offset=int(OFFSETS[curve.argmin()]),
+            lse_c=float(np.median(curve) - curve.min()),
+            lse_d=float(curve.min()),
+            curve=curve,
+        )
 
     def to_dict(self) -> dict[str, float]:
         return {k: v for k, v in asdict(self).items() if k != "curve"}
@@ -86,8 +114,8 @@ class SyncJudge:
         """
         config = self.network.config
         mouths = grey_mouths(drawn.clamp(0, 1), data.avatar.crop, config).unflatten(0, (-1, config.frames))
-        starts = frames.reshape(-1, config.frames)[:, 0]
-        rows = window_rows(starts, float(data.avatar.info.fps), data.rate_hz, config)
+        middles = frames.reshape(-1, config.frames).mean(1)
+        rows = window_rows(data.times_heard_s(middles), data.rate_hz, config)
         low, high = max(0, int(rows.min()) - 1), int(rows.max()) + 3
         part = torch.from_numpy(np.array(data.features[low:high], np.float32))
         sound = sound_windows(part, rows - low).to(drawn.device)
@@ -110,28 +138,43 @@ def save_syncnet(path: Path, info: Checkpoint, network: SyncNet) -> None:
     checkpoint.save(Path(path), info, network.state_dict())
 
 
-@torch.no_grad()
-def judge(network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray) -> SyncReport:
-    """Judge how mouths (m, height, width) uint8 of `frames` (m,), sorted, fit the clip's sound at shifts of −15…15.
+@dataclass(frozen=True)
+class Heard:
+    """What is heard with each of m frames."""
 
-    Real mouths judge the SyncNet, generated ones judge the generator.
+    sound: AudioFeatures
+    times_s: np.ndarray  # (m,) float64: when in that sound
+    spoken: np.ndarray  # (m,) bool
+
+    @staticmethod
+    def own(data: TrainingData, frames: np.ndarray) -> Heard:
+        """The clip's own sound at these frames (m,)."""
+        own = AudioFeatures(data.features, data.rate_hz, "")
+        return Heard(own, data.times_heard_s(frames), data.spoken[frames])
+
+
+@torch.no_grad()
+def judge(network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray, heard: Heard) -> np.ndarray:
+    """(n, 31) distances between mouths (m, height, width) uint8 of `frames` (m,), sorted, and sound shifted by OFFSETS.
+
+    Only windows with speech, where there are any. Real mouths judge the SyncNet, generated ones judge the generator.
     """
     network.eval()
-    config, fps = network.config, float(data.avatar.info.fps)
-    starts = run_starts(frames, data.shots.numpy(), config.frames)
-    features = torch.from_numpy(np.array(data.features, np.float32))
-    rows = np.searchsorted(frames, starts)
-    stacks = torch.from_numpy(mouths[rows[:, None] + np.arange(config.frames)]).float() / 255
-    seen = torch.cat([network.embed_mouths(part) for part in stacks.split(256)])
-    distances = np.empty((len(starts), len(OFFSETS)))
+    config, fps, device = network.config, float(data.avatar.info.fps), network.feature_mean.device
+    rows = np.searchsorted(frames, run_starts(frames, data.shots.numpy(), config.frames))[:, None]
+    rows = rows + np.arange(config.frames)
+    rows = rows[np.isclose(np.ptp(heard.times_s[rows], axis=1), (config.frames - 1) / fps)]  # heard in one go
+    spoken = heard.spoken[rows].mean(1) >= MIN_SPOKEN
+    rows = rows[spoken] if spoken.any() else rows
+    if len(rows) == 0:
+        raise NoFaceError(f"{data.avatar.root}: no {config.frames} frames in a row to judge by; use a longer clip")
+    stacks = torch.from_numpy(mouths[rows]).float() / 255
+    seen = torch.cat([network.embed_mouths(part.to(device)) for part in stacks.split(256)])
+    middles_s = heard.times_s[rows].mean(1)
+    values = torch.from_numpy(np.array(heard.sound.values, np.float32))
+    distances = np.empty((len(rows), len(OFFSETS)))
     for k, offset in enumerate(OFFSETS):
-        sound = sound_windows(features, window_rows(starts + offset, fps, data.rate_hz, config))
-        heard = torch.cat([network.embed_audio(part) for part in sound.split(256)])
-        distances[:, k] = 1 - (seen * heard).sum(1).numpy()
-    far, zero = np.abs(OFFSETS) >= 3, int(np.flatnonzero(OFFSETS == 0)[0])
-
-    def accuracy(averaged: int, tolerance: int) -> float:
-        return metrics.offset_accuracy(distances, OFFSETS, averaged, tolerance)
-
-    area = metrics.auc(-distances[:, zero], -distances[:, far].ravel())
-    return SyncReport(area, accuracy(1, 0), accuracy(1, 1), accuracy(10, 0), accuracy(10, 1), distances.mean(0))
+        windows = sound_windows(values, window_rows(middles_s + offset / fps, heard.sound.rate_hz, config))
+        told = torch.cat([network.embed_audio(part.to(device)) for part in windows.split(256)])
+        distances[:, k] = (seen - told).norm(dim=1).cpu().numpy()
+    return distances

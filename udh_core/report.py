@@ -11,7 +11,7 @@ import numpy as np
 
 from .avatar import Avatar
 from .checkpoint import Checkpoint
-from .evaluate import Evaluation
+from .evaluate import GENERATED, REAL, Evaluation
 from .files import replacing
 from .judge import OFFSETS
 from .training import StepReport
@@ -49,7 +49,7 @@ def write_report(
         _draw_losses(figure.add_subplot(grid[0, column]), steps, phase, names, title)
     _draw_offsets(figure.add_subplot(grid[1, 0]), evaluation, syncnet)
     _draw_table(figure.add_subplot(grid[1, 1:]), evaluation)
-    _draw_pictures(figure.add_subplot(grid[2, :]), evaluation.pictures)
+    _draw_pictures(figure.add_subplot(grid[2, :]), evaluation.pictures())
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
@@ -96,7 +96,7 @@ def track_report(avatar: Avatar) -> str:
     scale = float(np.median(np.hypot(track.transforms[track.valid, 0, 0], track.transforms[track.valid, 0, 1])))
     lines = [
         f"{info.frame_count} frames, {info.width}×{info.height} px, {float(info.fps):g} fps, {info.duration_s:.1f} s",
-        f"a face {face_px:.0f} px wide, in {int(track.valid.sum())} frames",
+        f"face found in {int(track.valid.sum())} frames, {face_px:.0f} px wide",
     ]
     if scale < MIN_SCALE:
         lines.append(f"warning: the face is shrunk to {scale:.0%} in its crop; a larger crop size keeps more detail")
@@ -140,9 +140,10 @@ def _draw_accuracy(axes: Axes, own: Sequence[StepReport]) -> list[Line2D]:
 def _draw_offsets(axes: Axes, evaluation: Evaluation, syncnet: Checkpoint | None) -> None:
     axes.set_title("SyncNet: distance over A/V offset, held-out part", fontsize=10)
     axes.set_xlabel("sound shifted by frames")
-    for name, report in (("real mouths", evaluation.real_sync), ("generated mouths", evaluation.generated_sync)):
-        if report is not None:
-            axes.plot(OFFSETS, report.curve, label=f"{name} (AUC {report.auc:.2f})")
+    for name in (REAL, GENERATED):
+        if name in evaluation.sync:
+            report = evaluation.sync[name]
+            axes.plot(OFFSETS, report.curve, label=f"{name} mouths (AUC {report.auc:.2f})")
     if syncnet is None:
         axes.text(0.5, 0.5, "no SyncNet given", ha="center", transform=axes.transAxes)
         return
@@ -152,15 +153,17 @@ def _draw_offsets(axes: Axes, evaluation: Evaluation, syncnet: Checkpoint | None
 
 def _draw_table(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_axis_off()
-    axes.set_title(f"{evaluation.frames} held-out frames", fontsize=10)
-    cells = [[_cell(figures[name]) for name in HEADINGS] for figures in evaluation.rows.values()]
+    axes.set_title(f"{len(evaluation.frames)} held-out frames", fontsize=10)
+    cells = [[_cell(figures.get(name)) for name in HEADINGS] for figures in evaluation.rows.values()]
     table = axes.table(cells, rowLabels=list(evaluation.rows), colLabels=list(HEADINGS.values()), loc="center")
     table.auto_set_font_size(False)
     table.set_fontsize(9)
     table.scale(0.8, 1.7)
 
 
-def _cell(value: float) -> str:
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "–"
     return "equal" if value > 99 else f"{value:.1f}" if value > 10 else f"{value:.3f}"  # 99 dB: the very same picture
 
 

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import checkpoint
 from .avatar import Avatar
 from .batches import TrainingData, autocast_dtype, load_training_data, run_starts
 from .checkpoint import Checkpoint
-from .errors import FormatError
-from .judge import OFFSETS, judge, load_mouths, save_syncnet, sound_windows, window_rows
+from .errors import FormatError, MismatchError
+from .judge import (
+    MIN_SPOKEN,
+    OFFSETS,
+    Heard,
+    SyncReport,
+    judge,
+    load_mouths,
+    open_syncnet,
+    save_syncnet,
+    sound_windows,
+    window_rows,
+)
 from .losses import contrastive
 from .models.syncnet import SyncNet, SyncNetConfig
 from .training import Averaged, Schedule, StepReport, check_finite, optimiser_state, restore_optimiser, set_rate
 
 NEIGHBOURS = 16  # windows of one neighbourhood in a batch: the hard negatives
 REACH = 24  # frames around its middle that a neighbourhood spans
+SAME = 1  # frames: windows this close to each other are no negatives
+NEAR = 15  # frames: those up to here are near misses
+NEAR_WEIGHT = 3.0  # how much a near miss counts at the end of the run; at its start 1, like any other negative
 
 
 @dataclass(frozen=True)
@@ -44,26 +60,34 @@ class SyncNetOptions:
 
 
 def train_syncnet(
-    avatar: Avatar,
+    avatars: Avatar | Sequence[Avatar],
     out: Path,
     options: SyncNetOptions = SyncNetOptions(),
     *,
     encoder: str = "whisper-tiny",
+    init: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
 ) -> Iterator[StepReport]:
-    """Learn a SyncNet from an avatar; `out` gets the weights that judged the held-out part best.
+    """Learn a SyncNet from one avatar, or a universal one from several; `out` gets what judged the held-out parts best.
 
-    Errors and Cancel as in `train_generator`.
+    `init` is a SyncNet of the same encoder to start from. Errors and Cancel as in `train_generator`.
     """
-    run = _Run(load_training_data(avatar, encoder, options.held_out), Path(out), options, encoder, torch.device(device))
-    if resume:
+    persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
+    data = [load_training_data(avatar, encoder, options.held_out) for avatar in persons]
+    run = _Run(data, Path(out), options, encoder, torch.device(device))
+    if resume and checkpoint.resume_path(run.out).is_file():
         run.restore()
+    elif init is not None:
+        run.begin_from(init)
     yield from run.learn()
 
 
 def augment_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
-    """(B, frames, h, w) 0..1 → the same, each stack changed as a whole: mirror, gain, gamma, small shift, noise."""
+    """(B, frames, h, w) 0..1 → the same, each stack changed as a whole: what must not tell in-sync from off-sync.
+
+    Mirror, small affine, gamma, blur, a patch left out, noise.
+    """
     batch, frames, height, width = mouths.shape
     if rng.random() < 0.5:
         mouths = mouths.flip(-1)
@@ -73,41 +97,119 @@ def augment_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
     ratio = height / width
     c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
     theta = torch.stack([torch.stack([c, -s * ratio, shift[:, 0]], 1), torch.stack([s / ratio, c, shift[:, 1]], 1)], 1)
-    grid = torch.nn.functional.affine_grid(theta, [batch, frames, height, width], align_corners=False)
-    mouths = torch.nn.functional.grid_sample(mouths, grid, padding_mode="border", align_corners=False)
+    grid = F.affine_grid(theta, [batch, frames, height, width], align_corners=False)
+    mouths = F.grid_sample(mouths, grid, padding_mode="border", align_corners=False)
     gamma = torch.from_numpy(np.exp(rng.normal(0, 0.15, (batch, 1, 1, 1)))).float()
-    noise = torch.from_numpy(rng.normal(0, 0.01, mouths.shape).astype(np.float32))
-    return mouths.clamp(1e-3, 1) ** gamma + noise
+    mouths = mouths.clamp(1e-3, 1) ** gamma
+    soft = torch.from_numpy(rng.random(batch) < 0.3)
+    mouths[soft] = F.avg_pool2d(mouths[soft], 3, stride=1, padding=1, count_include_pad=False)
+    for k in np.flatnonzero(rng.random(batch) < 0.2):
+        top, left = rng.integers(0, height - height // 4), rng.integers(0, width - width // 4)
+        mouths[k, :, top : top + height // 4, left : left + width // 4] = 0.5
+    return mouths + torch.from_numpy(rng.normal(0, 0.01, mouths.shape).astype(np.float32))
+
+
+def augment_sound(sound: Tensor, std: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B, rows, D) → the same with a gain per window and noise, in units of the features' own spread `std` (D,)."""
+    gain = torch.from_numpy(rng.normal(1, 0.1, (len(sound), 1, 1)).astype(np.float32))
+    noise = torch.from_numpy(rng.normal(0, 0.1, sound.shape).astype(np.float32))
+    return sound * gain + noise * std
+
+
+def negative_weights(persons: np.ndarray, shots: np.ndarray, starts: np.ndarray, done: float) -> Tensor:
+    """(B, B) for `contrastive`, of windows given by person, shot and first frame, each (B,).
+
+    Other people and the very same moment are left out; near misses of one shot gain weight as the run goes on.
+    """
+    apart = np.abs(starts[:, None] - starts)
+    one_shot = (persons[:, None] == persons) & (shots[:, None] == shots)
+    weights = np.where(one_shot & (apart <= NEAR), done * np.log(NEAR_WEIGHT), 0.0)
+    weights[(persons[:, None] != persons) | (one_shot & (apart <= SAME))] = -np.inf
+    np.fill_diagonal(weights, 0.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+class _Person:
+    """One avatar's windows: their mouths, and where they may begin."""
+
+    def __init__(self, data: TrainingData, config: SyncNetConfig) -> None:
+        self.data, self.config = data, config
+        self.features = torch.from_numpy(np.array(data.features, np.float32))
+        self.heard = self.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1]
+        self.mouths = load_mouths(data.crops, data.avatar.crop, config)
+        self.shots = data.shots.numpy()
+        self.starts = run_starts(data.learnt, self.shots, config.frames)
+        if len(self.starts) < NEIGHBOURS:
+            raise FormatError(f"{data.avatar.root}: too few frames in a row to learn from; use a longer clip")
+        spoken = data.spoken[self.starts[:, None] + np.arange(config.frames)].mean(1) >= MIN_SPOKEN
+        self.middles = self.starts[spoken] if spoken.any() else self.starts
+
+    def neighbourhood(self, rng: np.random.Generator) -> np.ndarray:
+        """(NEIGHBOURS,) first frames of windows around a moment of speech, those of the same shot first."""
+        middle = rng.choice(self.middles)
+        near = self.starts[np.abs(self.starts - middle) <= REACH]
+        near = near[self.shots[near] == self.shots[middle]]
+        chosen = rng.permutation(near)[:NEIGHBOURS]
+        return np.concatenate([chosen, rng.choice(self.starts, NEIGHBOURS - len(chosen))])
+
+    def stacks(self, starts: np.ndarray) -> Tensor:
+        """(n, frames, height, width) float32 0..1."""
+        return torch.from_numpy(self.mouths[starts[:, None] + np.arange(self.config.frames)]).float() / 255
+
+    def sound(self, starts: np.ndarray) -> Tensor:
+        """(n, rows, D): what is heard with them."""
+        middles_s = self.data.times_heard_s(starts + (self.config.frames - 1) / 2)
+        return sound_windows(self.features, window_rows(middles_s, self.data.rate_hz, self.config))
+
+    def distances(self, network: SyncNet) -> np.ndarray:
+        held_out = self.data.held_out
+        return judge(network, self.data, self.mouths[held_out], held_out, Heard.own(self.data, held_out))
 
 
 class _Run:
     """State of one training run."""
 
     def __init__(
-        self, data: TrainingData, out: Path, options: SyncNetOptions, encoder: str, device: torch.device
+        self, data: list[TrainingData], out: Path, options: SyncNetOptions, encoder: str, device: torch.device
     ) -> None:
-        self.data, self.out, self.options, self.encoder, self.device = data, out, options, encoder, device
-        config = SyncNetConfig(data.features.shape[1])
+        self.out, self.options, self.encoder, self.device = out, options, encoder, device
+        config = SyncNetConfig(data[0].features.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.network = SyncNet(config)
-        self.features = torch.from_numpy(np.array(data.features, np.float32))
-        heard = self.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1]
+        self.persons = [_Person(one, config) for one in data]
+        heard = torch.cat([person.heard for person in self.persons])
         self.network.feature_mean.copy_(heard.mean(0))
         self.network.feature_std.copy_(heard.std(0).clamp_min(1e-3))
         self.network.to(device)
-        self.mouths = load_mouths(data.crops, data.avatar.crop, config)
-        self.starts = run_starts(data.learnt, data.shots.numpy(), config.frames)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.rate, weight_decay=0.05)
         self.average = Averaged(self.network, 0.995)
         self.dtype = autocast_dtype(device)
         self.step, self.best, self.spent_s = 0, -1.0, 0.0
         self.metrics: dict[str, float] = {}
 
+    @property
+    def identity(self) -> str:
+        """Of the avatar, or of all of them together."""
+        names = sorted(person.data.avatar.identity for person in self.persons)
+        return names[0] if len(names) == 1 else hashlib.sha256("".join(names).encode()).hexdigest()[:16]
+
     def info(self) -> Checkpoint:
         config = {"model": self.network.config.to_dict(), "options": asdict(self.options)}
-        avatar = self.data.avatar
-        return Checkpoint("syncnet", config, self.step, self.encoder, avatar.crop, avatar.identity, self.metrics)
+        crop = self.persons[0].data.avatar.crop
+        return Checkpoint("syncnet", config, self.step, self.encoder, crop, self.identity, self.metrics)
+
+    def begin_from(self, path: Path) -> None:
+        """Take the weights of another SyncNet; how loud and how varied the features are stays this avatar's own."""
+        start = open_syncnet(path)
+        if (start.info.encoder, start.network.config) != (self.encoder, self.network.config):
+            raise MismatchError(
+                f"{path} hears {start.info.encoder} features, this avatar's are {self.encoder}; prepare the avatar "
+                "with that encoder, or start from another SyncNet"
+            )
+        own = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
+        self.network.load_state_dict({**start.network.state_dict(), **own})
+        self.average = Averaged(self.network, 0.995)
 
     def learn(self) -> Iterator[StepReport]:
         options = self.options
@@ -129,29 +231,20 @@ class _Run:
         finally:
             self._save_resume(schedule)
 
-    def _windows(self, rng: np.random.Generator) -> np.ndarray:
-        """First frames of a batch of windows, in neighbourhoods: distinct times of one stretch, two frames apart."""
-        chosen = []
-        for middle in rng.choice(len(self.starts), self.options.neighbourhoods):
-            offset = np.abs(self.starts - self.starts[middle])
-            near = self.starts[(offset <= REACH) & ((self.starts - self.starts[middle]) % 2 == 0)]
-            chosen.append(
-                rng.choice(near, NEIGHBOURS, replace=False)
-                if len(near) >= NEIGHBOURS
-                else rng.choice(self.starts, NEIGHBOURS)
-            )
-        return np.concatenate(chosen)
-
     def _train_step(self, schedule: Schedule) -> float:
         rng = np.random.default_rng((self.options.seed, self.step))
-        network, config = self.network, self.network.config
-        starts = self._windows(rng)
-        stacks = torch.from_numpy(self.mouths[starts[:, None] + np.arange(config.frames)]).float() / 255
-        rows = window_rows(starts, float(self.data.avatar.info.fps), self.data.rate_hz, config)
-        sound = sound_windows(self.features, rows)
-        sound = sound + 0.1 * network.feature_std.cpu() * torch.from_numpy(
-            rng.normal(size=sound.shape).astype(np.float32)
+        network = self.network
+        share = np.array([len(person.middles) for person in self.persons], float)
+        chosen = np.sort(rng.choice(len(self.persons), self.options.neighbourhoods, p=share / share.sum()))
+        starts = [self.persons[k].neighbourhood(rng) for k in chosen]
+        pairs = [(self.persons[k], part) for k, part in zip(chosen, starts, strict=True)]
+        stacks = torch.cat([person.stacks(part) for person, part in pairs])
+        sound = torch.cat([person.sound(part) for person, part in pairs])
+        shots = np.concatenate([person.shots[part] for person, part in pairs])
+        weights = negative_weights(
+            np.repeat(chosen, NEIGHBOURS), shots, np.concatenate(starts), schedule.done(self.step)
         )
+        sound = augment_sound(sound, network.feature_std.cpu(), rng)
         network.train()
         set_rate(self.optimiser, schedule.rate(self.step, self.options.rate))
         with (
@@ -161,7 +254,7 @@ class _Run:
             torch.manual_seed(int(rng.integers(2**31)))
             seen = network.embed_mouths(augment_mouths(stacks, rng).to(self.device))
             heard = network.embed_audio(sound.to(self.device))
-        loss = contrastive(seen, heard, network.log_temperature)
+        loss = contrastive(seen, heard, network.log_temperature, weights.to(self.device))
         check_finite(loss, "SyncNet", self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -173,7 +266,7 @@ class _Run:
     def _check(self) -> dict[str, float]:
         self.average.swap(self.network)
         try:
-            report = judge(self.network, self.data, self.mouths[self.data.held_out], self.data.held_out)
+            report = SyncReport.of(np.concatenate([person.distances(self.network) for person in self.persons]))
             found = report.to_dict()
             if report.auc > self.best:
                 self.best = report.auc
@@ -197,12 +290,9 @@ class _Run:
         checkpoint.save_resume(self.out, self.info(), state)
 
     def restore(self) -> None:
-        """Go on where the run that wrote this checkpoint stopped; a missing resume state starts anew."""
-        if not checkpoint.resume_path(self.out).is_file():
-            return
+        """Go on where the run that wrote this checkpoint stopped."""
         info, state = checkpoint.load_resume(self.out)
-        avatar = self.data.avatar
-        checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop, encoder=self.encoder)
+        checkpoint.check_match(info, avatar=self.identity, crop=self.persons[0].data.avatar.crop, encoder=self.encoder)
         self.network.load_state_dict(state["network"])
         self.average.restore(state["average"])
         restore_optimiser(self.optimiser, state["optimiser"])

@@ -72,7 +72,7 @@ def by_share(
     ranges = tuple((float(edges_s[start]), float(edges_s[stop])) for start, stop in runs(bad))
     words = [figure]
     if ranges:
-        words.append(f"{share:.1%} of the clip is affected ({describe_ranges(list(ranges), 1.0)})")
+        words.append(f"{share:.1%} of the clip is affected ({describe_ranges(ranges, 1.0)})")
     seen_s = float(edges_s[worst] + edges_s[worst + 1]) / 2 if worst is not None and ranges else None
     return Finding(name, level, "; ".join([*words, *([remedy] if level != "green" else [])]), ranges, seen_s)
 
