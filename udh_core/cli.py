@@ -283,7 +283,7 @@ def audit_command(
             raise RuntimeError("the audit ended without a result")
         if picture is not None:
             write_picture(picture, opened, result)
-    table = Table("", "check", "what was found", show_lines=True)
+    table = Table("", "check", "what was found")
     for finding in result.sorted():
         table.add_row(f"[{finding.level}]{finding.level}[/]", finding.name, escape(finding.sentence))
     console.print(table)

@@ -141,7 +141,7 @@ def _count_faces(avatar: Avatar, track: FaceTrack, models: Path | None) -> Gener
     fps, total = float(avatar.info.fps), max(1, int(avatar.info.duration_s))
     others: list[bool] = []
     for frame in read_frames(avatar.video, fps=Fraction(1), threads=1):
-        index = min(round((len(others) + 0.5) * fps) - 1, len(track.valid) - 1)  # as ffmpeg's fps filter rounds
+        index = min(int((len(others) + 0.5) * fps), len(track.valid) - 1)  # as the fps filter of ffmpeg chooses
         faces = [box for box in detector.find(frame) if mesh.locate(frame, box)[1] >= MIN_SCORE]
         own = box_of(track.landmarks[index]) if track.present[index] else None
         if own is not None:

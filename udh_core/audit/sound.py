@@ -33,7 +33,7 @@ SPEECH_S = (30.0, 10.0)  # that there is to learn from; two to five minutes are 
 def listen(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list[Finding]:
     """All findings about a waveform (n,); speaks (N,) bool says at which video frames somebody speaks."""
     excerpt = _excerpt(waveform)
-    above_db = speech_over_background_db(excerpt)
+    above_db = speech_over_background_db(excerpt) if speaks.any() else np.inf
     echo = _echo(decay_s(excerpt) if above_db >= BACKGROUND_DB[1] else np.nan)
     background = _background(above_db, flatness(excerpt), echo)
     return [*background, echo, _clipping(waveform), _silence(speaks, fps), _amount(speaks, fps)]
@@ -113,6 +113,7 @@ def _excerpt(waveform: np.ndarray) -> np.ndarray:
 def _background(above_db: float, flat: float, echo: Finding) -> Iterator[Finding]:
     """A loud background is noise, music, or the echo of the words."""
     figure = f"speech is {above_db:.0f} dB above the background (good: over {BACKGROUND_DB[0]:.0f})"
+    figure = "nobody speaks" if np.isinf(above_db) else figure
     level = grade(above_db, *BACKGROUND_DB)
     kind = "echo" if flat < TONAL_FLATNESS and echo.level != "green" else "music" if flat < TONAL_FLATNESS else "noise"
     remedies = {
