@@ -1,4 +1,4 @@
-"""Does the sync loss help? `python -m benchmarks.sync_loss --avatar DIR [--avatar DIR] [--seeds 2] [--steps 600]`.
+"""Does the sync loss help? `python -m benchmarks.sync_loss --avatar DIR [--avatar DIR] [--seeds 2 1] [--steps 500]`.
 
 Per avatar two SyncNets of different seeds are trained: one the generator listens to, the other judges, so that nobody
 marks their own work. Per seed a generator is trained with and without the loss, the same steps each. What is finished
@@ -44,8 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--avatar", type=Path, action="append", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2], help="one number per avatar, or one for all")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--syncnet-steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--syncnet-steps", type=int, default=300)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.03])
     parser.add_argument("--work", type=Path, default=Path("sync_loss_work"))
     chosen = parser.parse_args()
@@ -80,9 +80,13 @@ def compare(avatar: Avatar, seeds: int, chosen: argparse.Namespace) -> Iterator[
 def syncnet(avatar: Avatar, chosen: argparse.Namespace, seed: int) -> Path:
     out = chosen.work / f"{avatar.root.name}-syncnet-{seed}.safetensors"
     if not out.is_file():
-        for report in train_syncnet(avatar, out, SyncNetOptions(steps=chosen.syncnet_steps, seed=seed)):
+        learning = out.with_name("learning.safetensors")
+        for report in train_syncnet(avatar, learning, SyncNetOptions(steps=chosen.syncnet_steps, seed=seed)):
             if report.metrics:
-                console.print(out.name, report.step, {k: round(v, 3) for k, v in report.metrics.items()})
+                console.print(
+                    out.name, report.step, {k: round(v, 3) for k, v in report.metrics.items()}, soft_wrap=True
+                )
+        learning.replace(out)
     return out
 
 
@@ -92,7 +96,10 @@ def train(avatar: Avatar, out: Path, teacher: Path | None, weight: float, seed: 
     for report in train_generator(avatar, out, options, syncnet=listening):
         if report.metrics and report.phase == "pixels":
             console.print(
-                out.name, report.step, {k: round(v, 4) for k, v in {**report.losses, **report.metrics}.items()}
+                out.name,
+                report.step,
+                {k: round(v, 4) for k, v in {**report.losses, **report.metrics}.items()},
+                soft_wrap=True,
             )
 
 
