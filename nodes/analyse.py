@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..udh_core import features
 from ..udh_core.audio import load_waveform
+from ..udh_core.audit import Audit, audit, draw_audit
 from ..udh_core.avatar import Avatar
 from ..udh_core.prepare import PrepareOptions, track_face
 from ..udh_core.report import face_sheet, track_report
@@ -32,7 +34,7 @@ class DetectLandmarks(io.ComfyNode):
             display_name="Detect Landmarks",
             category=CATEGORY,
             description="Follows one face through the avatar's clip and cuts out the mouth region of every frame. "
-            "What is done already is not done again.",
+            "What is done already is not done again. Then shows what is good and bad about the clip.",
             inputs=[
                 AVATAR.Input("avatar", tooltip="From Load Avatar Video."),
                 io.Int.Input(
@@ -74,7 +76,10 @@ class DetectLandmarks(io.ComfyNode):
                     "tracked_avatar", display_name="avatar", tooltip="The avatar, ready to train on and to render."
                 ),
                 io.Image.Output(display_name="sheet", tooltip="Up to 8 frames with the landmarks drawn on."),
-                io.String.Output(display_name="report", tooltip="Frames, lost stretches, face size and warnings."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Size of clip and face, then what is good and bad about the clip, the worst first.",
+                ),
             ],
         )
 
@@ -93,9 +98,22 @@ class DetectLandmarks(io.ComfyNode):
         options = PrepareOptions(
             found.crop.size, face_index=face_index, face_point=point, max_gap_s=max_gap_s, skip_lost=skip_lost
         )
-        host.pull(track_face(found.root, options, models=host.weights(*FACE_WEIGHTS)), describe)
+        models = host.weights(*FACE_WEIGHTS)
+        host.pull(track_face(found.root, options, models=models), describe)
         tracked = reopened(avatar)
-        return io.NodeOutput(tracked, host.image_of(*face_sheet(tracked, SHEET_FRAMES)), track_report(tracked))
+        checked = audited(tracked, models)
+        report = f"{track_report(tracked)}\n{checked.to_text()}"
+        picture = ui.PreviewImage(host.image_of(draw_audit(tracked, checked)), cls=cls)
+        return io.NodeOutput(tracked, host.image_of(*face_sheet(tracked, SHEET_FRAMES)), report, ui=picture)
+
+
+def audited(avatar: Avatar, models: Path) -> Audit:
+    """What is good and bad about the avatar's clip."""
+    steps = audit(avatar, models=models)
+    result = host.pull(steps, lambda p: host.Shown("audit", 1.0) if isinstance(p, Audit) else describe(p))
+    if not isinstance(result, Audit):
+        raise RuntimeError("the audit ended without a result")
+    return result
 
 
 def face_point(

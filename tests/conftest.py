@@ -67,6 +67,27 @@ def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
+def real_minute(clips: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an avatar of one minute of a real speaker, 128 px. Tests that change it copy it first."""
+    from udh_core.prepare import PrepareOptions, prepare
+
+    root = tmp_path_factory.mktemp("real") / "minute"
+    list(prepare(clips / "video/grid_s1_train_5min.mp4", root, PrepareOptions(128, duration_s=60), models=models))
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SyncNet that learnt 40 s of the real speaker; the last 30 % of the minute are unseen."""
+    from udh_core.avatar import open_avatar
+    from udh_core.train_syncnet import SyncNetOptions, train_syncnet
+
+    out = tmp_path_factory.mktemp("syncnet") / "s.safetensors"
+    list(train_syncnet(open_avatar(real_minute), out, SyncNetOptions(steps=100, held_out=0.3)))
+    return out
+
+
+@pytest.fixture(scope="session")
 def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator of the built-in person that has barely learnt anything, with its resume state."""
     from udh_core.avatar import open_avatar

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import importlib
 import json
 import re
 from html.parser import HTMLParser
@@ -15,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from udh_core import page
+from udh_core import closing, page
 from udh_core.checkpoint import Checkpoint
 from udh_core.cli import app
 from udh_core.errors import MediaError
@@ -337,7 +336,7 @@ def test_a_report_that_fails_or_is_not_wanted_costs_no_training(person_avatar, t
     def fail(*_: object, **__: object) -> None:
         raise MediaError("the report went wrong")
 
-    monkeypatch.setattr(importlib.import_module("udh_core.evaluate"), "evaluate", fail)
+    monkeypatch.setattr(closing, "evaluate", fail)
     common = ["train", "--avatar", person_avatar, *TINY, "--out", tmp_path / "g.safetensors"]
     assert "no report: the report went wrong" in udh(*common)
     assert (tmp_path / "g.safetensors").is_file()

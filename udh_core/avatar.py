@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -108,8 +108,8 @@ def lost_ranges(points: np.ndarray) -> list[tuple[int, int]]:
     return landmarks.runs(~np.isfinite(points[:, 0, 0]))
 
 
-def describe_ranges(ranges: list[tuple[int, int]], fps: float) -> str:
-    """Time ranges in words, the first five."""
+def describe_ranges(ranges: Sequence[tuple[float, float]], fps: float) -> str:
+    """Time ranges in words, the first five; [start, stop) in frames, or in seconds with an `fps` of 1."""
     words = [f"{start / fps:.1f}–{stop / fps:.1f} s" for start, stop in ranges[:5]]
     return ", ".join(words) + (f" and {len(ranges) - 5} more" if len(ranges) > 5 else "")
 

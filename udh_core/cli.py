@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from .avatar import Avatar, describe_ranges, lost_ranges, open_avatar
-from .errors import MediaError, UdhError
+from .avatar import describe_ranges, lost_ranges, open_avatar
+from .errors import FormatError, MediaError, UdhError
 from .files import check_writable, replacing
-from .prepare import PrepareOptions, prepare
+from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
+from .prepare import Progress as StageProgress
 from .terminal import console, errors, show, show_lines
 from .weights import WEIGHTS, fetch, models_dir
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
-    from .evaluate import Evaluation
-    from .evaluate import Progress as EvaluationProgress
-    from .judge import SyncJudge
     from .training import StepReport
 
 
@@ -166,7 +167,9 @@ def train_command(
     run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, resume=resume, device=device)
     reports = _train(run, out)
     if not no_report:
-        _report_training(opened, out, judge, reports, device)
+        from .closing import report_training
+
+        report_training(opened, out, judge, reports, device)
 
 
 def _train(reports: Iterator[StepReport], out: Path) -> list[StepReport]:
@@ -181,25 +184,6 @@ def _train(reports: Iterator[StepReport], out: Path) -> list[StepReport]:
     show(reports, describe)
     console.print(f"{out} is ready", soft_wrap=True)
     return kept
-
-
-def _report_training(
-    avatar: Avatar, generator: Path, syncnet: SyncJudge | None, steps: list[StepReport], device: str
-) -> None:
-    """What was trained is safe on disk by now: a report that fails is told, and nothing more."""
-    from .evaluate import evaluate
-    from .tables import evaluation_tables
-
-    page = generator.with_suffix(".html")
-    try:
-        result = _judged(evaluate(avatar, generator, syncnet=syncnet, device=device))
-        _write_page(page, generator, avatar, result, syncnet, steps)
-    except (UdhError, OSError, RuntimeError, ValueError) as error:
-        errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True, markup=False)
-        return
-    for part in evaluation_tables(result):
-        console.print(part)
-    console.print(f"report: {page}", soft_wrap=True)
 
 
 @app.command("render")
@@ -245,51 +229,64 @@ def evaluate_command(
     device: Device = "cpu",
 ) -> None:
     """Judge a generator on the held-out part of its clip."""
+    from .closing import judged, write_page
     from .evaluate import evaluate
     from .figures import strict_json
     from .judge import open_syncnet
-    from .tables import evaluation_tables
 
     for path in filter(None, (json_out, html)):
         check_writable(path)
     judge, opened = open_syncnet(syncnet, device) if syncnet else None, open_avatar(avatar)
-    result = _judged(evaluate(opened, generator, syncnet=judge, voice=voice, words=words, device=device))
-    for part in evaluation_tables(result):
-        console.print(part)
+    result = judged(evaluate(opened, generator, syncnet=judge, voice=voice, words=words, device=device))
     if json_out is not None:
         with replacing(json_out) as temporary:
             temporary.write_text(strict_json(result.to_dict()), encoding="utf-8")
     if html is not None:
-        _write_page(html, generator, opened, result, judge)
-        console.print(f"report: {html}", soft_wrap=True)
+        write_page(html, generator, opened, result, judge)
 
 
-def _judged(steps: Iterator[EvaluationProgress | Evaluation]) -> Evaluation:
-    """Pull an evaluation to its end."""
-    from .evaluate import Evaluation
-
-    result = show(
-        steps,
-        lambda p: ("evaluate", 1, 1, "") if isinstance(p, Evaluation) else (f"evaluate: {p.row}", p.done, p.total, ""),
-    )
-    if not isinstance(result, Evaluation):
-        raise RuntimeError("the evaluation ended without a result")
-    return result
-
-
-def _write_page(
-    path: Path,
-    generator: Path,
-    avatar: Avatar,
-    result: Evaluation,
-    syncnet: SyncJudge | None,
-    steps: Sequence[StepReport] = (),
+@app.command("audit")
+def audit_command(
+    video: Path,
+    avatar: Annotated[
+        Path | None, typer.Option("--avatar", help="Prepare the clip here and keep it; without it nothing is kept.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw where the clip is good and bad into this PNG.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
-    from .page import write_html
+    """Say what is wrong with a clip before anyone trains on it."""
+    from .audit import Audit, audit, write_picture
 
-    info = syncnet.info if syncnet is not None else None
-    title = f"{generator.stem}: the mouth of {avatar.root.resolve().name}, judged"
-    write_html(path, title, result, steps=steps, syncnet=info, sound=avatar.audio)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = avatar or Path(scratch) / "avatar"
+        show(_prepared(video, root), _stage)
+        opened = open_avatar(root)
+        result = show(audit(opened), lambda p: ("audit", 1, 1, "") if isinstance(p, Audit) else _stage(p))
+        if not isinstance(result, Audit):
+            raise RuntimeError("the audit ended without a result")
+        if picture is not None:
+            write_picture(picture, opened, result)
+    table = Table("", "check", "what was found")
+    for finding in result.sorted():
+        table.add_row(f"[{finding.level}]{finding.level}[/]", finding.name, escape(finding.sentence))
+    console.print(table)
+    if json_out is not None:
+        with replacing(json_out) as temporary:
+            temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
+
+
+def _prepared(video: Path, root: Path) -> Iterator[StageProgress]:
+    """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
+    with suppress(FormatError):  # no avatar yet, or an unfinished one
+        if open_avatar(root).identity == identity_of(video):
+            return
+    options = PrepareOptions(skip_lost=True)
+    yield from import_clip(video, root, options)
+    yield from track_face(root, options)
+
+
+def _stage(progress: StageProgress) -> tuple[str, float, float, str]:
+    return progress.stage, progress.done, progress.total, ""
 
 
 @app.command("demo")
@@ -303,8 +300,8 @@ def demo_command(
     device: Device = "cpu",
 ) -> None:
     """The whole chain in one go."""
+    from .closing import print_evaluation
     from .demo import DemoOptions, Result, Stage, run_demo
-    from .tables import evaluation_tables
 
     for _ in show_lines(fetch()):
         pass
@@ -319,8 +316,7 @@ def demo_command(
     result = show(run_demo(options, device=device), describe)
     if not isinstance(result, Result):
         raise RuntimeError("the demo ended without a result")
-    for part in evaluation_tables(result.evaluation):
-        console.print(part)
+    print_evaluation(result.evaluation)
     console.print(
         f"talking video: {result.video.resolve()}\nreport:        {result.page.resolve()}\n"
         f"as a picture:  {result.report.resolve()}",

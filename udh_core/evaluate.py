@@ -108,7 +108,7 @@ def evaluate(
     if syncnet is not None:
         checkpoint.check_match(syncnet.info, encoder=info.encoder)
     data = load_training_data(avatar, info.encoder, float(info.config["options"]["held_out"]))
-    bench = _Bench(data, network, syncnet, models, max_frames, words)
+    bench = Bench(data, network, syncnet, models, max_frames, words)
     driven = bench.drives(_Listener(info.encoder, device, models), voice)
     rows: dict[str, Row] = {}
     for name, (steered, follows, heard) in driven.items():
@@ -135,7 +135,7 @@ class _Listener(NamedTuple):
         return features.extract(waveform, self.encoder, device=self.device, models=self.models)
 
 
-class _Bench:
+class Bench:
     """The held-out frames, their truth, and what measures them."""
 
     def __init__(

@@ -110,12 +110,11 @@ class SyncJudge:
     def loss(self, drawn: Tensor, data: TrainingData, frames: np.ndarray) -> Tensor:
         """1 − cosine of generated runs and their sound.
 
-        drawn (runs · frames, 3, S, S) RGB 0..1, consecutive within a run; frames: their numbers, likewise.
+        drawn (runs · length, 3, S, S) RGB 0..1; frames (runs, length): their numbers, consecutive within a run.
         """
         config = self.network.config
         mouths = grey_mouths(drawn.clamp(0, 1), data.avatar.crop, config).unflatten(0, (-1, config.frames))
-        middles = frames.reshape(-1, config.frames).mean(1)
-        rows = window_rows(data.times_heard_s(middles), data.rate_hz, config)
+        rows = window_rows(data.times_heard_s(frames.mean(1)), data.rate_hz, config)
         low, high = max(0, int(rows.min()) - 1), int(rows.max()) + 3
         part = torch.from_numpy(np.array(data.features[low:high], np.float32))
         sound = sound_windows(part, rows - low).to(drawn.device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .avatar import Avatar, describe_ranges, lost_ranges
+from .avatar import Avatar
 from .evaluate import Evaluation
 from .figures import cell
 from .files import replacing
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-MIN_FACE_PX, MIN_SCALE, MIN_CLIP_S, MIN_VALID = 120, 0.6, 30, 0.9  # what track_report warns below
+MIN_SCALE = 0.6  # what track_report warns below
 PHASES = {  # title and losses of what is plotted
     "motion": ("motion: audio → mouth shape", ("motion",)),
     "pixels": ("pixels: mouth shape → picture", ("l1", "lpips")),
@@ -123,26 +123,17 @@ def _with_landmarks(avatar: Avatar, number: int, points: np.ndarray, width: int)
 
 
 def track_report(avatar: Avatar) -> str:
-    """A few lines: size of clip and face, lost stretches, and what may spoil the result."""
-    track, info, fps = avatar.track(), avatar.info, float(avatar.info.fps)
-    points = track.landmarks
-    lost = lost_ranges(points)
-    spread = points[np.isfinite(points[:, 0, 0])]
-    face_px = float(np.median(np.ptp(spread[..., 0], axis=1)))
+    """A few lines: what clip and face are like, and whether the crop takes all of the face's detail."""
+    track, info = avatar.track(), avatar.info
+    points = track.landmarks[track.valid]
+    face_px = float(np.median(np.ptp(points[..., 0], axis=1)))
     scale = float(np.median(np.hypot(track.transforms[track.valid, 0, 0], track.transforms[track.valid, 0, 1])))
     lines = [
-        f"{info.frame_count} frames, {info.width}×{info.height} px, {fps:g} fps, {info.duration_s:.1f} s",
-        f"face found in {int(track.valid.sum())} frames, {face_px:.0f} px wide; {int(track.shot_starts.sum())} shots",
-        f"lost: {describe_ranges(lost, fps)}" if lost else "lost: nowhere",
+        f"{info.frame_count} frames, {info.width}×{info.height} px, {float(info.fps):g} fps, {info.duration_s:.1f} s",
+        f"face found in {int(track.valid.sum())} frames, {face_px:.0f} px wide",
     ]
-    if face_px < MIN_FACE_PX:
-        lines.append(f"warning: a face under {MIN_FACE_PX} px gives a soft mouth; use a closer shot")
     if scale < MIN_SCALE:
         lines.append(f"warning: the face is shrunk to {scale:.0%} in its crop; a larger crop size keeps more detail")
-    if info.duration_s < MIN_CLIP_S:
-        lines.append(f"warning: {info.duration_s:.0f} s are few to learn from; one to five minutes are better")
-    if track.valid.mean() < MIN_VALID:
-        lines.append(f"warning: the face was found in only {track.valid.mean():.0%} of the frames")
     return "\n".join(lines)
 
 

@@ -186,7 +186,7 @@ class _Run:
 
     def learn_pixels(self) -> Iterator[StepReport]:
         schedule = Schedule(self.options.steps, self.options.minutes, self.spent_s)
-        batches = prefetch(map(self._batch, count(self.step)))
+        batches = prefetch(self._batch(step, schedule) for step in count(self.step))
         begun, first = time.monotonic(), self.step
         try:
             while schedule.done(self.step) < 1:
@@ -211,22 +211,22 @@ class _Run:
     def _syncing(self, done: float) -> bool:
         return self.syncnet is not None and done >= SYNC_FROM and self.options.sync_weight > 0
 
-    def _batch(self, step: int) -> tuple[np.ndarray, Tensor]:
-        """Frame numbers and their crops; runs of consecutive frames where a SyncNet listens."""
+    def _batch(self, step: int, schedule: Schedule) -> tuple[np.ndarray, Tensor]:
+        """Frame numbers (batch,) and their crops; (runs, length) of consecutive frames once the SyncNet listens."""
         options = self.options
-        if self.syncnet is not None and options.sync_weight > 0:
+        if self.syncnet is not None and self._syncing(schedule.done(step)):
             length = self.syncnet.frames
-            shots, runs = self.data.shots.numpy(), max(1, options.batch // length)
-            frames = sample_runs(self.data.learnt, shots, length, runs, options.seed, step).reshape(-1)
+            shots, runs = self.data.shots.numpy(), max(1, round(options.batch / length))
+            frames = sample_runs(self.data.learnt, shots, length, runs, options.seed, step)
         else:
             frames = sample(self.data.learnt, options.batch, options.seed, step)
-        return frames, to_input(self.data.crops[frames])
+        return frames, to_input(self.data.crops[frames.reshape(-1)])
 
     def _train_step(self, frames: np.ndarray, targets: Tensor, schedule: Schedule) -> dict[str, float]:
         options, pixels = self.options, self.generator.pixels
         targets = targets.to(self.device, memory_format=torch.channels_last)
         noise = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
-        shapes = self.steered[frames]
+        shapes = self.steered[frames.reshape(-1)]
         shapes = (shapes + options.shape_noise * torch.randn(shapes.shape, generator=noise)).to(self.device)
         set_rate(self.optimiser, schedule.rate(self.step, options.rate))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
@@ -236,7 +236,7 @@ class _Run:
         l1 = weighted_l1(inside.float(), wanted, self.weight)
         loss = l1 + options.lpips_weight * lpips
         losses = {"l1": float(l1.detach()), "lpips": float(lpips.detach())}
-        if self.syncnet is not None and self._syncing(schedule.done(self.step)):
+        if self.syncnet is not None and frames.ndim == 2:
             sync = self.syncnet.loss(drawn.float(), self.data, frames)
             loss = loss + options.sync_weight * sync
             losses["sync"] = float(sync.detach())

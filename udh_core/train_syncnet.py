@@ -44,7 +44,7 @@ NEAR_WEIGHT = 3.0  # how much a near miss counts at the end of the run; at its s
 class SyncNetOptions:
     """What a user may choose for a training run."""
 
-    steps: int = 1500
+    steps: int = 1000
     minutes: float | None = None
     neighbourhoods: int = 6
     rate: float = 1e-3

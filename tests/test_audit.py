@@ -1,0 +1,362 @@
+"""Dataset audit: a clip built to deserve a finding gets it, and no other; a good clip gets none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.signal import fftconvolve
+from typer.testing import CliRunner
+
+from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from udh_core.audit import Audit, audit, draw_audit, sight
+from udh_core.audit.sight import Samples, yaw_deg
+from udh_core.audit.sound import clipped_share, decay_s, flatness, listen, speech_over_background_db
+from udh_core.avatar import Avatar, open_avatar
+from udh_core.cli import app
+from udh_core.prepare import PrepareOptions, import_clip, track_face
+from udh_core.video import VideoWriter, read_frames
+from udh_core.voice import speech_mask
+
+RATE = SAMPLE_RATE_HZ
+SHORT = "amount of speech"  # clips of six seconds all have too little
+GRID_S = 56.0  # half a minute of speech
+Change = Callable[[np.ndarray, int], np.ndarray]
+
+
+def audited(avatar: Avatar, models: Path) -> Audit:
+    *_, result = audit(avatar, models=models)
+    assert isinstance(result, Audit)
+    return result
+
+
+def flags(result: Audit) -> dict[str, str]:
+    return {finding.name: finding.level for finding in result.findings if finding.level != "green"}
+
+
+def sentence(result: Audit, name: str) -> str:
+    return next(finding.sentence for finding in result.findings if finding.name == name)
+
+
+@pytest.fixture(scope="module")
+def small(person_avatar: Path) -> Avatar:
+    """The built-in person, prepared."""
+    return open_avatar(person_avatar)
+
+
+@pytest.fixture(scope="module")
+def grid(clips: Path, models: Path, tmp_path_factory) -> Avatar:
+    """A minute of a real, good clip, prepared."""
+    root, options = tmp_path_factory.mktemp("grid") / "avatar", PrepareOptions(160, duration_s=GRID_S, skip_lost=True)
+    for _ in import_clip(clips / "video" / "grid_s1_train_5min.mp4", root, options):
+        pass
+    for _ in track_face(root, options, models=models):
+        pass
+    return open_avatar(root)
+
+
+@pytest.fixture(scope="module")
+def person_audit(small: Avatar, models: Path) -> Audit:
+    return audited(small, models)
+
+
+def with_picture(avatar: Avatar, change: Change, folder: Path, models: Path, moved: bool = True) -> Avatar:
+    """The avatar with frames changed by change(frame, number); where nothing `moved`, its landmarks still hold."""
+    root = folder / "avatar"
+    shutil.copytree(avatar.root, root, ignore=shutil.ignore_patterns("features", "crops.npy", "video.mp4"))
+    state = json.loads((root / "avatar.json").read_text(encoding="utf-8"))
+    frames = read_frames(avatar.video)
+    first = change(next(frames), 0)
+    height, width = first.shape[:2]
+    with VideoWriter(root / "video.mp4", width=width, height=height, fps=avatar.info.fps, encoder="x264") as writer:
+        writer.write(first)
+        for number, frame in enumerate(frames, 1):
+            writer.write(change(frame, number))
+    state["video"] |= {"width": width, "height": height}
+    for stage in ("crops", "track") if moved else ("crops",):
+        del state["stages"][stage]
+    (root / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
+    for _ in track_face(root, PrepareOptions(160, skip_lost=moved), models=models):
+        pass
+    return open_avatar(root)
+
+
+def with_sound(avatar: Avatar, waveform: np.ndarray, folder: Path) -> Avatar:
+    """The same picture with another sound."""
+    root = folder / "avatar"
+    root.mkdir()
+    for file in avatar.root.iterdir():
+        if file.is_file() and file.name != "audio.wav":
+            (root / file.name).symlink_to(file)
+    write_wave(root / "audio.wav", waveform)
+    return replace(avatar, root=root)
+
+
+# Good clips
+
+
+def test_a_real_good_clip_raises_no_flag(grid: Avatar, models: Path) -> None:
+    result = audited(grid, models)
+    assert flags(result) == {}
+    assert result.level == "green"
+    assert len(result.findings) == 18
+
+
+def test_the_built_in_person_is_only_short(person_audit: Audit) -> None:
+    assert flags(person_audit) == {SHORT: "red"}
+
+
+# The picture
+
+
+def blurred(frame: np.ndarray, number: int) -> np.ndarray:
+    return cv2.GaussianBlur(frame, (0, 0), 4.5)
+
+
+def darkened(frame: np.ndarray, number: int) -> np.ndarray:
+    return (frame * 0.3).astype(np.uint8)
+
+
+def burnt_out(frame: np.ndarray, number: int) -> np.ndarray:
+    return cv2.convertScaleAbs(frame, alpha=1.7)
+
+
+def faceless(frame: np.ndarray, number: int) -> np.ndarray:
+    return np.full_like(frame, 90) if 50 <= number < 90 else frame
+
+
+def shaken(frame: np.ndarray, number: int) -> np.ndarray:
+    shift = np.array([[1, 0, 30 * np.sin(2.2 * number)], [0, 1, 12 * np.cos(1.7 * number)]])
+    return cv2.warpAffine(frame, shift, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+
+
+def shrunk(frame: np.ndarray, number: int) -> np.ndarray:
+    canvas = np.full((400, 400, 3), 90, np.uint8)
+    canvas[100:250, 120:270] = cv2.resize(frame, (150, 150), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def doubled(frame: np.ndarray, number: int) -> np.ndarray:
+    guest = cv2.resize(frame, (410, 512))[:, ::-1] if number > 75 else np.full((512, 410, 3), 90, np.uint8)
+    return np.hstack([frame, guest])
+
+
+def chopped(frame: np.ndarray, number: int) -> np.ndarray:
+    """Another framing and another light every half second."""
+    take = number // 12 % 3
+    zoomed = cv2.resize(frame, None, fx=1 + 0.2 * take, fy=1 + 0.2 * take)
+    corner = (zoomed.shape[0] - 512) // 2
+    return cv2.convertScaleAbs(zoomed[corner : corner + 512, corner : corner + 512], alpha=1 - 0.12 * take)
+
+
+PICTURES: dict[str, tuple[Change, set[str], bool]] = {  # with its levels, and whether the face must be found anew
+    "blur": (blurred, {"red", "yellow"}, False),
+    "dark": (darkened, {"red"}, False),
+    "over-exposed": (burnt_out, {"red"}, False),
+    "face": (faceless, {"red"}, True),
+    "motion": (shaken, {"red"}, True),
+    "mouth size": (shrunk, {"yellow"}, True),
+    "second face": (doubled, {"red"}, True),
+    "cuts": (chopped, {"red"}, True),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_bad_picture_raises_its_flag_and_no_other(
+    name: str, small: Avatar, models: Path, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    change, levels, moved = PICTURES[name]
+    result = audited(with_picture(small, change, tmp_path, models, moved), models)
+    figure(f"audit, {name}: {sentence(result, name)}")
+    assert flags(result).keys() == {name, SHORT}
+    assert flags(result)[name] in levels
+
+
+def test_a_frozen_picture_is_found_with_its_time(small: Avatar, models: Path, tmp_path: Path) -> None:
+    kept: list[np.ndarray] = []
+
+    def frozen(frame: np.ndarray, number: int) -> np.ndarray:
+        if number == 50:
+            kept.append(frame)
+        return kept[0] if 50 <= number < 100 else frame
+
+    result = audited(with_picture(small, frozen, tmp_path, models), models)
+    assert flags(result).keys() == {"frozen", SHORT}
+    (found,) = (finding for finding in result.findings if finding.name == "frozen")
+    ((start_s, stop_s),) = found.ranges_s
+    assert (start_s, stop_s) == (pytest.approx(2.0, abs=0.5), pytest.approx(4.0, abs=0.5))
+    assert found.worst_s is not None and 2.0 < found.worst_s < 4.0
+
+
+@pytest.mark.parametrize("turn_deg", [-50, -20, 0, 35])
+def test_yaw_of_a_turned_face(turn_deg: float, small: Avatar) -> None:
+    points = np.zeros((468, 2), np.float32)
+    places = np.array(list(sight._CANONICAL.values())) * (1, -1, -1)
+    turn = cv2.Rodrigues(np.array([0.0, -np.radians(turn_deg), 0.0]))[0]
+    there = places @ turn.T + (0, 0, 60)
+    points[list(sight._CANONICAL)] = 512 * there[:, :2] / there[:, 2:] + 256
+    assert yaw_deg(points, 512, 512) == pytest.approx(turn_deg, abs=1.0)
+
+
+def test_profile_views_raise_their_flag() -> None:
+    edges_s, plain = np.arange(41) / 4, np.ones(40)
+    turned = np.where(np.arange(40) < 12, 40.0, 5.0)
+    found = sight._profile(Samples(edges_s, plain, plain, plain, turned))
+    assert found.level == "red"
+    assert found.ranges_s == ((0.0, 3.0),)
+    assert "40°" in found.sentence
+    assert sight._profile(Samples(edges_s, plain, plain, plain, np.full(40, 20.0))).level == "green"
+
+
+def test_a_clip_with_hardly_a_face_is_audited(small: Avatar, models: Path, tmp_path: Path) -> None:
+    root = tmp_path / "avatar"
+    shutil.copytree(small.root, root)
+    with np.load(root / "track.npz") as stored:
+        track = dict(stored)
+    lost = np.arange(len(track["valid"])) != 40
+    track["valid"] = ~lost
+    for name in ("landmarks", "transforms"):
+        track[name][lost] = np.nan
+    np.savez(root / "track.npz", **track)
+    assert flags(audited(replace(small, root=root), models)) == {"face": "red", SHORT: "red"}
+
+
+# The sound
+
+
+def music(samples: int) -> np.ndarray:
+    """Chords of three struck strings, one a second."""
+    times_s = np.arange(samples) / RATE
+    chord = np.array([(261.6, 329.6, 392.0), (220.0, 261.6, 329.6), (174.6, 220.0, 261.6)])[times_s.astype(int) % 3]
+    struck_s = times_s % 1.0
+    tones = [np.sin(2 * np.pi * chord[:, k] * h * struck_s) / h for k in range(3) for h in (1, 2, 3)]
+    return np.sum(tones, axis=0) * np.exp(-struck_s)
+
+
+def beside(speech: np.ndarray, other: np.ndarray, ratio_db: float) -> np.ndarray:
+    """Speech and something else, so much weaker."""
+    gain = np.sqrt(np.mean(speech**2) / np.mean(other**2)) * 10 ** (-ratio_db / 20)
+    return (speech + gain * other).astype(np.float32)
+
+
+def in_a_room(speech: np.ndarray, fading_s: float) -> np.ndarray:
+    """As heard from some distance in a room whose sounds fade by 60 dB in that time."""
+    count = int(fading_s * RATE)
+    room = np.random.default_rng(1).normal(size=count) * 10 ** (-3 * np.arange(count) / count)
+    room = room / np.sqrt(np.sum(room**2))
+    room[0] = 1.0
+    return 0.5 * fftconvolve(speech, room)[: len(speech)].astype(np.float32)
+
+
+def clipped(speech: np.ndarray) -> np.ndarray:
+    limit = np.percentile(np.abs(speech), 95)
+    return np.clip(speech, -limit, limit) * (0.6 / limit)
+
+
+def hushed(speech: np.ndarray) -> np.ndarray:
+    return speech * (np.arange(len(speech)) < 0.2 * len(speech))
+
+
+SOUNDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "noise": lambda s: beside(s, np.random.default_rng(0).normal(size=len(s)), 12),
+    "music": lambda s: beside(s, music(len(s)), 12),
+    "echo": lambda s: in_a_room(s, 1.0),
+    "clipping": clipped,
+}
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.parametrize("who", ["person", "grid"])
+def test_bad_sound_raises_its_flag_and_no_other(
+    name: str, who: str, request: pytest.FixtureRequest, figure: Callable[[str], None]
+) -> None:
+    avatar: Avatar = request.getfixturevalue({"person": "small", "grid": "grid"}[who])
+    speaks = np.ones(avatar.info.frame_count * 10, bool)  # long enough
+    findings = listen(SOUNDS[name](load_waveform(avatar.audio)), speaks, float(avatar.info.fps))
+    assert {finding.name for finding in findings if finding.level != "green"} == {name}
+    figure(f"audit, {name} ({who}): " + next(f.sentence for f in findings if f.name == name))
+
+
+def test_silence_raises_its_flag(grid: Avatar) -> None:
+    sound = hushed(load_waveform(grid.audio))
+    findings = {f.name: f for f in listen(sound, speech_mask(sound, grid.frame_times_s()), float(grid.info.fps))}
+    assert {name for name, finding in findings.items() if finding.level != "green"} == {"silence", SHORT}
+    assert findings["silence"].ranges_s[-1][1] == pytest.approx(GRID_S, abs=0.5)
+
+
+def test_no_sound_at_all_is_silence_and_nothing_else() -> None:
+    findings = listen(np.zeros(60 * RATE, np.float32), np.zeros(1500, bool), 25.0)
+    assert {f.name: f.level for f in findings if f.level != "green"} == {"silence": "red", SHORT: "red"}
+
+
+def test_late_sound_raises_its_flag_and_says_by_how_much(grid: Avatar, models: Path, tmp_path: Path) -> None:
+    late = np.roll(load_waveform(grid.audio), round(5 / 25 * RATE))
+    result = audited(with_sound(grid, late, tmp_path), models)
+    assert flags(result) == {"offset": "yellow"}
+    assert "later than the mouth" in sentence(result, "offset")
+    assert float(sentence(result, "offset").split("comes ")[1].split()[0]) == pytest.approx(5, abs=1)
+
+
+def test_foreign_sound_raises_its_flag(grid: Avatar, clips: Path, models: Path, tmp_path: Path) -> None:
+    other = load_waveform(clips / "audio" / "musetalk_eng.wav")
+    other = np.resize(other, len(load_waveform(grid.audio)))
+    assert flags(audited(with_sound(grid, other, tmp_path), models)) == {"own sound": "red"}
+
+
+def test_sound_figures_on_known_sounds() -> None:
+    rng = np.random.default_rng(3)
+    hiss = rng.normal(0, 0.01, 5 * RATE).astype(np.float32)
+    bursts = hiss.copy()
+    for start in range(0, 5 * RATE, RATE):
+        bursts[start : start + RATE // 2] *= 10
+    assert speech_over_background_db(bursts) == pytest.approx(20, abs=1)
+    assert flatness(hiss) > 0.4
+    assert flatness(music(5 * RATE).astype(np.float32)) < 0.05
+    assert clipped_share(hiss) < 0.001
+    assert clipped_share(clipped(hiss)) == pytest.approx(0.05, abs=0.02)
+    assert np.isnan(decay_s(hiss))
+    for fading_s in (0.3, 0.9):
+        clicks = np.zeros(10 * RATE)
+        clicks[:: 2 * RATE] = 1.0
+        assert decay_s(in_a_room(clicks, fading_s) + 1e-5 * np.resize(hiss, 10 * RATE)) == pytest.approx(
+            fading_s, rel=0.3
+        )
+
+
+# What is made of it
+
+
+def test_words_and_json_name_the_worst_first(person_audit: Audit) -> None:
+    lines = person_audit.to_text().splitlines()
+    assert lines[0].startswith("RED    amount of speech: ") and "give a longer clip" in lines[0]
+    assert all(line.startswith("GREEN") for line in lines[1:])
+    known = json.loads(json.dumps(person_audit.to_dict()))
+    assert known["level"] == "red"
+    assert len(known["findings"]) == len(lines)
+
+
+def test_the_picture_shows_the_colours(small: Avatar, person_audit: Audit) -> None:
+    picture = draw_audit(small, person_audit)
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    bluish, greenish, reddish = picture[..., 2], picture[..., 1], picture[..., 0]
+    assert ((reddish > 180) & (greenish < 160) & (bluish < 160)).any(axis=1).sum() > 5
+    assert ((greenish > 180) & (reddish < 180) & (bluish < 200)).any(axis=1).sum() > 50
+
+
+def test_command_line(person: Path, models: Path, tmp_path: Path) -> None:
+    shutil.copy(person / "person.mp4", tmp_path / "clip.mp4")
+    outputs = ["--picture", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
+    result = CliRunner().invoke(
+        app, ["audit", str(tmp_path / "clip.mp4"), "--avatar", str(tmp_path / "kept"), *outputs]
+    )
+    assert result.exit_code == 0, result.output
+    assert "amount of speech" in result.output and "red" in result.output
+    assert cv2.imread(str(tmp_path / "a.png")) is not None
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["level"] == "red"
+    assert open_avatar(tmp_path / "kept").crop.size == PrepareOptions.crop_size

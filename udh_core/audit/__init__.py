@@ -1,0 +1,33 @@
+"""Dataset audit: what is good and bad about a prepared clip, before anyone trains on it for an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..alignment import estimate
+from ..audio import load_waveform
+from ..avatar import Avatar
+from ..prepare import Progress
+from ..voice import speech_mask
+from .drawing import draw_audit, write_picture
+from .finding import LEVELS, Audit, Finding, Level
+from .sight import look
+from .sound import agreement, listen
+
+__all__ = ["LEVELS", "Audit", "Finding", "Level", "audit", "draw_audit", "write_picture"]
+
+
+def audit(avatar: Avatar, *, models: Path | None = None) -> Iterator[Progress | Audit]:
+    """Check a prepared avatar; the last item is the Audit. `models` is the folder of the weight files.
+
+    Holds one frame and the sound (64 kB a second) at a time. WeightsError when the face detector is missing.
+    """
+    track, fps = avatar.track(), float(avatar.info.fps)
+    waveform = load_waveform(avatar.audio)
+    speaks = speech_mask(waveform, avatar.frame_times_s())
+    seen = yield from look(avatar, track, speaks, models)
+    yield Progress("audit sound", 0, 1)
+    heard = [*listen(waveform, speaks, fps), *agreement(estimate(avatar), fps)]
+    yield Progress("audit sound", 1, 1)
+    yield Audit((*seen, *heard))

@@ -1,0 +1,62 @@
+"""How a training and an evaluation end on the terminal: tables, verdicts, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .avatar import Avatar
+from .errors import UdhError
+from .evaluate import Evaluation, Progress, evaluate
+from .judge import SyncJudge
+from .page import write_html
+from .tables import evaluation_tables
+from .terminal import console, errors, show
+from .training import StepReport
+
+
+def report_training(
+    avatar: Avatar, generator: Path, syncnet: SyncJudge | None, steps: Sequence[StepReport], device: str
+) -> None:
+    """Judge what was trained; the page goes beside the checkpoint.
+
+    The checkpoint is safe on disk by now: a report that fails is told, and nothing more.
+    """
+    try:
+        result = judged(evaluate(avatar, generator, syncnet=syncnet, device=device))
+        write_page(generator.with_suffix(".html"), generator, avatar, result, syncnet, steps)
+    except (UdhError, OSError, RuntimeError, ValueError) as error:
+        errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True, markup=False)
+
+
+def judged(steps: Iterator[Progress | Evaluation]) -> Evaluation:
+    """Pull an evaluation to its end and print what it found."""
+    result = show(
+        steps,
+        lambda p: ("evaluate", 1, 1, "") if isinstance(p, Evaluation) else (f"evaluate: {p.row}", p.done, p.total, ""),
+    )
+    if not isinstance(result, Evaluation):
+        raise RuntimeError("the evaluation ended without a result")
+    print_evaluation(result)
+    return result
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """The tables and the verdicts."""
+    for part in evaluation_tables(result):
+        console.print(part)
+
+
+def write_page(
+    path: Path,
+    generator: Path,
+    avatar: Avatar,
+    result: Evaluation,
+    syncnet: SyncJudge | None,
+    steps: Sequence[StepReport] = (),
+) -> None:
+    """Write the page and say where."""
+    info = syncnet.info if syncnet is not None else None
+    title = f"{generator.stem}: the mouth of {avatar.root.resolve().name}, judged"
+    write_html(path, title, result, steps=steps, syncnet=info, sound=avatar.audio)
+    console.print(f"report: {path}", soft_wrap=True)
