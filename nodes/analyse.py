@@ -14,7 +14,7 @@ from ..udh_core.audio import load_waveform
 from ..udh_core.audit import Audit, audit, draw_audit
 from ..udh_core.avatar import Avatar
 from ..udh_core.prepare import PrepareOptions, track_face
-from ..udh_core.report import face_sheet, track_report
+from ..udh_core.report.pictures import face_sheet, track_report
 from . import host
 from .media import describe
 from .sockets import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, FEATURES, Features, reopened

@@ -14,7 +14,7 @@ from PIL import Image
 from ..udh_core import checkpoint
 from ..udh_core.checkpoint import Kind
 from ..udh_core.files import replacing
-from ..udh_core.report import draw_training
+from ..udh_core.report.pictures import draw_training
 from ..udh_core.training import StepReport
 
 FREE_OPTIONS = ("steps", "minutes")  # a run goes on when only these differ

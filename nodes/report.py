@@ -12,11 +12,11 @@ from comfy_api.latest import io, ui
 from ..udh_core.avatar import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.evaluate import Evaluation, Progress, evaluate
-from ..udh_core.figures import strict_json
 from ..udh_core.judge import open_syncnet
-from ..udh_core.page import write_html
-from ..udh_core.report import draw_evaluation
-from ..udh_core.verdict import summary, verdicts
+from ..udh_core.report.figures import strict_json
+from ..udh_core.report.page import write_html
+from ..udh_core.report.pictures import draw_evaluation
+from ..udh_core.report.verdict import summary, verdicts
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
 

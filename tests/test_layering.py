@@ -17,29 +17,18 @@ LEVELS = (
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar alignment prepare batches references painter generator_file judge synthetic",
     "train_syncnet train_motion train_generator render evaluate audit",
-    "figures verdict plots",
-    "report page stationery tables terminal closing demo cli __main__",
+    "report terminal",
+    "closing demo cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
     **{"files": "errors", "ffmpeg": "errors", "media": "errors ffmpeg"},
     **{"models": "geometry", "weights": "unpickle", "windows": "audio", "voice": "audio"},
     **{"encoders": "wenet", "features": "encoders"},
-    **{
-        "prepare": "avatar",
-        "alignment": "avatar",
-        "batches": "alignment avatar",
-        "references": "batches",
-        "painter": "avatar batches",
-    },
+    **{"prepare": "avatar", "alignment": "avatar", "batches": "alignment avatar", "references": "batches"},
+    **{"painter": "avatar batches"},
     **{"judge": "batches", "train_generator": "train_motion"},
-    **{
-        "page": "report stationery",
-        "demo": "report page",
-        "closing": "page tables terminal",
-        "cli": "closing demo tables terminal",
-        "__main__": "cli",
-    },
+    **{"cli": "closing demo", "__main__": "cli"},
 }
 COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 FORBIDDEN_CALLS = {

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from udh_core import closing, page
+from udh_core import closing
 from udh_core.checkpoint import Checkpoint
 from udh_core.cli import app
 from udh_core.errors import MediaError
@@ -30,14 +30,15 @@ from udh_core.evaluate import (
     VOICE,
     Evaluation,
 )
-from udh_core.figures import GROUPS, MEANINGS, cell, strict_json
 from udh_core.geometry import CropSpec
 from udh_core.judge import OFFSETS, SyncReport
-from udh_core.page import side_by_side, write_html
-from udh_core.report import draw_evaluation
-from udh_core.tables import evaluation_tables, syncnet_table
+from udh_core.report import page
+from udh_core.report.figures import GROUPS, MEANINGS, cell, strict_json
+from udh_core.report.page import side_by_side, write_html
+from udh_core.report.pictures import draw_evaluation
+from udh_core.report.tables import evaluation_tables, syncnet_table
+from udh_core.report.verdict import Limits, summary, verdicts
 from udh_core.training import StepReport
-from udh_core.verdict import Limits, summary, verdicts
 from udh_core.video import picture_info, probe
 
 ROWS = (GENERATED, TRUE_SHAPE, PASTED, REAL, OTHER, OTHER_PASTED, UNCHANGED, VOICE, SILENCE)

@@ -130,7 +130,7 @@ def train_syncnet_command(
 ) -> None:
     """Train the SyncNet, the judge of lip-sync."""
     from .checkpoint import read_info
-    from .tables import syncnet_table
+    from .report.tables import syncnet_table
     from .train_syncnet import SyncNetOptions, train_syncnet
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
@@ -231,8 +231,8 @@ def evaluate_command(
     """Judge a generator on the held-out part of its clip."""
     from .closing import judged, write_page
     from .evaluate import evaluate
-    from .figures import strict_json
     from .judge import open_syncnet
+    from .report.figures import strict_json
 
     for path in filter(None, (json_out, html)):
         check_writable(path)

@@ -13,13 +13,13 @@ from .audio import write_wave
 from .avatar import open_avatar
 from .errors import MediaError
 from .evaluate import Evaluation, evaluate
-from .figures import strict_json
 from .files import replacing
 from .judge import open_syncnet
-from .page import write_html
 from .prepare import PrepareOptions, prepare
 from .render import render
-from .report import write_report
+from .report.figures import strict_json
+from .report.page import write_html
+from .report.pictures import write_report
 from .synthetic import NEW_SPEECH, VIDEO_NAME, make_clip, speak
 from .train_generator import GeneratorOptions, train_generator
 from .train_syncnet import SyncNetOptions, train_syncnet

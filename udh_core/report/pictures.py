@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .avatar import Avatar
-from .evaluate import Evaluation
+from ..avatar import Avatar
+from ..evaluate import Evaluation
+from ..files import replacing
+from ..training import StepReport
+from ..video import read_frames
 from .figures import cell
-from .files import replacing
 from .plots import LIGHT, draw_offsets, draw_openings
-from .training import StepReport
 from .verdict import Grade, summary, verdicts
-from .video import read_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from .evaluate import (
+from ..evaluate import (
     GENERATED,
     OTHER,
     OTHER_PASTED,

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ..audio import load_sound, write_wave
+from ..checkpoint import Checkpoint
+from ..errors import MediaError
+from ..evaluate import GENERATED, Evaluation
+from ..files import replacing
+from ..training import StepReport
+from ..video import VideoWriter
 from . import figures, plots
-from .audio import load_sound, write_wave
-from .checkpoint import Checkpoint
-from .errors import MediaError
-from .evaluate import GENERATED, Evaluation
 from .figures import GROUPS, THIS_SYNCNET, Group, meaning
-from .files import replacing
-from .report import draw_training
+from .pictures import draw_training
 from .stationery import document, section
-from .training import StepReport
 from .verdict import MARKS, Verdict, summary, verdicts
-from .video import VideoWriter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .evaluate import Evaluation
+from ..evaluate import Evaluation
 from .figures import ARROWS, GROUPS, Group, cell, columns, figure_names, meaning
 from .verdict import Grade, verdicts
 

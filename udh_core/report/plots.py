@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from .evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, VOICE, Evaluation
-from .judge import OFFSETS
+from ..evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, VOICE, Evaluation
+from ..judge import OFFSETS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

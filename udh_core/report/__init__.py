@@ -1,0 +1,1 @@
+"""Results for people: what the figures mean, verdicts in words, tables, plots, pictures and the HTML page."""
