@@ -193,7 +193,7 @@ class TrainGenerator(io.ComfyNode):
         goes_on, record = begin(out, "generator", resume, made_from, asdict(options))
         with host.alone_on_device(training=True) as device:
             common = {"encoder": encoder, "resume": goes_on, "models": host.weights(LPIPS), "device": device}
-            run = train_generator(found, out, options, syncnet=_judge(syncnet, found, encoder, device), **common)
+            run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
             host.pull(record.follow(run), describe)
         pictures = host.image_of(record.picture()), host.image_of(record.plot())
         return io.NodeOutput(open_trained(out, "generator"), {"loss": record.losses()}, *pictures)
@@ -212,10 +212,10 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _judge(syncnet: Trained | None, avatar: Avatar, encoder: str, device: str) -> SyncJudge | None:
+def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncJudge | None:
     if syncnet is None:
         return None
-    check_match(syncnet.info, crop=avatar.crop, encoder=encoder)
+    check_match(syncnet.info, encoder=encoder)
     return open_syncnet(syncnet.path, device)
 
 

@@ -161,7 +161,7 @@ def train_command(
     opened = open_avatar(avatar)
     judge = open_syncnet(syncnet, device) if syncnet else None
     if judge is not None:
-        check_match(judge.info, crop=opened.crop, encoder=encoder)
+        check_match(judge.info, encoder=encoder)
     motion = motion_steps or GeneratorOptions.motion_steps
     options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
     run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, resume=resume, device=device)

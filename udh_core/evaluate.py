@@ -73,7 +73,7 @@ class Evaluation:
     generated: np.ndarray = field(repr=False)  # likewise, driven by the clip's own sound
 
     def to_dict(self) -> dict[str, object]:
-        sync = {name: {**report.to_dict(), "curve": report.curve.tolist()} for name, report in self.sync.items()}
+        sync = {name: report.to_dict() for name, report in self.sync.items()}
         return {"frames": len(self.frames), "clip": self.clip, "rows": self.rows, "sync": sync}
 
     def pictures(self, count: int = 8) -> np.ndarray:

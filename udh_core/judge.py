@@ -92,7 +92,9 @@ class SyncReport:
         )
 
     def to_dict(self) -> dict[str, float]:
-        return {k: v for k, v in asdict(self).items() if k != "curve"}
+        """The figures; the curve as distance_-15 … distance_15."""
+        distances = {f"distance_{o}": float(d) for o, d in zip(OFFSETS, self.curve, strict=True)}
+        return {**{k: v for k, v in asdict(self).items() if k != "curve"}, **distances}
 
 
 @dataclass(frozen=True)

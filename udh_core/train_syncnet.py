@@ -19,7 +19,6 @@ from .checkpoint import Checkpoint
 from .errors import FormatError, MismatchError
 from .judge import (
     MIN_SPOKEN,
-    OFFSETS,
     Heard,
     SyncReport,
     judge,
@@ -271,10 +270,7 @@ class _Run:
             found = report.to_dict()
             if report.auc > self.best:
                 self.best = report.auc
-                self.metrics = {
-                    **found,
-                    **{f"distance_{o}": float(d) for o, d in zip(OFFSETS, report.curve, strict=True)},
-                }
+                self.metrics = found
                 save_syncnet(self.out, self.info(), self.network)
         finally:
             self.average.swap(self.network)

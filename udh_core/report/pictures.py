@@ -13,10 +13,11 @@ import numpy as np
 from ..avatar import Avatar
 from ..evaluate import Evaluation
 from ..files import replacing
+from ..judge import OFFSETS
 from ..training import StepReport
 from ..video import read_frames
 from .figures import cell
-from .plots import LIGHT, draw_offsets, draw_openings
+from .plots import LIGHT, draw_curve, draw_offsets, draw_openings
 from .verdict import Grade, summary, verdicts
 
 if TYPE_CHECKING:
@@ -92,14 +93,22 @@ def _rendered(figure: Figure) -> np.ndarray:
 
 
 def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
-    """(H, W, 3) uint8: the losses of every phase that was trained, side by side."""
+    """(H, W, 3) uint8: the losses of every phase that was trained, side by side; of a SyncNet, what it can tell."""
     from matplotlib.figure import Figure
 
     phases = list(dict.fromkeys(report.phase for report in steps)) or ["pixels"]
-    figure = Figure(figsize=(6 * len(phases), 4), dpi=100, layout="constrained")
-    for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
+    judged = [report.metrics for report in steps if "distance_0" in report.metrics]
+    panels = len(phases) + bool(judged)
+    figure = Figure(figsize=(6 * panels, 4), dpi=100, layout="constrained")
+    every = figure.subplots(1, panels, squeeze=False)[0]
+    for axes, phase in zip(every, phases, strict=False):
         title, names = PHASES[phase]
         _draw_losses(axes, steps, phase, names, title)
+    if judged:
+        best = max(judged, key=lambda figures: figures["auc"])
+        every[-1].set_title("distance of real mouths and their sound, held-out part", fontsize=10)
+        draw_curve(every[-1], LIGHT, [best[f"distance_{offset}"] for offset in OFFSETS], f"AUC {best['auc']:.2f}")
+        every[-1].legend(fontsize=8)
     return _rendered(figure)
 
 

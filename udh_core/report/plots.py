@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -86,15 +86,21 @@ def draw_offsets(axes: Axes, ink: Ink, evaluation: Evaluation, beside: bool = Tr
     names = [name for name in (CURVES if beside else CURVES[:3]) if name in evaluation.sync]
     for name in names:
         style = {REAL: "-", GENERATED: "-"}.get(name, "--")
-        colour = ink.lines[CURVES.index(name)]
-        axes.plot(OFFSETS, evaluation.sync[name].curve, style, color=colour, lw=1.8, label=name)
-    axes.axvline(0, color=ink.text, lw=0.8)
-    axes.set_xlabel("sound shifted by frames")
-    axes.set_ylabel("mean distance")
+        draw_curve(axes, ink, evaluation.sync[name].curve, name, ink.lines[CURVES.index(name)], style)
     if beside:
         axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         axes.legend(fontsize=7, loc="lower left")
+
+
+def draw_curve(
+    axes: Axes, ink: Ink, curve: np.ndarray | Sequence[float], label: str, colour: str = "", style: str = "-"
+) -> None:
+    """One curve of distances over OFFSETS (31,)."""
+    axes.plot(OFFSETS, curve, style, color=colour or ink.lines[0], lw=1.8, label=label)
+    axes.axvline(0, color=ink.text, lw=0.8)
+    axes.set_xlabel("sound shifted by frames")
+    axes.set_ylabel("mean distance")
 
 
 def contact_sheet(pictures: np.ndarray, width: int = 192) -> list[np.ndarray]:
