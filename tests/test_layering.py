@@ -13,11 +13,11 @@ import pytest
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LEVELS = (
     "errors files ffmpeg media",
-    "geometry video audio weights unpickle windows puppet voice models",
+    "geometry video audio weights unpickle windows puppet voice models torch_zip published",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar alignment prepare batches references painter generator_file judge synthetic",
-    "train_syncnet train_motion train_generator render evaluate",
-    "demo report cli __main__",
+    "avatar alignment prepare batches references painter generator_file judge synthetic published_data published_model",
+    "train_syncnet train_motion train_generator render evaluate render_published",
+    "demo report terminal published_commands cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
@@ -31,8 +31,10 @@ SIDEWAYS = {  # what a module may import of its own level
         "references": "batches",
         "painter": "avatar batches",
     },
+    **{"torch_zip": "unpickle", "published_data": "avatar", "published_model": "published_data"},
+    **{"render_published": "render", "published_commands": "terminal"},
     **{"judge": "batches", "train_generator": "train_motion"},
-    **{"demo": "report", "cli": "demo", "__main__": "cli"},
+    **{"demo": "report", "cli": "demo published_commands", "__main__": "cli"},
 }
 COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 FORBIDDEN_CALLS = {

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from typer.core import TyperGroup
 
+from . import published_commands
 from .avatar import describe_ranges, lost_ranges, open_avatar
 from .errors import MediaError, UdhError
 from .files import replacing
@@ -316,6 +317,9 @@ def weights_fetch() -> None:
     """Fetch and verify what is missing."""
     for _ in show_lines(fetch()):
         pass
+
+
+published_commands.add_to(app)
 
 
 def main() -> None:
