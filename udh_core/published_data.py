@@ -101,11 +101,13 @@ def _read_square(path: Path) -> Square:
     """The crop that a landmark file stands for."""
     try:
         numbers = np.array(path.read_text(encoding="utf-8").split(), np.float64)
+        if not np.isfinite(numbers).all():
+            raise ValueError("not finite")
     except OSError as error:
         raise FormatError(f"{path} cannot be read; every picture needs its landmarks") from error
     except ValueError as error:
         raise FormatError(f"{path} holds something other than numbers; detect the landmarks again") from error
-    if numbers.size != 2 * published.POINTS or not np.isfinite(numbers).all():
+    if numbers.size != 2 * published.POINTS:
         raise FormatError(
             f"{path} holds {numbers.size / 2:g} points instead of {published.POINTS}; detect the landmarks again"
         )
