@@ -142,7 +142,9 @@ def train_reference(
         loss.backward()
         optimiser.step()
         rate = (step + 1) * options.batch / (time.monotonic() - begun)
-        yield StepReport("baseline", step + 1, done, {name: float(value) for name, value in losses.items()}, rate)
+        yield StepReport(
+            "baseline", step + 1, done, {name: float(value.detach()) for name, value in losses.items()}, rate
+        )
     network.eval()
 
 
@@ -183,12 +185,17 @@ def _losses(
 
 
 def drawn_crops(
-    data: BaselineData, network: ReferenceUnet, frames: np.ndarray, rows: np.ndarray | None = None
+    data: BaselineData,
+    network: ReferenceUnet,
+    frames: np.ndarray,
+    moments: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """(m, S, S, 3) uint8: our own aligned crops of `frames` (m,), sorted, as the baseline redraws them.
 
-    rows (m + anything, 2, 1024): what drives the first, second … of the frames; None = their own sound.
+    moments (m,): the row of `rows` (n, 2, 1024) that drives each frame; None = the frame's own moment, the clip's rows.
     """
+    moments, rows = frames if moments is None else moments, data.rows if rows is None else rows
     painter, spec = PublishedPainter(network), data.avatar.crop
     transforms, first = data.avatar.track().transforms, int(frames[0])
     wanted = {int(number): k for k, number in enumerate(frames)}
@@ -197,8 +204,7 @@ def drawn_crops(
     for number, frame in enumerate(read_frames(data.avatar.video, start=first, count=span), first):
         if number in wanted:
             k = wanted[number]
-            heard, moment = (data.rows, number) if rows is None else (rows, k)
-            painted = painter.paint([frame], [data.squares[number]], heard, np.array([moment]))[0]
+            painted = painter.paint([frame], [data.squares[number]], rows, moments[k : k + 1])[0]
             result[k] = geometry.crop(painted, transforms[number], spec)
     return result
 

@@ -356,6 +356,8 @@ def test_files_of_another_kind(pth: Path, model: Path, tmp_path: Path) -> None:
         open_published(pth)
     with pytest.raises(FormatError, match="holds a published model, where a generator is needed"):
         open_generator(model)
+    with pytest.raises(UdhError, match="cannot compute on abacus"):
+        open_published(model, "abacus")
     assert read_info(model).encoder == "hubert"
 
 

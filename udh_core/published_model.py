@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import checkpoint, published
 from .checkpoint import Checkpoint
-from .errors import FormatError
+from .errors import FormatError, UdhError
 from .geometry import CropSpec
 from .models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from .published import Square
@@ -65,7 +65,14 @@ def open_published(path: Path, device: str = "cpu") -> tuple[Checkpoint, Referen
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise FormatError(f"{path}: its tensors do not fit its description; import the .pth again") from error
-    return info, network.to(device).eval()
+    return info, _moved(network, device).eval()
+
+
+def _moved(network: ReferenceUnet, device: str) -> ReferenceUnet:
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UdhError(f"torch cannot compute on {device} here; use cpu, or install torch for it") from error
 
 
 def _variant_of(state: Mapping[str, np.ndarray], source: Path) -> Variant:
