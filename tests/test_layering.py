@@ -13,12 +13,12 @@ import pytest
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LEVELS = (
     "errors files ffmpeg media",
-    "geometry video audio weights unpickle windows puppet voice models",
+    "geometry video audio weights unpickle windows puppet voice models torch_zip",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar alignment prepare batches references painter generator_file judge synthetic",
-    "train_syncnet train_motion train_generator render evaluate audit",
+    "train_syncnet train_motion train_generator render evaluate audit published",
     "report terminal",
-    "closing demo cli __main__",
+    "closing demo published_commands cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
@@ -28,7 +28,8 @@ SIDEWAYS = {  # what a module may import of its own level
     **{"prepare": "avatar", "alignment": "avatar", "batches": "alignment avatar", "references": "batches"},
     **{"painter": "avatar batches"},
     **{"judge": "batches", "train_generator": "train_motion"},
-    **{"cli": "closing demo", "__main__": "cli"},
+    **{"torch_zip": "unpickle", "published": "render"},
+    **{"cli": "closing demo published_commands", "__main__": "cli"},
 }
 COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 FORBIDDEN_CALLS = {

@@ -19,7 +19,7 @@ from .geometry import CropSpec
 
 FORMAT = 1
 _KEY = "udh"
-Kind = Literal["syncnet", "generator", "resume"]
+Kind = Literal["syncnet", "generator", "published model", "resume"]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from . import published_commands
 from .avatar import describe_ranges, lost_ranges, open_avatar
 from .errors import FormatError, MediaError, UdhError
 from .files import check_writable, replacing
@@ -344,6 +345,9 @@ def weights_fetch() -> None:
     """Fetch and verify what is missing."""
     for _ in show_lines(fetch()):
         pass
+
+
+published_commands.add_to(app)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Published pickles of arrays → plain tensors with our names, without running anything that a pickle asks for.
 
-Used once, when a weight file is fetched; at run time only safetensors is read.
+Used once, when a weight file is fetched or a foreign checkpoint imported; at run time only safetensors is read.
 """
 
 from __future__ import annotations
@@ -42,10 +42,7 @@ _DAMAGED = (  # all that pickle is documented or seen to raise on bytes that are
 
 def array_tree(raw: bytes) -> dict[str, Any]:
     """Nested dict of numpy arrays from a pickle that holds nothing else; FormatError for any other content."""
-    try:
-        tree = _ArrayUnpickler(io.BytesIO(raw)).load()
-    except _DAMAGED as e:
-        raise FormatError(f"the pickle is damaged or no pickle of arrays: {e}") from e
+    tree = unpickled(ArrayUnpickler(io.BytesIO(raw)))
     if not isinstance(tree, dict):
         raise FormatError(f"the pickle holds a {type(tree).__name__} where a dict of arrays is expected")
     return tree
@@ -124,7 +121,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle.Unpickler):
     """Knows the names that a dict of numpy arrays needs, and refuses every other."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
@@ -132,3 +129,11 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError as e:
             raise FormatError(f"the pickle asks for {module}.{name}; only arrays of numbers are read") from e
+
+
+def unpickled(source: ArrayUnpickler) -> Any:  # noqa: ANN401 - whatever was pickled
+    """What a restricted unpickler finds; FormatError when its bytes are damaged or ask for more than it knows."""
+    try:
+        return source.load()
+    except _DAMAGED as e:
+        raise FormatError(f"the pickle is damaged or no pickle of arrays: {e}") from e
