@@ -230,7 +230,7 @@ def frames_per_s(network: ReferenceUnet, seconds: float = 5.0, *, channels_last:
     images, audio = (x.to(memory_format=layout) for x in _example(network.variant, 1))
     network = network.eval().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     with torch.inference_mode():
-        return 1 / _typical_s(lambda: network(images, audio), seconds)
+        return 1 / typical_s(lambda: network(images, audio), seconds)
 
 
 def images_per_s(seconds: float = 20.0, *, batch: int = 16, vgg: bool = True) -> float:
@@ -251,14 +251,14 @@ def images_per_s(seconds: float = 20.0, *, batch: int = 16, vgg: bool = True) ->
         loss.backward()
         optimiser.step()
 
-    return batch / _typical_s(step, seconds)
+    return batch / typical_s(step, seconds)
 
 
 def _example(variant: Variant, batch: int) -> tuple[Tensor, Tensor]:
     return torch.rand(batch, 6, SIDE, SIDE), torch.randn(batch, AUDIO_CHANNELS[variant], *AUDIO_SHAPES[variant])
 
 
-def _typical_s(work: Callable[[], object], seconds: float) -> float:
+def typical_s(work: Callable[[], object], seconds: float) -> float:
     """Seconds per call: the lower quartile of calls made for so long, after one to warm up."""
     work()
     begun, times = time.monotonic(), []

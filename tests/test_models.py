@@ -127,6 +127,18 @@ def test_untrained_network_mixes_its_references(size: int) -> None:
     torch.testing.assert_close(result[:, :, inside], torch.full_like(result[:, :, inside], 100 / 255))
 
 
+@pytest.mark.parametrize(("size", "kept"), [(160, 0.999), (512, 0.8)])
+def test_sampling_keeps_the_detail_of_a_reference(size: int, kept: float) -> None:
+    """Not moved at all, a reference comes out as it went in, or nearly."""
+    network = PixelsNet(PixelsConfig(size, references=1), CropSpec(size)).eval()
+    noise = torch.randint(0, 256, (3, size // 2, size // 2), generator=torch.Generator().manual_seed(0))
+    network.references[0] = noise.repeat_interleave(2, 1).repeat_interleave(2, 2).to(torch.uint8)
+    with torch.inference_mode():
+        result = network(torch.zeros(1, 3, size, size), torch.randn(1, 3, 12))[0]
+    inside = torch.from_numpy(geometry.mask(CropSpec(size)) == 1)
+    assert float(result[:, inside].std() / (network.references[0].float() / 255)[:, inside].std()) >= kept
+
+
 # The motion network
 
 

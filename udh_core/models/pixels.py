@@ -32,6 +32,11 @@ class PixelsConfig:
         if not self.stride:
             object.__setattr__(self, "stride", 4 if self.size <= 192 else 8 if self.size <= 352 else 16)
 
+    @property
+    def enlarged(self) -> int:
+        """How many times larger the references are sampled from than they are kept; 512 px ones would fill memory."""
+        return 3 if self.size <= 320 else 2
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -64,6 +69,7 @@ class PixelsNet(nn.Module):
         self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
         self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
+        self._enlarged: tuple[tuple, Tensor] | None = None
         self.listen = nn.Sequential(
             nn.Linear(config.shape_width * config.frames, condition),
             nn.GELU(),
@@ -121,21 +127,29 @@ class PixelsNet(nn.Module):
         step = self.config.stride
         return x[:, :, rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
 
+    def _fine_references(self) -> Tensor:
+        """(K, 3, f·S, f·S) float32: the references enlarged once; sampled bilinearly, they keep their detail."""
+        stamp = (self.references.data_ptr(), self.references._version, self.references.device)
+        if self._enlarged is None or self._enlarged[0] != stamp:
+            plain = self.references.float() / 255.0
+            fine = F.interpolate(plain, scale_factor=self.config.enlarged, mode="bicubic", align_corners=False)
+            self._enlarged = (stamp, fine.clamp_(0, 1))
+        return self._enlarged[1]
+
     def _warp(self, features: Tensor, condition: Tensor) -> Tensor:
         """The mix of warped references inside the mask's box, (B, 3, h, w)."""
         batch, count = len(features), self.config.references
         maps = self._in_box(self.flow_head(features)).float()
-        size = self.grid.shape[:2]
-        maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+        height, width = self.grid.shape[:2]
+        maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
         flows, logits = maps.split([2 * count, count], dim=1)
         blend = (logits + self.blend_head(condition).float()[:, :, None, None]).softmax(dim=1)
-        flows = flows.unflatten(1, (count, 2)).permute(0, 1, 3, 4, 2)
-        grids = self.grid + flows * (2 * FLOW_REACH)
-        references = (self.references.float() / 255.0)[None].expand(batch, -1, -1, -1, -1).flatten(0, 1)
+        flows = flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
+        grids = self.grid + flows * (2 * FLOW_REACH)  # (K, B, h, w, 2): one image per reference, the batch below it
         warped = F.grid_sample(
-            references, grids.flatten(0, 1), mode="bilinear", padding_mode="border", align_corners=False
+            self._fine_references(), grids.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
         )
-        return (warped.unflatten(0, (batch, count)) * blend[:, :, None]).sum(1)
+        return (warped.unflatten(2, (batch, height)) * blend.transpose(0, 1)[:, None]).sum(0).transpose(0, 1)
 
     def _residual(self, features: Tensor) -> Tensor:
         """(B, 3, h, w) inside the mask's box."""

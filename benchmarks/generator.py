@@ -1,0 +1,183 @@
+"""Our generator beside the published U-Net, in one run: `python -m benchmarks.generator --avatar DIR [--minutes 15]`.
+
+Both learn from the same avatar for the same time on the same machine and are judged on the same held-out frames.
+Without --avatar only work and speed are measured. The published network gets stand-ins for HuBERT and VGG19, see
+`benchmarks.reference_baseline`. The table goes to benchmarks/results/generator.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.reference_baseline import (
+    BaselineOptions,
+    baseline_data,
+    drawn_crops,
+    frames_per_s,
+    gmac_per_frame,
+    images_per_s,
+    train_reference,
+    typical_s,
+)
+from udh_core.avatar import Avatar, open_avatar
+from udh_core.batches import load_training_data
+from udh_core.evaluate import GENERATED, MAX_FRAMES, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Bench, Row
+from udh_core.evaluate import evaluate as evaluated
+from udh_core.files import replacing
+from udh_core.generator_file import open_generator
+from udh_core.geometry import CropSpec
+from udh_core.judge import Heard
+from udh_core.losses import Lpips, weighted_l1
+from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.models.reference import ReferenceUnet
+from udh_core.train_generator import GeneratorOptions, train_generator
+
+RESULT = Path(__file__).parent / "results" / "generator.md"
+FIGURES = {
+    "opening_correlation": "mouth-opening correlation",
+    "opening_std_ratio": "amplitude (1 = real)",
+    "lmd": "LMD, eye distances",
+    "lpips": "LPIPS",
+    "psnr_db": "PSNR in the mask, dB",
+    "sharpness_ratio": "sharpness in the mask (1 = real)",
+    "seam_ratio": "gradient at the mask's border (1 = real)",
+    "source_correlation": "correlation with the edited frames",
+}
+console = Console(stderr=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--avatar", type=Path)
+    parser.add_argument("--encoder", default="whisper-tiny")
+    parser.add_argument("--minutes", type=float, default=15.0, help="of training, each")
+    parser.add_argument("--size", type=int, default=256, help="of our network where no avatar is given")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each speed is measured")
+    chosen = parser.parse_args()
+    torch.set_num_threads(2)
+    avatar = open_avatar(chosen.avatar) if chosen.avatar else None
+    size = avatar.crop.size if avatar else chosen.size
+    lines = ["| | published 160 | ours " + str(size) + " | |", "|---|---|---|---|"]
+    for line in [*speed(size, chosen.seconds), *(quality(avatar, chosen) if avatar else ())]:
+        console.print(line)
+        lines.append(line)
+    write(lines, chosen)
+
+
+def speed(size: int, seconds: float) -> Iterator[str]:
+    """Work and speed of the bare networks."""
+    spec = CropSpec(size)
+    ours, published = PixelsNet(PixelsConfig(size), spec), ReferenceUnet()
+    ours.references.random_(0, 256)
+    crops, shapes = torch.rand(1, 3, size, size), torch.randn(1, ours.config.frames, ours.config.shape_width)
+    ours.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    crops = crops.to(memory_format=torch.channels_last)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        ours(crops, shapes)
+    yield row("GMAC per frame", gmac_per_frame(published), counter.get_total_flops() / 2e9, 2)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        drawn_s = typical_s(lambda: ours(crops, shapes), seconds)
+    rate = max(frames_per_s(published, seconds, channels_last=last) for last in (False, True))
+    yield row("frames/s of the network alone, batch 1", rate, 1 / drawn_s, 1)
+    yield row("training images/s, batch 16, full loss", images_per_s(seconds), our_images_per_s(size, seconds), 2)
+
+
+def our_images_per_s(size: int, seconds: float) -> float:
+    """Training steps on noise: L1 and LPIPS, bfloat16 where the machine has it, as in training."""
+    spec = CropSpec(size)
+    network, lpips = PixelsNet(PixelsConfig(size), spec).train(), Lpips()
+    network.references.random_(0, 256)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    targets = torch.rand(16, 3, size, size).to(memory_format=torch.channels_last)
+    shapes = torch.randn(16, network.config.frames, network.config.shape_width)
+    rows, columns = network.box
+    weight = network.mask[:, :, rows, columns]
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            drawn = network(targets, shapes)
+            pair = drawn[:, :, rows, columns], targets[:, :, rows, columns]
+            loss = 0.2 * lpips(*pair).mean()
+        (loss + weighted_l1(pair[0].float(), pair[1], weight)).backward()
+        optimiser.step()
+
+    return 16 / typical_s(step, seconds)
+
+
+def row(what: str, published: float, ours: float, digits: int) -> str:
+    return f"| {what} | {published:.{digits}f} | {ours:.{digits}f} | {ours / published:.2f}× |"
+
+
+def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
+    """Both trained for the same minutes."""
+    yield f"| **after {chosen.minutes:g} minutes of training, held-out frames** | | | floor |"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        ours = trained(avatar, folder / "ours.safetensors", chosen)
+        theirs = published_figures(avatar, folder, folder / "ours.safetensors", chosen)
+    for kind, floor, title in ((GENERATED, PASTED, ""), (OTHER, UNCHANGED, "another passage: ")):
+        for name, words in FIGURES.items():
+            if name in ours[kind] and name in theirs[kind]:
+                cells = [f"{figures[kind][name]:.3f}" for figures in (theirs, ours)]
+                yield f"| {title}{words} | {cells[0]} | {cells[1]} | {ours[floor].get(name, float('nan')):.3f} |"
+    for name, source in (("opening_correlation", TRUE_SHAPE), ("opening_correlation", OTHER_PASTED)):
+        yield f"| *{source}: {FIGURES[name]} (ceiling)* | | {ours[source][name]:.3f} | |"
+
+
+def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Our figures."""
+    for report in train_generator(avatar, out, GeneratorOptions(minutes=chosen.minutes), encoder=chosen.encoder):
+        if report.metrics:
+            console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
+    *_, result = evaluated(avatar, out)
+    return result.rows  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def published_figures(
+    avatar: Avatar, folder: Path, ours: Path, chosen: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """The baseline's figures, on the same bench."""
+    data = baseline_data(avatar, chosen.encoder, folder)
+    network = ReferenceUnet()
+    for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes)):
+        if report.step % 100 == 0:
+            console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
+    training = load_training_data(avatar, chosen.encoder)
+    bench = Bench(training, open_generator(ours)[1], None, None, MAX_FRAMES, None)
+    for name, moments in ((GENERATED, bench.frames), (OTHER, bench.other)):
+        crops = drawn_crops(data, network, bench.frames, np.asarray(moments))
+        bench.measure(name, Row(crops, moments, Heard.own(training, moments)))
+    return bench.figures
+
+
+def write(lines: list[str], chosen: argparse.Namespace) -> None:
+    avatar = f" --avatar {chosen.avatar.name} --minutes {chosen.minutes:g}" if chosen.avatar else ""
+    text = [
+        "# Our generator beside the published U-Net",
+        "",
+        "Same machine, same run, 2 threads. GMAC counts convolutions and matrix products.",
+        "",
+        *lines,
+        "",
+        f"{platform.machine()}, torch {torch.__version__}: `python -m benchmarks.generator{avatar}`",
+        "",
+    ]
+    RESULT.parent.mkdir(exist_ok=True)
+    with replacing(RESULT) as temporary:
+        temporary.write_text("\n".join(text), encoding="utf-8")
+    console.print(RESULT)
+
+
+if __name__ == "__main__":
+    main()
