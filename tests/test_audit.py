@@ -20,13 +20,12 @@ from udh_core.audit.sight import Samples, yaw_deg
 from udh_core.audit.sound import clipped_share, decay_s, flatness, listen, speech_over_background_db
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.cli import app
-from udh_core.prepare import PrepareOptions, import_clip, track_face
+from udh_core.prepare import PrepareOptions, track_face
 from udh_core.video import VideoWriter, read_frames
 from udh_core.voice import speech_mask
 
 RATE = SAMPLE_RATE_HZ
 SHORT = "amount of speech"  # clips of six seconds all have too little
-GRID_S = 56.0  # half a minute of speech
 Change = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -51,14 +50,9 @@ def small(person_avatar: Path) -> Avatar:
 
 
 @pytest.fixture(scope="module")
-def grid(clips: Path, models: Path, tmp_path_factory) -> Avatar:
+def grid(real_minute: Path) -> Avatar:
     """A minute of a real, good clip, prepared."""
-    root, options = tmp_path_factory.mktemp("grid") / "avatar", PrepareOptions(160, duration_s=GRID_S, skip_lost=True)
-    for _ in import_clip(clips / "video" / "grid_s1_train_5min.mp4", root, options):
-        pass
-    for _ in track_face(root, options, models=models):
-        pass
-    return open_avatar(root)
+    return open_avatar(real_minute)
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +281,7 @@ def test_silence_raises_its_flag(grid: Avatar) -> None:
     sound = hushed(load_waveform(grid.audio))
     findings = {f.name: f for f in listen(sound, speech_mask(sound, grid.frame_times_s()), float(grid.info.fps))}
     assert {name for name, finding in findings.items() if finding.level != "green"} == {"silence", SHORT}
-    assert findings["silence"].ranges_s[-1][1] == pytest.approx(GRID_S, abs=0.5)
+    assert findings["silence"].ranges_s[-1][1] == pytest.approx(grid.info.duration_s, abs=0.5)
 
 
 def test_no_sound_at_all_is_silence_and_nothing_else() -> None:
