@@ -80,7 +80,8 @@ class TrainSyncNet(io.ComfyNode):
             node_id="UDH_TrainSyncNet",
             display_name="Train SyncNet",
             category=CATEGORY,
-            description="Learns to tell in-sync from off-sync: the judge in Sync Report. Train Generator can listen to it, too.",
+            description="Learns to tell in-sync from off-sync: the judge in Sync Report. "
+            "Train Generator can listen to it, too.",
             inputs=[
                 *_common_inputs("SyncNet", SyncNetOptions.steps),
                 *_last_inputs(),
