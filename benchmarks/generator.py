@@ -8,7 +8,6 @@ Without --avatar only work and speed are measured. The published network gets st
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +27,11 @@ from benchmarks.reference_baseline import (
     train_reference,
     typical_s,
 )
+from benchmarks.tables import write_table
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import load_training_data
 from udh_core.evaluate import GENERATED, MAX_FRAMES, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Bench, Row
 from udh_core.evaluate import evaluate as evaluated
-from udh_core.files import replacing
 from udh_core.generator_file import open_generator
 from udh_core.geometry import CropSpec
 from udh_core.judge import Heard
@@ -41,7 +40,6 @@ from udh_core.models.pixels import PixelsConfig, PixelsNet
 from udh_core.models.reference import ReferenceUnet
 from udh_core.train_generator import GeneratorOptions, train_generator
 
-RESULT = Path(__file__).parent / "results" / "generator.md"
 FIGURES = {
     "opening_correlation": "mouth-opening correlation",
     "opening_std_ratio": "amplitude (1 = real)",
@@ -163,20 +161,9 @@ def published_figures(
 
 def write(lines: list[str], chosen: argparse.Namespace) -> None:
     avatar = f" --avatar {chosen.avatar.name} --minutes {chosen.minutes:g}" if chosen.avatar else ""
-    text = [
-        "# Our generator beside the published U-Net",
-        "",
-        "Same machine, same run, 2 threads. GMAC counts convolutions and matrix products.",
-        "",
-        *lines,
-        "",
-        f"{platform.machine()}, torch {torch.__version__}: `python -m benchmarks.generator{avatar}`",
-        "",
-    ]
-    RESULT.parent.mkdir(exist_ok=True)
-    with replacing(RESULT) as temporary:
-        temporary.write_text("\n".join(text), encoding="utf-8")
-    console.print(RESULT)
+    about = "Same machine, same run. GMAC counts convolutions and matrix products."
+    command = f"python -m benchmarks.generator{avatar}"
+    console.print(write_table("generator", "Our generator beside the published U-Net", about, lines, command))
 
 
 if __name__ == "__main__":

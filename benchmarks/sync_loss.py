@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.tables import write_table
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.evaluate import GENERATED, OTHER, Evaluation, evaluate
 from udh_core.files import replacing
@@ -24,7 +23,6 @@ from udh_core.judge import open_syncnet
 from udh_core.train_generator import GeneratorOptions, train_generator
 from udh_core.train_syncnet import SyncNetOptions, train_syncnet
 
-RESULT = Path(__file__).parent / "results" / "sync_loss.md"
 FIGURES = {  # of which row, its name there, in the table
     "correlation": (GENERATED, "opening_correlation"),
     "amplitude": (GENERATED, "opening_std_ratio"),
@@ -118,23 +116,12 @@ def write(lines: list[str], chosen: argparse.Namespace) -> None:
         f"python -m benchmarks.sync_loss {avatars} --seeds {' '.join(map(str, chosen.seeds))} --steps {chosen.steps} "
         f"--syncnet-steps {chosen.syncnet_steps} --weights {' '.join(map(str, chosen.weights))}"
     )
-    text = [
-        "# The sync loss, with and without",
-        "",
-        "Held-out frames. Per avatar one SyncNet is listened to, another of a different seed judges (LSE-C: higher is",
-        "better, LSE-D: lower, comparable within one clip only).",
-        "",
-        "| " + " | ".join(heads) + " |",
-        "|" + "---|" * len(heads),
-        *lines,
-        "",
-        f"{platform.machine()}, torch {torch.__version__}, numpy {np.__version__}, 2 threads: `{command}`",
-        "",
-    ]
-    RESULT.parent.mkdir(exist_ok=True)
-    with replacing(RESULT) as temporary:
-        temporary.write_text("\n".join(text), encoding="utf-8")
-    console.print(RESULT)
+    about = (
+        "Held-out frames. Per avatar one SyncNet is listened to, another of a different seed judges (LSE-C: higher is\n"
+        "better, LSE-D: lower, comparable within one clip only)."
+    )
+    table = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *lines]
+    console.print(write_table("sync_loss", "The sync loss, with and without", about, table, command))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""Where the results of benchmarks are kept: a table in benchmarks/results/ with the machine and the command."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from udh_core.files import replacing
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_table(name: str, title: str, about: str, lines: Sequence[str], command: str) -> Path:
+    """Write results/<name>.md; `lines` are the table's, in Markdown."""
+    machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads: `{command}`"
+    path = RESULTS / f"{name}.md"
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join([f"# {title}", "", about, "", *lines, "", machine, ""]), encoding="utf-8")
+    return path
