@@ -91,7 +91,7 @@ class PixelsNet(nn.Module):
 
     def cover(self, crops: Tensor) -> Tensor:
         """crops (B, 3, S, S) → (B, 4, S, S): everything under the cover set to grey, and the cover itself."""
-        covered = self.covered.expand(len(crops), -1, -1, -1)
+        covered = self.covered.expand(crops.shape[0], -1, -1, -1)
         return torch.cat([torch.where(covered > 0, 0.5, crops), covered], dim=1)
 
     def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
@@ -99,9 +99,13 @@ class PixelsNet(nn.Module):
 
         Outside the mask the result is the input.
         """
+        return self.draw(crops, shapes, self._fine_references())
+
+    def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
+        """`forward` with the enlarged references (K, 3, f·S, f·S) given; keeps nothing, so it can be compiled."""
         condition = self.listen(shapes.flatten(1))
         features = self._body(F.pixel_unshuffle(self.cover(crops), self.config.stride), condition)
-        redrawn = self._warp(features, condition) + self._residual(features)
+        redrawn = self._warp(features, condition, references) + self._residual(features)
         rows, columns = self.box
         weight = self.mask[:, :, rows, columns]
         result = crops.clone()
@@ -131,14 +135,17 @@ class PixelsNet(nn.Module):
         """(K, 3, f·S, f·S) float32: the references enlarged once; sampled bilinearly, they keep their detail."""
         stamp = (self.references.data_ptr(), self.references._version, self.references.device)
         if self._enlarged is None or self._enlarged[0] != stamp:
-            plain = self.references.float() / 255.0
-            fine = F.interpolate(plain, scale_factor=self.config.enlarged, mode="bicubic", align_corners=False)
-            self._enlarged = (stamp, fine.clamp_(0, 1))
+            self._enlarged = (stamp, self.enlarge(self.references))
         return self._enlarged[1]
 
-    def _warp(self, features: Tensor, condition: Tensor) -> Tensor:
+    def enlarge(self, references: Tensor) -> Tensor:
+        """(K, 3, S, S) uint8 → (K, 3, f·S, f·S) float32 0..1."""
+        plain = references.float() / 255.0
+        return F.interpolate(plain, scale_factor=self.config.enlarged, mode="bicubic", align_corners=False).clamp_(0, 1)
+
+    def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
         """The mix of warped references inside the mask's box, (B, 3, h, w)."""
-        batch, count = len(features), self.config.references
+        batch, count = features.shape[0], self.config.references
         maps = self._in_box(self.flow_head(features)).float()
         height, width = self.grid.shape[:2]
         maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
@@ -147,7 +154,7 @@ class PixelsNet(nn.Module):
         flows = flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
         grids = self.grid + flows * (2 * FLOW_REACH)  # (K, B, h, w, 2): one image per reference, the batch below it
         warped = F.grid_sample(
-            self._fine_references(), grids.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
+            references, grids.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
         )
         return (warped.unflatten(2, (batch, height)) * blend.transpose(0, 1)[:, None]).sum(0).transpose(0, 1)
 
