@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -195,6 +196,26 @@ def mask_box(spec: CropSpec, multiple: int = 1) -> tuple[slice, slice]:
         )
 
     return widen(rows), widen(columns)
+
+
+def description(spec: CropSpec) -> dict[str, Any]:
+    """What another program needs to align, hide and paste as this file does; plain values for JSON.
+
+    depth = (1 − (|u|^power + |v|^power)^(1/power)) · min(radii), with v = (y − centre_y) / radius_y and
+    u = (x − centre_x) / (radius_x · (1 − taper · v)), v cut to ±1.5 there; t = depth / feather cut to 0..1.
+    The mask is t²·(3 − 2t); hidden is where depth > −margin.
+    """
+    rows, columns = mask_box(spec)
+    shape = {"centre": _MASK_CENTRE, "radii": _MASK_RADII, "taper": _MASK_TAPER, "power": _MASK_POWER}
+    return {
+        **spec.to_dict(),
+        "side_in_face_units": _SIDE,
+        "corner_in_face_units": [_LEFT, _TOP],
+        "landmarks": "MediaPipe face mesh",
+        "aligned_by": {"points": list(STABLE_POINTS), "places": _STABLE_PLACES.round(4).tolist()},
+        "mask": {**shape, "feather": FEATHER, "margin": _MARGIN},
+        "mask_box": {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]},
+    }
 
 
 def mouth_window(spec: CropSpec) -> tuple[slice, slice]:

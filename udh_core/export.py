@@ -1,0 +1,161 @@
+"""The generator for other programs: its two networks as ONNX, and one JSON that says how they are used."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from . import geometry
+from .checkpoint import Checkpoint
+from .encoders import open_encoder
+from .errors import MediaError, UdhError
+from .files import replacing
+from .generator_file import open_generator
+from .models.generator import Generator
+from .models.pixels import PixelsNet
+
+FORMAT = 1  # of the JSON
+OPSET = 18
+PIXELS, MOTION, DESCRIPTION = "pixels.onnx", "motion.onnx", "generator.json"
+_STEPS = (
+    "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
+    "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
+    "Take the shapes at the middle of every video frame, (i + 0.5) / fps seconds, linearly between rows: any fps.",
+    "Steer frame i by the shapes of `frames` consecutive frames around it, the first and last one repeated.",
+    "Align: the least-squares similarity that takes the landmarks aligned_by.points to aligned_by.places, in face "
+    "units; crop px = (face units - corner) * size / side. Smooth it over time; warp the frame to the crop (cubic).",
+    "Run pixels, clip to 0..1, and warp the result back over the frame, blended by the mask.",
+)
+
+
+class Written(NamedTuple):
+    """A file that is finished."""
+
+    path: Path
+    size: int  # bytes
+
+
+class _Pixels(nn.Module):
+    """The pixels network with its references enlarged inside the graph: the file keeps them small, as uint8."""
+
+    def __init__(self, network: PixelsNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
+        """As `PixelsNet.forward`."""
+        return self.network.draw(crops, shapes, self.network.enlarge(self.network.references))
+
+
+def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
+    """Write pixels.onnx, motion.onnx and generator.json into `folder`, which is made; each file whole or not at all.
+
+    UdhError naming the remedy when a package is missing; FormatError when the checkpoint holds no generator.
+    """
+    _check_packages()
+    info, network = open_generator(generator)
+    description = describe(info, network)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
+    size, shape = info.crop.size, network.config.motion.shape_width
+    crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.pixels.frames, shape)
+    yield _write(_Pixels(network.pixels), {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / PIXELS)
+    features = torch.randn(2, 50, network.config.motion.feature_width)
+    yield _write(network.motion, {"features": features}, "shapes", ("batch", "time"), folder / MOTION)
+    with replacing(folder / DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    yield Written(folder / DESCRIPTION, (folder / DESCRIPTION).stat().st_size)
+
+
+def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
+    """Everything that is needed to use the two files; plain values for JSON."""
+    config, size = network.config, info.crop.size
+    shape, frames = config.motion.shape_width, config.pixels.frames
+    picture = "RGB, 0..1"
+    deviations = "standard deviations, about -3..3"
+    return {
+        "format": FORMAT,
+        "made_from": info.made_from,
+        "encoder": info.encoder,
+        "rate_hz": open_encoder(info.encoder).rate_hz,
+        "feature_width": config.motion.feature_width,
+        "shape_width": shape,
+        "frames": frames,
+        "references": config.pixels.references,
+        "crop": geometry.description(info.crop),
+        "motion": {
+            "file": MOTION,
+            "inputs": [_socket("features", ["batch", "time", config.motion.feature_width], "rows of the encoder")],
+            "outputs": [_socket("shapes", ["batch", "time", shape], deviations)],
+        },
+        "pixels": {
+            "file": PIXELS,
+            "inputs": [
+                _socket("crops", ["batch", 3, size, size], picture),
+                _socket("shapes", ["batch", frames, shape], deviations),
+            ],
+            "outputs": [_socket("drawn", ["batch", 3, size, size], f"{picture}, to be clipped")],
+        },
+        "mask_formula": " ".join((geometry.description.__doc__ or "").split("\n\n")[-1].split()),
+        "use": list(_STEPS),
+    }
+
+
+def _socket(name: str, shape: list[str | int], holds: str) -> dict[str, Any]:
+    return {"name": name, "shape": shape, "type": "float32", "range": holds}
+
+
+def _check_packages() -> None:
+    for module in ("onnx", "onnxscript"):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UdhError(f"the ONNX export needs {module}: run `pip install onnx onnxscript onnxruntime`") from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9):
+        raise UdhError(f"the ONNX export needs torch 2.9 or newer, this is {torch.__version__}: update torch")
+
+
+def _write(network: nn.Module, inputs: dict[str, Tensor], output: str, free: tuple[str, ...], out: Path) -> Written:
+    """`free`: names of the leading dimensions that may have any length."""
+    dimensions = {axis: torch.export.Dim(name, min=1, max=1 << 20) for axis, name in enumerate(free)}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple(dimensions for _ in inputs),
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    with replacing(out) as temporary:
+        program.save(temporary)
+    return Written(out, out.stat().st_size)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the exporter says about itself and about torchvision is of no use to anyone here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
