@@ -78,6 +78,11 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
     root = Path(root)
     state = read_state(root)
     missing = [stage for stage in stages if stage not in state["stages"] or not (root / FILES[stage]).is_file()]
+    if missing and state.get("to_go"):
+        raise FormatError(
+            f"{root} was an avatar to go, which holds what rendering needs and nothing to train on or to judge by; "
+            "use the avatar it was made of"
+        )
     if missing:
         raise FormatError(f"{root}: its preparation stopped before {missing[0]}; run prepare again, it continues")
     with _undamaged(root / "avatar.json"):

@@ -19,7 +19,7 @@ from .geometry import CropSpec
 
 FORMAT = 1
 _KEY = "udh"
-Kind = Literal["syncnet", "generator", "published model", "resume"]
+Kind = Literal["syncnet", "generator", "published model", "resume", "avatar to go"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
     if info.format != FORMAT:
         raise FormatError(f"{path} has format {info.format}, this program reads {FORMAT}; train again or update")
     if kind is not None and info.kind != kind:
-        raise FormatError(f"{path} holds a {info.kind}, where a {kind} is needed")
+        raise FormatError(f"{path} holds a {info.kind}, where {'an' if kind[0] == 'a' else 'a'} {kind} is needed")
     return info, names
 
 

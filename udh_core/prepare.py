@@ -16,7 +16,7 @@ import numpy as np
 from . import features, geometry, landmarks
 from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, read_state
-from .errors import MediaError, NoFaceError
+from .errors import FormatError, MediaError, NoFaceError
 from .files import replacing
 from .geometry import CropSpec
 from .video import importing, picture_info, probe, read_frames
@@ -187,6 +187,8 @@ class _State:
         self.root = root
         fresh: dict[str, Any] = {"format": FORMAT, "stages": {}}
         self.values = read_state(root) if (root / "avatar.json").is_file() else fresh
+        if self.values.get("to_go"):
+            raise FormatError(f"{root} holds an avatar to go, which cannot be prepared further; give another folder")
 
     def set_crop(self, spec: CropSpec) -> None:
         if self.values.get("crop") != spec.to_dict():

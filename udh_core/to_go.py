@@ -1,0 +1,159 @@
+"""An avatar to go: one file that renders without the data it was trained on.
+
+A safetensors file with the generator (weights as float16, references as uint8), a stretch of the clip as the bytes of
+its mp4, and where the face is in those frames. Unpacked it is an avatar folder for `render`, and a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import avatar as avatar_folder
+from . import checkpoint
+from .avatar import FILES, Avatar, open_avatar
+from .checkpoint import Checkpoint
+from .errors import FormatError, MediaError, NoFaceError
+from .files import check_writable, new_folder
+from .generator_file import open_generator
+from .landmarks import FaceTrack
+from .video import VideoInfo, importing, picture_info
+
+SUFFIX = ".safetensors"
+DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed
+GENERATOR = "generator" + SUFFIX  # in an unpacked folder
+_WEIGHT = "generator."  # before the name of a tensor of the generator
+_TRACK = ("transforms", "valid", "shot_starts")
+_SEAL = "sha256"
+_POINTS = 468
+
+
+class Progress(NamedTuple):
+    """How many frames of the stretch are written."""
+
+    done: int
+    total: int
+
+
+class Unpacked(NamedTuple):
+    """What rendering needs."""
+
+    avatar: Avatar
+    generator: Path
+
+
+def pack(
+    avatar: Avatar, generator: Path, out: Path, *, start_s: float = 0.0, duration_s: float | None = None
+) -> Iterator[Progress]:
+    """Write avatar and generator into the one file `out`, with this part of the clip (default: DURATION_S from 0).
+
+    The whole clip is kept byte for byte; a part of it is encoded anew, almost without loss. Raises MediaError,
+    FormatError, MismatchError, and NoFaceError when there is no face in that part.
+    """
+    info, network = open_generator(generator)
+    checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
+    _check_output(out, avatar, generator)
+    stretch = _stretch(avatar.info, start_s, duration_s)
+    track = avatar.track()
+    if not track.present[stretch].any():
+        raise NoFaceError(f"there is no face in {avatar.root} from {start_s:g} s on for so long; choose another start")
+    with tempfile.TemporaryDirectory() as scratch:
+        video = Path(scratch) / FILES["video"]
+        yield from _cut(avatar, stretch, video)
+        tensors = {_WEIGHT + name: _compact(t) for name, t in network.state_dict().items()}
+        tensors["video"] = torch.from_numpy(np.fromfile(video, np.uint8))
+    for name in _TRACK:
+        tensors[name] = torch.from_numpy(getattr(track, name)[stretch].copy())
+    frames = stretch.stop - stretch.start
+    facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
+    config = {"generator": info.config, "video": facts, "first_frame": stretch.start}
+    described = replace(info, kind="avatar to go", config=config)
+    sealed = {**config, _SEAL: _fingerprint(described, tensors)}
+    checkpoint.save(out, replace(described, config=sealed), tensors)
+    yield Progress(frames, frames)
+
+
+def unpack(bundle: Path, folder: Path) -> Unpacked:
+    """Make `folder`: an avatar that can be rendered, and nothing else, with its generator's checkpoint inside.
+
+    It appears whole or not at all. FormatError when the bundle is damaged or none, MediaError when `folder` exists.
+    """
+    bundle, folder = Path(bundle), Path(folder)
+    info, tensors = checkpoint.load(bundle, "avatar to go")
+    config = {name: value for name, value in info.config.items() if name != _SEAL}
+    if info.config.get(_SEAL) != _fingerprint(replace(info, config=config), tensors):
+        raise FormatError(f"{bundle} is damaged; copy it again, or export the avatar again")
+    state = {"format": avatar_folder.FORMAT, "to_go": True, "source": bundle.name, "crop": info.crop.to_dict()}
+    state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
+    weights = {name.removeprefix(_WEIGHT): t for name, t in tensors.items() if name.startswith(_WEIGHT)}
+    with new_folder(folder) as temporary:
+        tensors["video"].numpy().tofile(temporary / FILES["video"])
+        _write_track(temporary / FILES["track"], tensors)
+        checkpoint.save(temporary / GENERATOR, replace(info, kind="generator", config=config["generator"]), weights)
+        (temporary / "avatar.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    return Unpacked(open_avatar(folder, ("video", "track")), folder / GENERATOR)
+
+
+def _check_output(out: Path, avatar: Avatar, generator: Path) -> None:
+    if out.suffix.lower() != SUFFIX:
+        raise MediaError(f"{out}: an avatar to go is a {SUFFIX} file; give a name that ends so")
+    if out.resolve() == generator.resolve() or out.resolve().is_relative_to(avatar.root.resolve()):
+        raise MediaError(f"{out} is what the file is made of, or lies in the avatar's folder; give another name")
+    check_writable(out)
+
+
+def _stretch(info: VideoInfo, start_s: float, duration_s: float | None) -> slice:
+    """The frames to keep; MediaError when there are none."""
+    wanted_s = DURATION_S if duration_s is None else duration_s
+    if not 0 <= start_s < math.inf or not 0 < wanted_s < math.inf:
+        raise MediaError("the start must not be negative, and the duration must be more than 0 seconds")
+    first = round(start_s * info.fps)
+    if first >= info.frame_count:
+        raise MediaError(f"the clip ends at {info.duration_s:.1f} s; start before that, not at {start_s:g} s")
+    return slice(first, min(first + max(1, round(wanted_s * info.fps)), info.frame_count))
+
+
+def _cut(avatar: Avatar, stretch: slice, out: Path) -> Iterator[Progress]:
+    """Write these frames of the avatar's video, and no others, into `out`."""
+    fps, frames = avatar.info.fps, stretch.stop - stretch.start
+    if frames == avatar.info.frame_count:
+        shutil.copyfile(avatar.video, out)
+        return
+    part = {"start_s": float(stretch.start / fps), "duration_s": float(frames / fps)}
+    for done in importing(avatar.video, out, fps=fps, **part):
+        yield Progress(min(done, frames), frames)
+    if picture_info(out).frame_count != frames:
+        raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """Weights as float16. What has one dimension stays: it is small, and a mean or a deviation may not fit."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+
+
+def _fingerprint(info: Checkpoint, tensors: Mapping[str, Tensor]) -> str:
+    """Of everything in the file."""
+    digest = hashlib.sha256(info.to_json().encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write_track(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """The track, without landmarks: only training and judging look at them."""
+    transforms, valid, shot_starts = (tensors[name].numpy() for name in _TRACK)
+    landmarks = np.full((len(valid), _POINTS, 2), np.nan, np.float32)
+    np.savez_compressed(path, **asdict(FaceTrack(landmarks, transforms, valid, shot_starts)))
