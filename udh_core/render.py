@@ -17,6 +17,7 @@ from . import checkpoint, features
 from .audio import load_waveform
 from .avatar import Avatar
 from .batches import prefetch
+from .compiled import compile_pixels
 from .errors import FormatError, MediaError, MismatchError
 from .features import AudioFeatures
 from .files import check_writable
@@ -40,6 +41,7 @@ class RenderOptions:
     crf: int = 16
     batch: int = 4
     feather: float = FEATHER  # width of the blend between redrawn and real, 1 = distance of the outer eye corners
+    compiled: bool = False  # by torch.compile, which takes about a minute before the first frame
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.feather <= 0.4:
@@ -63,7 +65,7 @@ class Stretch(NamedTuple):
 class Progress(NamedTuple):
     """How far a render is."""
 
-    stage: Literal["features", "frames"]
+    stage: Literal["features", "compiling", "frames"]
     done: int
     total: int
     rate: float  # frames per second since the start
@@ -184,6 +186,10 @@ def _render_frames(
     total = len(steered)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
     painter = Painter(avatar, avatar.track(), generator, options.feather)
+    if options.compiled:
+        yield Progress("compiling", 0, 1, 0.0)
+        compile_pixels(painter, options.batch)
+        begun = time.monotonic()
     done = 0
     size = (avatar.info.width, avatar.info.height)
     with VideoWriter(out, width=size[0], height=size[1], fps=avatar.info.fps, audio=audio, crf=options.crf) as writer:
