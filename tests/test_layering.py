@@ -15,10 +15,10 @@ LEVELS = (
     "errors files ffmpeg media",
     "geometry video audio weights unpickle windows puppet voice models torch_zip",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar alignment prepare batches references painter generator_file judge synthetic",
-    "train_syncnet train_motion train_generator render evaluate audit published",
+    "avatar alignment prepare batches references painter compiled generator_file judge synthetic",
+    "train_syncnet train_motion train_generator render evaluate export to_go audit published",
     "report terminal",
-    "closing demo published_commands cli __main__",
+    "closing demo published_commands export_commands cli __main__",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
@@ -26,10 +26,10 @@ SIDEWAYS = {  # what a module may import of its own level
     **{"models": "geometry", "weights": "unpickle", "windows": "audio", "voice": "audio"},
     **{"encoders": "wenet", "features": "encoders"},
     **{"prepare": "avatar", "alignment": "avatar", "batches": "alignment avatar", "references": "batches"},
-    **{"painter": "avatar batches"},
+    **{"painter": "avatar batches", "compiled": "painter"},
     **{"judge": "batches", "train_generator": "train_motion"},
     **{"torch_zip": "unpickle", "published": "render"},
-    **{"cli": "closing demo published_commands", "__main__": "cli"},
+    **{"cli": "closing demo published_commands export_commands", "__main__": "cli"},
 }
 COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 FORBIDDEN_CALLS = {

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from . import published_commands
+from . import export_commands, published_commands
 from .avatar import describe_ranges, lost_ranges, open_avatar
 from .errors import FormatError, MediaError, UdhError
 from .files import check_writable, replacing
@@ -191,13 +191,17 @@ def _train(reports: Iterator[StepReport], out: Path) -> list[StepReport]:
 
 @app.command("render")
 def render_command(
-    avatar: AvatarDir,
-    generator: Annotated[Path, typer.Option(help="The trained generator.")],
     out: Annotated[Path, typer.Option(help="The mp4 to write.")],
+    avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
+    generator: Annotated[Path | None, typer.Option(help="The trained generator.")] = None,
+    to_go: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
     audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
     text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
     when_audio_longer: Longer = Longer.bounce,
     when_audio_shorter: Shorter = Shorter.cut,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: about a minute, for long videos.")
+    ] = False,
     device: Device = "cpu",
 ) -> None:
     """Make the person say it."""
@@ -207,13 +211,13 @@ def render_command(
 
     if (audio is None) == (text is None):
         raise MediaError("give either --audio or --text")
-    options = RenderOptions(when_audio_longer.value, when_audio_shorter.value)
-    opened = open_avatar(avatar)
+    options = RenderOptions(when_audio_longer.value, when_audio_shorter.value, compiled=compiled)
     with tempfile.TemporaryDirectory() as scratch:
+        opened, checkpoint = export_commands.person(avatar, generator, to_go, Path(scratch))
         if audio is None:
             audio = Path(scratch) / "speech.wav"
             write_wave(audio, speak(text or ""))
-        steps = render(opened, generator, audio, out, options, device=device)
+        steps = render(opened, checkpoint, audio, out, options, device=device)
         show(steps, lambda p: (f"render: {p.stage}", p.done, p.total, f"{p.rate:.1f} frames/s" if p.rate else ""))
     console.print(f"{out} is ready")
 
@@ -350,6 +354,7 @@ def weights_fetch() -> None:
 
 
 published_commands.add_to(app)
+export_commands.add_to(app)
 
 
 def main() -> None:

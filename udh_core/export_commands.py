@@ -1,0 +1,62 @@
+"""The command `udh export`: a generator for other programs, or a person as one file; and opening such a file again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .avatar import Avatar, open_avatar
+from .errors import MediaError
+from .terminal import console, show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("export")(export_command)
+
+
+def export_command(
+    generator: Annotated[Path, typer.Option(help="The trained generator.")],
+    onnx: Annotated[Path | None, typer.Option(help="Write both networks as ONNX into this folder.")] = None,
+    to_go: Annotated[
+        Path | None, typer.Option(help="Write avatar and generator into this one file (.safetensors).")
+    ] = None,
+    avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar; for --to-go.")] = None,
+    start: Annotated[float, typer.Option(help="--to-go: where in the clip to begin, s.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="--to-go: seconds of the clip to take; 20 without it.")] = None,
+) -> None:
+    """Take a trained person elsewhere: as ONNX for other programs, or as one file that `udh render` takes."""
+    if (onnx is None) == (to_go is None) or (to_go is None) != (avatar is None):
+        raise MediaError("give either --onnx, or --to-go with --avatar")
+    if onnx is not None:
+        _export_onnx(generator, onnx)
+    if to_go is not None and avatar is not None:
+        _export_to_go(avatar, generator, to_go, start, duration)
+
+
+def _export_onnx(generator: Path, folder: Path) -> None:
+    from .export import export_onnx
+
+    for written in export_onnx(generator, folder):
+        console.print(f"{written.path} is ready, {written.size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def _export_to_go(avatar: Path, generator: Path, out: Path, start_s: float, duration_s: float | None) -> None:
+    from .to_go import pack
+
+    steps = pack(open_avatar(avatar, ("video", "track")), generator, out, start_s=start_s, duration_s=duration_s)
+    show(steps, lambda p: ("export", p.done, p.total, ""))
+    console.print(f"{out} is ready, {out.stat().st_size / 1e6:.1f} MB; use it with udh render --to-go", soft_wrap=True)
+
+
+def person(avatar: Path | None, generator: Path | None, to_go: Path | None, scratch: Path) -> tuple[Avatar, Path]:
+    """What the user wants to render with: avatar and generator as given, or unpacked into `scratch`."""
+    if to_go is not None and avatar is None and generator is None:
+        from .to_go import unpack
+
+        return unpack(to_go, scratch / "avatar")
+    if to_go is not None or avatar is None or generator is None:
+        raise MediaError("give either --avatar and --generator, or --to-go")
+    return open_avatar(avatar), generator
