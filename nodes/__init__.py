@@ -6,7 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .analyse import DetectLandmarks, ExtractAudioFeatures
-from .load import LoadAvatar, LoadGenerator, LoadSyncNet
+from .export import ExportAvatar
+from .load import LoadAvatar, LoadAvatarToGo, LoadGenerator, LoadSyncNet
 from .media import LoadAvatarVideo, MuxVideo
 from .render import LipSyncRender
 from .report import SyncReport
@@ -24,6 +25,8 @@ NODES: list[type[io.ComfyNode]] = [
     LoadAvatar,
     LoadGenerator,
     LoadSyncNet,
+    ExportAvatar,
+    LoadAvatarToGo,
 ]
 
 

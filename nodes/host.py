@@ -227,7 +227,8 @@ def saved_path(kind: str, name: str, suffix: str = "") -> Path:
         if (folder / f"{safe}{suffix}").exists():
             return folder / f"{safe}{suffix}"
     raise MediaError(
-        f"there is no {kind.removesuffix('s')} called {name!r} in {model_folders(kind)[0]}; train it first"
+        f"there is no {'avatar' if kind == 'to-go' else kind.removesuffix('s')} called {name!r} in "
+        f"{model_folders(kind)[0]}; {'export' if kind == 'to-go' else 'train'} it first"
     )
 
 

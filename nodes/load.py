@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from comfy_api.latest import io
 
 from ..udh_core.audio import load_sound
 from ..udh_core.avatar import open_avatar
+from ..udh_core.to_go import Unpacked, reopen, unpack
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
 
@@ -60,6 +64,51 @@ class LoadAvatar(io.ComfyNode):
     def execute(cls, name: str) -> io.NodeOutput:
         avatar = open_avatar(host.saved_path("avatars", name))
         return io.NodeOutput(avatar, host.audio_of(*load_sound(avatar.audio)))
+
+
+class LoadAvatarToGo(io.ComfyNode):
+    """A file that holds a person."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_LoadAvatarToGo",
+            display_name="Load Avatar To Go",
+            category=CATEGORY,
+            description="A trained person from one file that Export Avatar made, here or on another computer. Both "
+            "outputs go into Lip Sync Render; there is nothing in it to train on.",
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=_names("to-go", f"*{CHECKPOINT}"),
+                    tooltip="A file in models/udh/to-go. Press R to refresh the list.",
+                )
+            ],
+            outputs=[
+                AVATAR.Output("avatar", tooltip="Goes into Lip Sync Render."),
+                GENERATOR.Output("generator", tooltip="Goes into Lip Sync Render, too."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str) -> bool | str:
+        return _known("to-go", name, CHECKPOINT)
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str) -> str:
+        return host.stamp(host.saved_path("to-go", name, CHECKPOINT))
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        person = _unpacked(host.saved_path("to-go", name, CHECKPOINT))
+        return io.NodeOutput(person.avatar, open_trained(person.generator, "generator"))
+
+
+def _unpacked(bundle: Path) -> Unpacked:
+    """Its content in ComfyUI's temp folder; each state of a file is unpacked once."""
+    state = hashlib.sha256(repr((bundle, host.stamp(bundle))).encode()).hexdigest()[:16]
+    folder = host.temp_folder() / f"{bundle.stem}-{state}"
+    return reopen(folder) if folder.is_dir() else unpack(bundle, folder)
 
 
 class LoadGenerator(io.ComfyNode):

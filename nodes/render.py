@@ -74,9 +74,11 @@ class LipSyncRender(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 AVATAR.Input(
-                    "avatar", tooltip="From Detect Landmarks or Load Avatar; the one the generator was trained on."
+                    "avatar",
+                    tooltip="From Detect Landmarks, Load Avatar or Load Avatar To Go; the one the generator was "
+                    "trained on.",
                 ),
-                GENERATOR.Input("generator", tooltip="From Train Generator or Load Generator."),
+                GENERATOR.Input("generator", tooltip="From Train Generator, Load Generator or Load Avatar To Go."),
                 *_settings(),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="What the avatar shall say: any language, any length, any TTS node."
@@ -119,7 +121,9 @@ class LipSyncRender(io.ComfyNode):
     ) -> io.NodeOutput:
         options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=blend)  # type: ignore[arg-type]
         sound = features.sound if audio is None and features else host.sound_file(audio, "Lip Sync Render")
-        out = _rendered(reopened(avatar), generator, sound, options, features.values if features else None)
+        out = _rendered(
+            reopened(avatar, "video", "track"), generator, sound, options, features.values if features else None
+        )
         wanted = host.is_linked(cls.hidden.prompt, cls.hidden.unique_id, FRAMES_OUTPUT)
         frames = frames_of(out, host.free_ram_bytes()) if wanted else None
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), frames, float(avatar.info.fps))

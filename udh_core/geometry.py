@@ -212,7 +212,7 @@ def description(spec: CropSpec) -> dict[str, Any]:
         "side_in_face_units": _SIDE,
         "corner_in_face_units": [_LEFT, _TOP],
         "landmarks": "MediaPipe face mesh",
-        "aligned_by": {"points": list(STABLE_POINTS), "places": _STABLE_PLACES.round(4).tolist()},
+        "aligned_by": {"points": list(STABLE_POINTS), "places": _STABLE_PLACES.astype(float).round(4).tolist()},
         "mask": {**shape, "feather": FEATHER, "margin": _MARGIN},
         "mask_box": {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]},
     }

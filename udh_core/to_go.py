@@ -102,6 +102,11 @@ def unpack(bundle: Path, folder: Path) -> Unpacked:
         _write_track(temporary / FILES["track"], tensors)
         checkpoint.save(temporary / GENERATOR, replace(info, kind="generator", config=config["generator"]), weights)
         (temporary / "avatar.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    return reopen(folder)
+
+
+def reopen(folder: Path) -> Unpacked:
+    """What `unpack` made of a bundle earlier; FormatError when the folder is something else."""
     return Unpacked(open_avatar(folder, ("video", "track")), folder / GENERATOR)
 
 

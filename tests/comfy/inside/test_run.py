@@ -249,6 +249,42 @@ def test_tomorrow_the_person_is_loaded_from_disk(host):
     assert abs(host.core("video").probe(saved(result, "30")).duration_s - 3.0) < 0.1
 
 
+def test_a_person_travels_as_one_file(host):
+    graph = speak("clip.mp4")
+    graph["9"] = node("UDH_ExportAvatar", avatar=["2", 0], generator=["5", 0], name="gone", start_s=1.0, duration_s=2.0)
+    graph["91"] = node("PreviewAny", source=["9", 0])
+    host.sent.clear()
+    made = host.run(graph)
+    assert made.status == "success", made.error
+    assert any(b"packing frame 50 / 50" in s.data for s in host.sent if isinstance(s.data, bytes))
+    bundle = host.module("host").saved_path("to-go", "gone", ".safetensors")
+    assert made.ui["91"]["text"][0] == str(bundle)
+    bundle.rename(bundle.with_name("travelled.safetensors"))
+    away = {"2": node("UDH_LoadAvatarToGo", name="travelled"), "21": node("LoadAudio", audio="speech.wav")}
+    away |= render(audio=("21", 0))
+    away["6"]["inputs"]["generator"] = ["2", 1]
+    away["30"] = node("SaveVideo", video=["6", 0], filename_prefix="udh/away", format="auto", codec="auto")
+    result = host.run(away)
+    assert result.status == "success", result.error
+    assert abs(host.core("video").probe(saved(result, "30")).duration_s - 3.0) < 0.1
+    assert host.run(away).cached >= {"2", "6"}
+    host.executor.reset()  # nothing is cached; what is unpacked already is taken
+    assert host.run(away).status == "success"
+
+
+def test_nothing_trains_on_a_person_to_go(host):
+    graph = speak("clip.mp4")
+    graph["9"] = node("UDH_ExportAvatar", avatar=["2", 0], generator=["5", 0], name="", start_s=0.0, duration_s=2.0)
+    assert host.run(graph).status == "success"
+    taught = clip("clip.mp4") | generator(name="never")
+    taught["9"] = node("UDH_LoadAvatarToGo", name="tester")
+    taught["5"]["inputs"]["avatar"] = ["9", 0]
+    taught["33"] = node("LossGraphNode", loss=["5", 1], filename_prefix="loss")
+    result = host.run(taught)
+    assert result.status == "error"
+    assert "nothing to train on" in result.error
+
+
 def test_a_finished_training_comes_from_disk_and_a_longer_one_goes_on(host):
     assert host.run(speak("clip.mp4")).status == "success"
     path = host.module("host").saved_path("generators", "tester", ".safetensors")

@@ -10,7 +10,7 @@ import nodes
 IDS = {
     *("UDH_LoadAvatarVideo", "UDH_DetectLandmarks", "UDH_ExtractAudioFeatures", "UDH_TrainSyncNet"),
     *("UDH_TrainGenerator", "UDH_LipSyncRender", "UDH_MuxVideo", "UDH_LoadAvatar", "UDH_LoadGenerator"),
-    *("UDH_LoadSyncNet", "UDH_SyncReport"),
+    *("UDH_LoadSyncNet", "UDH_SyncReport", "UDH_ExportAvatar", "UDH_LoadAvatarToGo"),
 }
 
 

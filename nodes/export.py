@@ -1,0 +1,67 @@
+"""The node that makes one file of a trained person."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..udh_core.avatar import Avatar
+from ..udh_core.to_go import DURATION_S, SUFFIX, Progress, pack
+from . import host
+from .sockets import AVATAR, CATEGORY, GENERATOR, Trained, reopened
+
+
+class ExportAvatar(io.ComfyNode):
+    """Avatar + generator → an avatar to go."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_ExportAvatar",
+            display_name="Export Avatar",
+            category=CATEGORY,
+            description="Makes one small file of a trained person: the generator, some seconds of the clip, and where "
+            "the face is. It renders on any computer with these nodes, without the clip and the training data.",
+            search_aliases=["share avatar", "avatar to go"],
+            is_output_node=True,
+            inputs=[
+                AVATAR.Input(
+                    "avatar", tooltip="From Detect Landmarks or Load Avatar; the one the generator was trained on."
+                ),
+                GENERATOR.Input("generator", tooltip="From Train Generator or Load Generator."),
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip="What the file is called in models/udh/to-go. Empty: like the avatar. A file of the same "
+                    "name is replaced.",
+                ),
+                io.Float.Input(
+                    "start_s",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.1,
+                    tooltip="Where in the clip the part begins that the file keeps, in seconds.",
+                ),
+                io.Float.Input(
+                    "duration_s",
+                    default=DURATION_S,
+                    min=0.1,
+                    max=86400.0,
+                    step=0.1,
+                    tooltip="How many seconds of the clip the file keeps. Longer speech plays them back and forth.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="path", tooltip="Where the file lies.")],
+        )
+
+    @classmethod
+    def execute(cls, avatar: Avatar, generator: Trained, name: str, start_s: float, duration_s: float) -> io.NodeOutput:
+        found = reopened(avatar, "video", "track")
+        out = host.new_path("to-go", host.safe_name(name, found.root.name), SUFFIX)
+        host.pull(pack(found, generator.path, out, start_s=start_s, duration_s=duration_s), describe)
+        return io.NodeOutput(str(out), ui=ui.PreviewText(str(out)))
+
+
+def describe(progress: Progress) -> host.Shown:
+    """A frame in words."""
+    return host.Shown(f"packing frame {progress.done} / {progress.total}", progress.done / progress.total)
