@@ -1,20 +1,21 @@
 """Our generator beside the published U-Net, in one run: `python -m benchmarks.generator --avatar DIR [--minutes 15]`.
 
 Both learn from the same avatar for the same time on the same machine and are judged on the same held-out frames.
-Without --avatar only work and speed are measured. The published network gets stand-ins for HuBERT and VGG19, see
+Without --avatar only work and speed are measured. Trained networks are kept in --work and taken from there in the next
+run. The published network gets stand-ins for HuBERT and VGG19, see
 `benchmarks.reference_baseline`. The table goes to benchmarks/results/generator.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference_baseline import (
@@ -58,6 +59,8 @@ def main() -> None:
     parser.add_argument("--avatar", type=Path)
     parser.add_argument("--encoder", default="whisper-tiny")
     parser.add_argument("--minutes", type=float, default=15.0, help="of training, each")
+    parser.add_argument("--held-out", type=float, default=GeneratorOptions.held_out, help="share of the clip")
+    parser.add_argument("--work", type=Path, default=Path("generator_work"), help="what is trained stays here")
     parser.add_argument("--size", type=int, default=256, help="of our network where no avatar is given")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each speed is measured")
     chosen = parser.parse_args()
@@ -120,10 +123,9 @@ def row(what: str, published: float, ours: float, digits: int) -> str:
 def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
     """Both trained for the same minutes."""
     yield f"| **after {chosen.minutes:g} minutes of training, held-out frames** | | | floor |"
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        ours = trained(avatar, folder / "ours.safetensors", chosen)
-        theirs = published_figures(avatar, folder, folder / "ours.safetensors", chosen)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    ours = trained(avatar, chosen.work / "ours.safetensors", chosen)
+    theirs = published_figures(avatar, chosen.work, chosen)
     for kind, floor, title in ((GENERATED, PASTED, ""), (OTHER, UNCHANGED, "another passage: ")):
         for name, words in FIGURES.items():
             if name in ours[kind] and name in theirs[kind]:
@@ -135,24 +137,29 @@ def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
 
 def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Our figures."""
-    for report in train_generator(avatar, out, GeneratorOptions(minutes=chosen.minutes), encoder=chosen.encoder):
-        if report.metrics:
-            console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
+    if not out.is_file():
+        options = GeneratorOptions(minutes=chosen.minutes, held_out=chosen.held_out)
+        for report in train_generator(avatar, out, options, encoder=chosen.encoder):
+            if report.metrics:
+                console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
     *_, result = evaluated(avatar, out)
     return result.rows  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def published_figures(
-    avatar: Avatar, folder: Path, ours: Path, chosen: argparse.Namespace
-) -> dict[str, dict[str, float]]:
+def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """The baseline's figures, on the same bench."""
-    data = baseline_data(avatar, chosen.encoder, folder)
-    network = ReferenceUnet()
-    for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes)):
-        if report.step % 100 == 0:
-            console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
-    training = load_training_data(avatar, chosen.encoder)
-    bench = Bench(training, open_generator(ours)[1], None, None, MAX_FRAMES, None)
+    data = baseline_data(avatar, chosen.encoder, folder, chosen.held_out)
+    network, out = ReferenceUnet(), folder / "published.safetensors"
+    if out.is_file():
+        network.load_state_dict(load_file(out))
+    else:
+        for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes)):
+            if report.step % 10 == 0:
+                console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
+        save_file(network.state_dict(), out)
+    network.eval()
+    training = load_training_data(avatar, chosen.encoder, chosen.held_out)
+    bench = Bench(training, open_generator(folder / "ours.safetensors")[1], None, None, MAX_FRAMES, None)
     for name, moments in ((GENERATED, bench.frames), (OTHER, bench.other)):
         crops = drawn_crops(data, network, bench.frames, np.asarray(moments))
         bench.measure(name, Row(crops, moments, Heard.own(training, moments)))

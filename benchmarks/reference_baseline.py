@@ -89,9 +89,9 @@ class BaselineData:
     held_out: np.ndarray  # (m,) int64
 
 
-def baseline_data(avatar: Avatar, encoder: str, scratch: Path) -> BaselineData:
+def baseline_data(avatar: Avatar, encoder: str, scratch: Path, held_out: float = 0.1) -> BaselineData:
     """Cut the published crops into `scratch` and bring the features into shape; the clip's A/V offset is set right."""
-    training = load_training_data(avatar, encoder)
+    training = load_training_data(avatar, encoder, held_out)
     squares, heard, fps = mesh_squares(avatar), avatar.features(encoder), float(avatar.info.fps)
     shape = (avatar.info.frame_count, rules.CROP, rules.CROP, 3)
     crops = np.lib.format.open_memmap(scratch / "published_crops.npy", "w+", np.uint8, shape)

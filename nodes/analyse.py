@@ -167,7 +167,7 @@ class ExtractAudioFeatures(io.ComfyNode):
     def execute(cls, audio: Mapping[str, Any] | None, encoder: str, model: str) -> io.NodeOutput:
         sound = host.sound_file(audio, "Extract Audio Features")
         name = f"{encoder}:{model.strip()}" if encoder in OWN_MODEL and model.strip() else encoder
-        models = host.weights("whisper_tiny_en_encoder.safetensors") if encoder == "whisper-tiny" else None
+        models = host.weights(*host.weights_to_hear(encoder))
         folder = host.temp_folder() / f"{sound.stem}-features"
         waveform = load_waveform(sound)
         steps = features.extract_to(folder, waveform, name, device=host.device(), models=models)

@@ -232,6 +232,14 @@ def saved_path(kind: str, name: str, suffix: str = "") -> Path:
     )
 
 
+LPIPS, WHISPER = "lpips_alex.safetensors", "whisper_tiny_en_encoder.safetensors"
+
+
+def weights_to_hear(encoder: str) -> list[str]:
+    """The weight files of ours that an encoder needs."""
+    return [WHISPER] if encoder == "whisper-tiny" else []
+
+
 def weights(*names: str) -> Path:
     """The folder that holds these weight files; WeightsError naming file, folder and install.py when one is missing."""
     folders = [*model_folders("weights"), models_dir()]

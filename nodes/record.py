@@ -52,7 +52,7 @@ class Record:
     def losses(self) -> list[float]:
         """Of the last phase, in order."""
         last = self.reports[-1].phase if self.reports else ""
-        values = [report.losses for report in self.reports if report.phase == last]
+        values = [report.losses for report in self.reports if report.phase == last and report.losses]
         return [one.get("loss", next(iter(one.values()))) for one in values]
 
     def picture(self) -> np.ndarray:

@@ -21,7 +21,6 @@ from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
 
 WEIGHTS = ("lpips_alex.safetensors", "face_detection_short_range.tflite", "face_landmark.tflite")
-WHISPER = "whisper_tiny_en_encoder.safetensors"
 
 
 class Report(NamedTuple):
@@ -97,7 +96,7 @@ def judged(
     avatar: Avatar, generator: Trained, syncnet: Trained | None, voice: Path | None, out: Path, device: str
 ) -> Iterator[Progress | Report]:
     """Evaluate and write the page; the last item is the Report."""
-    models = host.weights(*WEIGHTS, *([WHISPER] if generator.info.encoder == "whisper-tiny" else []))
+    models = host.weights(*WEIGHTS, *host.weights_to_hear(generator.info.encoder))
     judge = open_syncnet(syncnet.path, device) if syncnet else None
     for step in evaluate(avatar, generator.path, syncnet=judge, voice=voice, models=models, device=device):
         if isinstance(step, Evaluation):

@@ -21,8 +21,12 @@ from .record import begin
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
-LPIPS = "lpips_alex.safetensors"
-PHASES = {"syncnet": "SyncNet", "motion": "mouth motion", "pixels": "mouth pixels"}
+PHASES = {
+    "syncnet": "SyncNet",
+    "speech": "hearing the speech at other speeds",
+    "motion": "mouth motion",
+    "pixels": "mouth pixels",
+}
 
 
 def _common_inputs(what: str, steps: int) -> list[io.Input]:
@@ -194,7 +198,8 @@ class TrainGenerator(io.ComfyNode):
         made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
         goes_on, record = begin(out, "generator", resume, made_from, asdict(options))
         with host.alone_on_device(training=True) as device:
-            common = {"encoder": encoder, "resume": goes_on, "models": host.weights(LPIPS), "device": device}
+            models = host.weights(host.LPIPS, *host.weights_to_hear(encoder))
+            common = {"encoder": encoder, "resume": goes_on, "models": models, "device": device}
             run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
             host.pull(record.follow(run), describe)
         pictures = host.image_of(record.picture()), host.image_of(record.plot())
@@ -223,6 +228,8 @@ def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncJudge | No
 
 def describe(report: StepReport) -> host.Shown:
     """A step in words."""
+    if not report.losses:
+        return host.Shown(PHASES[report.phase], report.done)
     parts = {name: value for name, value in report.losses.items() if name != "loss"} or report.losses
     losses = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
     rate = f", {report.rate:.0f} pictures/s" if report.rate else ""

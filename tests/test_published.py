@@ -237,7 +237,7 @@ def test_own_features_in_the_published_shape() -> None:
     assert (rows[2, 1] == values[5]).all()
     assert rows_of(AudioFeatures(np.zeros((7, 8192), np.float32), 20.0, "wenet:x"), "wenet").shape == (7, 16, 512)
     with pytest.raises(MismatchError, match="not to those of whisper-tiny"):
-        rows_of(AudioFeatures(np.zeros((7, 373), np.float32), 50.0, "whisper-tiny"), "hubert")
+        rows_of(AudioFeatures(np.zeros((7, 366), np.float32), 50.0, "whisper-tiny"), "hubert")
 
 
 # Checkpoints

@@ -19,6 +19,7 @@ from udh_core.landmarks import FaceTrack
 from udh_core.painter import Painter
 from udh_core.references import choose_references
 from udh_core.render import render
+from udh_core.speeds import SPEEDS
 from udh_core.train_generator import GeneratorOptions, train_generator
 from udh_core.train_syncnet import SyncNetOptions, train_syncnet
 from udh_core.video import read_frames
@@ -45,7 +46,7 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     trained(person_avatar, whole, TINY)
     run = train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80")
-    seen = [report for report in islice(run, 3 * 6 + 5)]  # the three motion networks, then five of eight steps
+    seen = [report for report in islice(run, len(SPEEDS) + 3 * 6 + 5)]  # three motion networks, five of eight steps
     run.close()
     assert seen[-1].phase == "pixels"
     assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 5

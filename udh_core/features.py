@@ -21,7 +21,7 @@ from .windows import row_count
 
 __all__ = ["AudioFeatures", "check_match", "copy", "encoder_names", "extract", "extract_to", "load"]
 
-FORMAT = 1  # of the cache files; raise it when an encoder's rows change
+FORMAT = 2  # of the cache files; raise it when an encoder's rows change
 
 
 @dataclass(frozen=True)

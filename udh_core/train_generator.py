@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from . import checkpoint, speeds
 from .avatar import Avatar
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
@@ -132,7 +132,7 @@ class _Run:
         self.shapes = self.generator.encode_shapes(data.points)
         self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
         self.lpips = Lpips(models).to(device)
-        self.dtype = autocast_dtype(device)
+        self.models, self.dtype = models, autocast_dtype(device)
         pixels = self.generator.pixels.to(device)
         pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = Averaged(self.generator.pixels)
@@ -173,10 +173,13 @@ class _Run:
         options = self.options
         minutes = options.minutes * options.motion_share if options.minutes is not None else None
         schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None, self.spent_s)
+        avatar, made_by = self.data.avatar, {"models": self.models, "device": str(self.device)}
         try:
-            yield from train_motion(
-                self.generator, self.data, self.shapes, schedule, seed=options.seed, trained=self.members
-            )
+            for done in speeds.hear(avatar, self.encoder, **made_by):
+                yield StepReport("speech", 0, done, {})
+            others = speeds.heard(avatar, self.encoder)
+            common = {"seed": options.seed, "others": others, "trained": self.members}
+            yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)
             self.motion_done = True
         finally:
             self.spent_s = schedule.elapsed_s

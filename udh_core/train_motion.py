@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batches import TrainingData, interpolate_rows
+from .batches import TrainingData, autocast_dtype, interpolate_rows
 from .models.generator import Generator
-from .models.motion import MotionMember
+from .models.motion import MotionMember, MotionNet
+from .speeds import Heard
 from .training import Schedule, StepReport, check_finite, set_rate
 
 CHUNK_S = 4.0
 BATCH = 16
 MAX_GAIN = 1.5
+OTHER_SPEED = 0.5  # of the batches are heard at another speed
+NOISE = 0.1  # added to the normalised features
 _CHECK_EVERY = 50
 
 
@@ -36,13 +39,28 @@ class _Folds:
         self.same_shot = (data.shots[1:] == data.shots[:-1]).numpy()
 
 
-def _chunks(features: Tensor, folds: _Folds, member: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+class _Sounds:
+    """The clip's sound as the network hears it, normalised: plain, and at other speeds."""
+
+    def __init__(self, motion: MotionNet, plain: np.ndarray, others: list[Heard]) -> None:
+        self.plain = motion.normalise(torch.from_numpy(np.array(plain, np.float32)))
+        self.others = [(motion.normalise(torch.from_numpy(np.array(h.rows, np.float32))), h.speed) for h in others]
+
+    def choose(self, rng: np.random.Generator) -> tuple[Tensor, float]:
+        """(T, D) and its speed."""
+        if self.others and rng.random() < OTHER_SPEED:
+            return self.others[int(rng.integers(len(self.others)))]
+        return self.plain, 1.0
+
+
+def _chunks(sounds: _Sounds, folds: _Folds, member: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
     """A batch of stretches: features (B, t, D), frame positions in them (B, n), shapes (B, n, S), known (B, n) bool."""
     known = folds.known[member]
+    features, speed = sounds.choose(rng)
     starts = rng.choice(np.flatnonzero(known), BATCH)
     starts = np.clip(starts - rng.integers(0, frames, BATCH), 0, max(0, len(known) - frames))
     index = torch.from_numpy(starts[:, None] + np.arange(min(frames, len(known))))
-    rows = folds.rows[index]
+    rows = (folds.rows[index] + 0.5) / speed - 0.5
     first = rows[:, :1].floor().clamp_min(0)
     length = int((rows - first).max().ceil()) + 2
     source = (first.long() + torch.arange(length)).clamp_max(len(features) - 1)
@@ -59,9 +77,9 @@ def _loss(predicted: Tensor, wanted: Tensor, known: Tensor, linked: Tensor, weig
 
 @torch.no_grad()
 def _predict(member: MotionMember, normalised: Tensor, rows: Tensor) -> Tensor:
-    """(n, S) of one member at feature rows (n,)."""
+    """(n, S) of one member, from features (T, D), at rows (n,)."""
     member.eval()
-    return interpolate_rows(member(normalised).transpose(1, 2), rows[None])[0]
+    return interpolate_rows(member(normalised[None]), rows[None])[0]
 
 
 def _component_weights(generator: Generator) -> Tensor:
@@ -76,33 +94,34 @@ def train_motion(
     schedule: Schedule,
     *,
     seed: int,
+    others: list[Heard],
     rate: float = 1e-3,
     trained: set[int] | None = None,
 ) -> Iterator[StepReport]:
     """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
 
     shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
+    `others`: the same speech at other speeds, see `speeds`.
     `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
     """
     trained = set() if trained is None else trained
     motion = generator.motion
-    features = torch.from_numpy(np.array(data.features, np.float32))
-    heard = features[: int(data.rows_at(data.learnt[-1:])[0]) + 1]
-    motion.feature_mean.copy_(heard.mean(0))
-    motion.feature_std.copy_(heard.std(0).clamp_min(1e-3))
-    features = (features - motion.feature_mean) / motion.feature_std
+    learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
+    motion.feature_mean.copy_(learnt.mean(0))
+    motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
+    sounds = _Sounds(motion, data.features, others)
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
     weight = _component_weights(generator)
     count = len(motion.members)
     for k in sorted(set(range(count)) - trained):
         share = Schedule(schedule.steps, schedule.minutes / count if schedule.minutes else None)
-        run = _train_member(motion.members[k], features, folds, k, frames, weight, share, seed, rate)  # pyright: ignore[reportArgumentType]
+        run = _train_member(motion.members[k], sounds, folds, k, frames, weight, share, seed, rate)  # pyright: ignore[reportArgumentType]
         for report in run:
             yield StepReport("motion", report.step, (k + report.done) / count, report.losses, metrics=report.metrics)
         trained.add(k)
     outside = [
-        (_predict(member, features.T[None], folds.rows[left]), shapes[left])  # pyright: ignore[reportArgumentType]
+        (_predict(member, sounds.plain, folds.rows[left]), shapes[left])  # pyright: ignore[reportArgumentType]
         for member, left in zip(motion.members, folds.left_out, strict=True)
     ]
     _set_gain(motion.gain, outside)
@@ -110,7 +129,7 @@ def train_motion(
 
 def _train_member(
     member: MotionMember,
-    features: Tensor,
+    sounds: _Sounds,
     folds: _Folds,
     index: int,
     frames: int,
@@ -120,18 +139,20 @@ def _train_member(
     rate: float,
 ) -> Iterator[StepReport]:
     optimiser = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.02)
-    linked = torch.from_numpy(folds.same_shot)
+    linked, dtype = torch.from_numpy(folds.same_shot), autocast_dtype(torch.device("cpu"))
     left = folds.left_out[index]
     best, best_weights, step = float("inf"), None, 0
     while schedule.done(step) < 1:
         rng = np.random.default_rng((seed, index, step))
-        part, rows, wanted, known, places = _chunks(features, folds, index, frames, rng)
+        part, rows, wanted, known, places = _chunks(sounds, folds, index, frames, rng)
         set_rate(optimiser, schedule.rate(step, rate, 50))
         member.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            part = part + 0.1 * torch.randn_like(part)
-            predicted = interpolate_rows(member(part.transpose(1, 2)).transpose(1, 2), rows)
+            part = part + NOISE * torch.randn_like(part)
+            with torch.autocast("cpu", dtype, enabled=dtype is not None):
+                told = member(part)
+        predicted = interpolate_rows(told.float(), rows)
         loss = _loss(predicted, wanted, known, linked[places[:, :-1]], weight)
         check_finite(loss, "motion", step)
         optimiser.zero_grad(set_to_none=True)
@@ -140,7 +161,7 @@ def _train_member(
         step += 1
         metrics = {}
         if step % _CHECK_EVERY == 0 or schedule.done(step) >= 1:
-            outside = _predict(member, features.T[None], folds.rows[left])
+            outside = _predict(member, sounds.plain, folds.rows[left])
             score = float(((outside - folds.shapes[left]).abs() * weight).sum(-1).mean())
             metrics = {"left_out_l1": score}
             if score < best:

@@ -17,7 +17,7 @@ from .errors import FormatError, UdhError
 class StepReport:
     """What one optimiser step, or one look at the held-out part, tells the host."""
 
-    phase: str  # "syncnet", "motion" or "pixels"
+    phase: str  # "syncnet", "speech", "motion" or "pixels"
     step: int
     done: float  # 0..1 of the whole run
     losses: dict[str, float]

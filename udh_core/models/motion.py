@@ -36,14 +36,14 @@ class MotionMember(nn.Module):
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
-        self.enter = nn.Conv1d(config.feature_width, config.channels, 1)
+        self.enter = nn.Linear(config.feature_width, config.channels)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.Sequential(*[DilatedBlock(config.channels, d, config.dropout) for d in config.dilations])
-        self.leave = nn.Conv1d(config.channels, config.shape_width, 1)
+        self.leave = nn.Linear(config.channels, config.shape_width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """features (B, D, T), normalised → shape (B, shape_width, T) in standard deviations."""
-        return self.leave(self.blocks(self.drop(self.enter(features))))
+        """features (B, T, D), normalised → shape (B, T, shape_width) in standard deviations."""
+        return self.leave(self.blocks(self.drop(self.enter(self.drop(features)))))
 
 
 class MotionNet(nn.Module):
@@ -65,11 +65,10 @@ class MotionNet(nn.Module):
         self.register_buffer("gain", torch.ones(config.shape_width))
 
     def normalise(self, features: Tensor) -> Tensor:
-        """(B, T, D) → (B, D, T), each feature to zero mean and unit variance over the learnt clip."""
-        return ((features - self.feature_mean) / self.feature_std).transpose(1, 2)
+        """(…, D) → (…, D), each feature to zero mean and unit variance over the learnt clip."""
+        return (features - self.feature_mean) / self.feature_std
 
     def forward(self, features: Tensor) -> Tensor:
         """features (B, T, D) → shape (B, T, shape_width) in standard deviations."""
         normalised = self.normalise(features)
-        mean = torch.stack([member(normalised) for member in self.members]).mean(0)
-        return mean.transpose(1, 2) * self.gain
+        return torch.stack([member(normalised) for member in self.members]).mean(0) * self.gain

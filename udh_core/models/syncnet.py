@@ -55,7 +55,7 @@ class SyncNet(nn.Module):
         self.look = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(config.dropout))
         scale = 2 ** len(config.channels)
         self.look_out = nn.Linear(inputs * (config.height // scale) * (config.width // scale), config.embedding)
-        self.hear_in = nn.Conv1d(config.feature_width, 128, 1)
+        self.hear_in = nn.Linear(config.feature_width, 128)
         self.hear = nn.Sequential(
             nn.Dropout(config.dropout),
             DilatedBlock(128, 1, config.dropout),
@@ -74,5 +74,5 @@ class SyncNet(nn.Module):
 
     def embed_audio(self, features: Tensor) -> Tensor:
         """features (B, rows, D) → (B, embedding), unit length."""
-        normalised = ((features - self.feature_mean) / self.feature_std).transpose(1, 2)
+        normalised = (features - self.feature_mean) / self.feature_std
         return F.normalize(self.hear_out(self.hear(self.hear_in(normalised))).float(), dim=1)

@@ -96,7 +96,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
     """(H, W, 3) uint8: the losses of every phase that was trained, side by side; of a SyncNet, what it can tell."""
     from matplotlib.figure import Figure
 
-    phases = list(dict.fromkeys(report.phase for report in steps)) or ["pixels"]
+    phases = list(dict.fromkeys(report.phase for report in steps if report.losses)) or ["pixels"]
     judged = [report.metrics for report in steps if "distance_0" in report.metrics]
     panels = len(phases) + bool(judged)
     figure = Figure(figsize=(6 * panels, 4), dpi=100, layout="constrained")
