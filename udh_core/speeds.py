@@ -1,4 +1,4 @@
-"""The clip's own speech at other speeds: other pitch, other formants, another tempo, and the same mouth at every moment.
+"""The clip's own speech at other speeds: other pitch, formants and tempo, and the same mouth at every moment.
 
 A motion network that has heard them follows other voices better (README, "How it works").
 """
