@@ -13,7 +13,7 @@ import pytest
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LEVELS = (
     "errors files ffmpeg media",
-    "geometry video audio weights unpickle windows puppet voice models torch_zip",
+    "geometry video audio weights pose unpickle windows puppet voice models torch_zip",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar speeds alignment prepare batches references painter compiled generator_file judge synthetic",
     "train_syncnet train_motion train_generator render evaluate export to_go audit published",

@@ -16,6 +16,8 @@ from . import alignment, geometry
 from .audio import load_waveform
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
+from .landmarks import FaceTrack
+from .pose import without_pose
 from .voice import speech_mask
 
 T = TypeVar("T")
@@ -29,7 +31,7 @@ class TrainingData:
 
     avatar: Avatar
     crops: np.ndarray  # (N, S, S, 3) uint8 memmap
-    points: Tensor  # (N, P, 2) float32 lips and jaw, face units
+    points: Tensor  # (N, P, 2) float32 lips and jaw, face units, as in the mean pose of the head
     landmarks: np.ndarray  # (N, 468, 2) float32
     shots: Tensor  # (N,) int64
     features: np.ndarray  # (T, D) float32 memmap
@@ -65,14 +67,14 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
             f"{avatar.root}: only {len(learnt)} frames with a face to learn from and {len(kept)} to judge by; "
             f"at least {MIN_FRAMES} and 5 are needed, use a longer clip"
         )
-    points = np.nan_to_num(geometry.mouth_shape(track.landmarks, track.transforms, avatar.crop))
+    points = _mouth_points(avatar, track, learnt)
     shots = torch.from_numpy(np.cumsum(track.shot_starts).astype(np.int64))
     shift = alignment.check(avatar)
     heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
     return TrainingData(
         avatar,
         avatar.crops(),
-        torch.from_numpy(points),
+        points,
         track.landmarks,
         shots,
         features.values,
@@ -82,6 +84,12 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
         speech_mask(load_waveform(avatar.audio), heard_s),
         shift,
     )
+
+
+def _mouth_points(avatar: Avatar, track: FaceTrack, learnt: np.ndarray) -> Tensor:
+    where = (track.landmarks, track.transforms, avatar.crop)
+    points, stable = (np.nan_to_num(find(*where)) for find in (geometry.mouth_shape, geometry.stable_places))
+    return torch.from_numpy(without_pose(points, stable, np.cumsum(track.shot_starts), learnt, float(avatar.info.fps)))
 
 
 def to_input(crops: np.ndarray) -> Tensor:

@@ -17,6 +17,7 @@ from .training import Schedule, StepReport, check_finite, set_rate
 CHUNK_S = 4.0
 BATCH = 16
 MAX_GAIN = 1.5
+TOLD = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back
 OTHER_SPEED = 0.5  # of the batches are heard at another speed
 NOISE = 0.1  # added to the normalised features
 _CHECK_EVERY = 50
@@ -175,10 +176,11 @@ def _train_member(
 def _set_gain(gain: Tensor, outside: list[tuple[Tensor, Tensor]]) -> None:
     """Per component, what brings the spread of predictions on unheard speech back to the true spread.
 
-    Components that the sound does not tell (correlation below 0.3) are left small: there, spread would be noise.
+    The less the sound tells of a component the less of its spread is brought back: there, spread would be noise.
     """
     predicted, wanted = (torch.cat(part) for part in zip(*outside, strict=True))
     p, w = predicted - predicted.mean(0), wanted - wanted.mean(0)
     correlation = (p * w).mean(0) / (p.std(0) * w.std(0)).clamp_min(1e-6)
     ratio = (wanted.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, MAX_GAIN)
-    gain.copy_(torch.where(correlation > 0.3, ratio, torch.ones_like(ratio)))
+    told = ((correlation - TOLD[0]) / (TOLD[1] - TOLD[0])).clamp(0, 1)
+    gain.copy_(1 + told * (ratio - 1))

@@ -146,13 +146,14 @@ class PixelsNet(nn.Module):
     def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
         """The mix of warped references inside the mask's box, (B, 3, h, w)."""
         batch, count = features.shape[0], self.config.references
-        maps = self._in_box(self.flow_head(features)).float()
-        height, width = self.grid.shape[:2]
-        maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
-        flows, logits = maps.split([2 * count, count], dim=1)
+        flows, logits = self._in_box(self.flow_head(features)).float().split([2 * count, count], dim=1)
         blend = (logits + self.blend_head(condition).float()[:, :, None, None]).softmax(dim=1)
-        flows = flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
-        grids = self.grid + flows * (2 * FLOW_REACH)  # (K, B, h, w, 2): one image per reference, the batch below it
+        height, width = self.grid.shape[:2]
+        maps = torch.cat([flows * (2 * FLOW_REACH), blend], dim=1).contiguous(memory_format=torch.channels_last)
+        maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
+        flows, blend = maps.split([2 * count, count], dim=1)
+        # (K, B, h, w, 2): one image per reference, the batch below it
+        grids = self.grid + flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
         warped = F.grid_sample(
             references, grids.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
         )
