@@ -16,6 +16,7 @@ from ..udh_core.errors import MediaError
 from ..udh_core.features import AudioFeatures
 from ..udh_core.geometry import FEATHER
 from ..udh_core.render import Progress, RenderOptions, render
+from ..udh_core.rest import GAINS
 from ..udh_core.video import picture_info, read_frames
 from . import host
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened
@@ -55,6 +56,21 @@ def _settings() -> list[io.Input]:
             min=0,
             max=40,
             tooltip="Quality of the video file (x264): 16 = no visible loss, higher = smaller file.",
+        ),
+        io.Float.Input(
+            "mouth_gain",
+            default=RenderOptions.gain,
+            min=GAINS[0],
+            max=GAINS[1],
+            step=0.05,
+            tooltip="How far the mouth moves from its rest: 1 = as learnt. Raise it when the new voice hardly moves "
+            "the mouth.",
+        ),
+        io.Boolean.Input(
+            "rest_in_silence",
+            default=RenderOptions.rest,
+            tooltip="On: where the audio is silent the mouth closes and rests. Off: it does what the generator hears, "
+            "breath and noise included.",
         ),
     ]
 
@@ -116,10 +132,13 @@ class LipSyncRender(io.ComfyNode):
         when_audio_shorter: str,
         blend: float,
         crf: int,
+        mouth_gain: float,
+        rest_in_silence: bool,
         audio: Mapping[str, Any] | None = None,
         features: Features | None = None,
     ) -> io.NodeOutput:
-        options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=blend)  # type: ignore[arg-type]
+        choice = {"crf": crf, "feather": blend, "rest": rest_in_silence, "gain": mouth_gain}
+        options = RenderOptions(when_audio_longer, when_audio_shorter, **choice)  # type: ignore[arg-type]
         sound = features.sound if audio is None and features else host.sound_file(audio, "Lip Sync Render")
         out = _rendered(
             reopened(avatar, "video", "track"), generator, sound, options, features.values if features else None

@@ -199,6 +199,10 @@ def render_command(
     text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
     when_audio_longer: Longer = Longer.bounce,
     when_audio_shorter: Shorter = Shorter.cut,
+    gain: Annotated[
+        float, typer.Option(help="How far the mouth moves from its rest, 0.5 to 1.5: 1 = as learnt.")
+    ] = 1.0,
+    rest: Annotated[bool, typer.Option("--rest/--no-rest", help="Close the mouth where the audio is silent.")] = True,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: about a minute, for long videos.")
     ] = False,
@@ -211,7 +215,8 @@ def render_command(
 
     if (audio is None) == (text is None):
         raise MediaError("give either --audio or --text")
-    options = RenderOptions(when_audio_longer.value, when_audio_shorter.value, compiled=compiled)
+    longer, shorter = when_audio_longer.value, when_audio_shorter.value
+    options = RenderOptions(longer, shorter, compiled=compiled, rest=rest, gain=gain)
     with tempfile.TemporaryDirectory() as scratch:
         opened, checkpoint = export_commands.person(avatar, generator, to_go, Path(scratch))
         if audio is None:

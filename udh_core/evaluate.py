@@ -26,14 +26,14 @@ from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
 from .landmarks import FaceMesh, box_of, mouth_opening
 from .losses import Lpips
 from .models.generator import Generator
-from .painter import Painter, predict_shapes, steer
+from .painter import Painter, steer
+from .rest import APART_S, mouth_shapes
 from .video import read_frames
-from .voice import speech_mask
+from .voice import away_from_speech, speech_mask
 
 MAX_FRAMES = 300
 PICTURES = 100  # frames at most on which a picture is compared with the truth
 OTHER_PART = 0.45  # of the held-out part: how far away the other passage is (no whole number of equal sentences)
-REST_S = 0.2  # this close to speech a mouth may move already, or still
 BILABIALS = "pbm"  # the lips meet
 
 # Rows, in the order of the table
@@ -192,24 +192,26 @@ class Bench:
     ) -> dict[str, tuple[Tensor, np.ndarray | None, Heard | None]]:
         """By row: what steers it (m, frames, shape_width), the frames of its true mouths, what is heard."""
         own, other = Heard.own(self.data, self.frames), Heard.own(self.data, self.other)
+        sound, nothing = load_waveform(self.data.avatar.audio), np.zeros(16000 * 10, np.float32)
         true = self.generator.encode_shapes(self.data.points[self.frames])
-        silent = listener.hear(np.zeros(16000 * 10, np.float32))
-        resting = predict_shapes(self.generator, silent, np.full(1, 5.0)).expand(len(self.frames), -1)
+        resting = mouth_shapes(self.generator, listener.hear(nothing), np.full(1, 5.0), nothing)
         driven = {
-            GENERATED: (self._told(own), self.frames, own),
+            GENERATED: (self._told(own, sound), self.frames, own),
             TRUE_SHAPE: (true, self.frames, own),
-            OTHER: (self._told(other), self.other, other),
-            SILENCE: (resting, None, None),
+            OTHER: (self._told(other, sound), self.other, other),
+            SILENCE: (resting.expand(len(self.frames), -1), None, None),
         }
         if voice is not None:
-            heard = self._hear(listener, load_waveform(voice))
-            driven[VOICE] = (self._told(heard), None, heard)
+            sound = load_waveform(voice)
+            heard = self._hear(listener, sound)
+            driven[VOICE] = (self._told(heard, sound), None, heard)
         return {
             name: (steer(self.generator, shapes), follows, heard) for name, (shapes, follows, heard) in driven.items()
         }
 
-    def _told(self, heard: Heard) -> Tensor:
-        return predict_shapes(self.generator, heard.sound, heard.times_s)
+    def _told(self, heard: Heard, waveform: np.ndarray) -> Tensor:
+        """What `render` makes of it."""
+        return mouth_shapes(self.generator, heard.sound, heard.times_s, waveform)
 
     def _hear(self, listener: _Listener, waveform: np.ndarray) -> Heard:
         """Somebody else's speech over the held-out frames, from the start again when it ends."""
@@ -275,7 +277,7 @@ class Bench:
             found["lmd"] = metrics.landmark_distance(lips, real_lips[true])
             found |= self._closure(opening, row.follows, real_opening[true])
         spoken = np.zeros(len(opening), bool) if row.heard is None else row.heard.spoken
-        quiet = _quiet(spoken, round(REST_S * self.fps))
+        quiet = away_from_speech(spoken, round(APART_S * self.fps))
         if quiet.sum() >= self.fps:
             found["silence_motion"] = float(opening[quiet].std()) / spread
         return found
@@ -350,12 +352,6 @@ class Bench:
             self.real,
             rows[GENERATED].crops,
         )
-
-
-def _quiet(spoken: np.ndarray, reach: int) -> np.ndarray:
-    """(m,) bool: nobody speaks within `reach` frames."""
-    near = np.convolve(spoken.astype(float), np.ones(2 * reach + 1), mode="same")
-    return near < 0.5
 
 
 def _crop_jitter(transforms: np.ndarray, data: TrainingData) -> float:

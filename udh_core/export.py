@@ -30,6 +30,8 @@ _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
     "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
     "Take the shapes at the middle of every video frame, (i + 0.5) / fps seconds, linearly between rows: any fps.",
+    "Where the sound has been silent for a while, blend them smoothly into `rest`; to enlarge a movement, scale their "
+    "distance from it.",
     "Steer frame i by the shapes of `frames` consecutive frames around it, the first and last one repeated.",
     "Align: the least-squares similarity that takes the landmarks aligned_by.points to aligned_by.places, in face "
     "units; crop px = (face units - corner) * size / side. Smooth it over time; warp the frame to the crop (cubic).",
@@ -92,6 +94,7 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
         "feature_width": config.motion.feature_width,
         "shape_width": shape,
         "frames": frames,
+        "rest": network.rest.tolist(),
         "references": config.pixels.references,
         "crop": geometry.description(info.crop),
         "motion": {

@@ -24,7 +24,8 @@ from .files import check_writable
 from .generator_file import open_generator
 from .geometry import FEATHER
 from .models.generator import Generator
-from .painter import Painter, predict_shapes, steer
+from .painter import Painter, steer
+from .rest import GAINS, mouth_shapes
 from .video import VideoWriter, read_frames
 
 WhenLonger = Literal["bounce", "loop", "hold"]
@@ -42,10 +43,14 @@ class RenderOptions:
     batch: int = 4
     feather: float = FEATHER  # width of the blend between redrawn and real, 1 = distance of the outer eye corners
     compiled: bool = False  # by torch.compile, which takes about a minute before the first frame
+    rest: bool = True  # the mouth rests where the audio is silent
+    gain: float = 1.0  # of the mouth's movement away from its rest
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.feather <= 0.4:
             raise FormatError(f"feather = {self.feather}: choose a width from 0.01 to 0.4")
+        if not GAINS[0] <= self.gain <= GAINS[1]:
+            raise FormatError(f"gain = {self.gain}: choose from {GAINS[0]} to {GAINS[1]}")
         if self.when_audio_longer not in get_args(WhenLonger):
             raise FormatError(f"when_audio_longer = {self.when_audio_longer}: choose {', '.join(get_args(WhenLonger))}")
         if self.when_audio_shorter not in get_args(WhenShorter):
@@ -148,7 +153,7 @@ def render(
             raise MismatchError(
                 f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
             )
-        steered = _steering(avatar, network, driving, duration_s, options)
+        steered = _steering(avatar, network, driving, waveform, options)
         del driving, waveform  # nothing that grows with the sound is held while frames are drawn
     yield from _render_frames(avatar, network, steered, audio, out, options, begun)
 
@@ -164,14 +169,15 @@ def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> No
 
 
 def _steering(
-    avatar: Avatar, generator: Generator, driving: AudioFeatures, duration_s: float, options: RenderOptions
+    avatar: Avatar, generator: Generator, driving: AudioFeatures, waveform: np.ndarray, options: RenderOptions
 ) -> Tensor:
     """(n, frames, shape_width): what steers each of the n frames of the output."""
     fps = float(avatar.info.fps)
-    total = max(1, round(duration_s * fps))
+    total = max(1, round(len(waveform) / 16000 * fps))
     if options.when_audio_shorter == "keep":
         total = max(total, avatar.info.frame_count)
-    return steer(generator, predict_shapes(generator, driving, (np.arange(total) + 0.5) / fps))
+    times_s = (np.arange(total) + 0.5) / fps
+    return steer(generator, mouth_shapes(generator, driving, times_s, waveform if options.rest else None, options.gain))
 
 
 def _render_frames(

@@ -27,6 +27,7 @@ from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig
 from .references import choose_references
+from .rest import rest_shape
 from .train_motion import train_motion
 from .training import (
     Averaged,
@@ -130,6 +131,7 @@ class _Run:
         chosen = choose_references(data, config.pixels.references, options.seed)
         self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
         self.shapes = self.generator.encode_shapes(data.points)
+        self.generator.rest.copy_(rest_shape(data, self.shapes))
         self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
         self.lpips = Lpips(models).to(device)
         self.models, self.dtype = models, autocast_dtype(device)

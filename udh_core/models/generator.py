@@ -37,6 +37,7 @@ class Generator(nn.Module):
     shape_mean: Tensor
     shape_basis: Tensor
     shape_std: Tensor
+    rest: Tensor
 
     def __init__(self, config: GeneratorConfig, spec: CropSpec) -> None:
         super().__init__()
@@ -47,6 +48,7 @@ class Generator(nn.Module):
         self.register_buffer("shape_mean", torch.zeros(width))
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
         self.register_buffer("shape_std", torch.ones(config.motion.shape_width))
+        self.register_buffer("rest", torch.zeros(config.motion.shape_width))  # the shape of silence
 
     @torch.no_grad()
     def learn_shapes(self, points: Tensor) -> None:
