@@ -3,7 +3,7 @@
 Both learn from the same avatar for the same time on the same machine and are judged on the same held-out frames.
 Without --avatar only work and speed are measured. Trained networks are kept in --work and taken from there in the next
 run. The published network gets stand-ins for HuBERT and VGG19, see
-`benchmarks.reference_baseline`. The table goes to benchmarks/results/generator.md.
+`benchmarks.reference_baseline`. The table goes to benchmarks/results/generator.md, or generator_<avatar>.md.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="of training, each")
     parser.add_argument("--held-out", type=float, default=GeneratorOptions.held_out, help="share of the clip")
     parser.add_argument("--work", type=Path, default=Path("generator_work"), help="what is trained stays here")
+    parser.add_argument("--ours-only", action="store_true", help="do not train the published network")
     parser.add_argument("--size", type=int, default=256, help="of our network where no avatar is given")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each speed is measured")
     chosen = parser.parse_args()
@@ -122,17 +123,22 @@ def row(what: str, published: float, ours: float, digits: int) -> str:
 
 def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
     """Both trained for the same minutes."""
-    yield f"| **after {chosen.minutes:g} minutes of training, held-out frames** | | | floor |"
     chosen.work.mkdir(parents=True, exist_ok=True)
     ours = trained(avatar, chosen.work / "ours.safetensors", chosen)
-    theirs = published_figures(avatar, chosen.work, chosen)
+    minutes = open_generator(chosen.work / "ours.safetensors")[0].config["options"]["minutes"]
+    yield f"| **after {minutes:g} minutes of training, held-out frames** | | | floor |"
+    theirs = {} if chosen.ours_only else published_figures(avatar, chosen.work, chosen)
     for kind, floor, title in ((GENERATED, PASTED, ""), (OTHER, UNCHANGED, "another passage: ")):
         for name, words in FIGURES.items():
-            if name in ours[kind] and name in theirs[kind]:
-                cells = [f"{figures[kind][name]:.3f}" for figures in (theirs, ours)]
-                yield f"| {title}{words} | {cells[0]} | {cells[1]} | {ours[floor].get(name, float('nan')):.3f} |"
+            if name in ours[kind]:
+                cells = [cell(figures.get(kind, {}), name) for figures in (theirs, ours, {kind: ours[floor]})]
+                yield f"| {title}{words} | {' | '.join(cells)} |"
     for name, source in (("opening_correlation", TRUE_SHAPE), ("opening_correlation", OTHER_PASTED)):
         yield f"| *{source}: {FIGURES[name]} (ceiling)* | | {ours[source][name]:.3f} | |"
+
+
+def cell(figures: dict[str, float], name: str) -> str:
+    return f"{figures[name]:.3f}" if name in figures else "–"
 
 
 def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -167,10 +173,13 @@ def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) 
 
 
 def write(lines: list[str], chosen: argparse.Namespace) -> None:
-    avatar = f" --avatar {chosen.avatar.name} --minutes {chosen.minutes:g}" if chosen.avatar else ""
+    command, name = "python -m benchmarks.generator", "generator"
+    if chosen.avatar:
+        command += f" --avatar {chosen.avatar.name} --minutes {chosen.minutes:g} --held-out {chosen.held_out:g}"
+        command += " --ours-only" if chosen.ours_only else ""
+        name += f"_{chosen.avatar.name}"
     about = "Same machine, same run. GMAC counts convolutions and matrix products."
-    command = f"python -m benchmarks.generator{avatar}"
-    console.print(write_table("generator", "Our generator beside the published U-Net", about, lines, command))
+    console.print(write_table(name, "Our generator beside the published U-Net", about, lines, command))
 
 
 if __name__ == "__main__":
