@@ -17,6 +17,7 @@ from . import checkpoint, speeds
 from .avatar import Avatar
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
+from .detail import add_detail
 from .errors import FormatError
 from .generator_file import save_generator
 from .geometry import mask
@@ -259,13 +260,17 @@ class _Run:
         frames = data.held_out[np.linspace(0, len(data.held_out) - 1, min(48, len(data.held_out))).astype(int)]
         targets = to_input(data.crops[frames]).to(self.device)
         self.average.swap(pixels)
+        pixels.eval()
         try:
+            some = data.learnt[np.linspace(0, len(data.learnt) - 1, 24).astype(int)]
+            add_detail(pixels, data.crops[some], self.steered[some])
             drawn, l1, lpips = self._redraw_held_out(frames, targets)
             metrics = {"held_out_l1": l1, "held_out_lpips": lpips}
             if l1 + self.options.lpips_weight * lpips < self.best:
                 self.best, self.metrics = l1 + self.options.lpips_weight * lpips, metrics
                 save_generator(self.out, self.info(self.step, metrics), self.generator)
         finally:
+            pixels.train()
             self.average.swap(pixels)
         widest = int(mouth_opening(data.landmarks[frames]).argmax())
         row = slice(widest, widest + 1)

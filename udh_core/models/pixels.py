@@ -55,6 +55,7 @@ class PixelsNet(nn.Module):
     """
 
     references: Tensor
+    detail: Tensor
     covered: Tensor
     grid: Tensor
     mask: Tensor
@@ -66,6 +67,7 @@ class PixelsNet(nn.Module):
         self.box = (rows, columns)
         widths, condition = config.widths, config.condition
         self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
+        self.register_buffer("detail", torch.zeros(()))  # set when training is over, see `detail.py`; eval mode only
         self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
         self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
@@ -106,6 +108,8 @@ class PixelsNet(nn.Module):
         condition = self.listen(shapes.flatten(1))
         features = self._body(F.pixel_unshuffle(self.cover(crops), self.config.stride), condition)
         redrawn = self._warp(features, condition, references) + self._residual(features)
+        if not self.training:
+            redrawn = redrawn + self.detail * (redrawn - F.avg_pool2d(redrawn, 3, 1, 1, count_include_pad=False))
         rows, columns = self.box
         weight = self.mask[:, :, rows, columns]
         result = crops.clone()
