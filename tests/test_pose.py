@@ -65,7 +65,8 @@ def test_a_head_that_nods_with_the_speech_takes_nothing_of_it() -> None:
     heard = np.column_stack([loudness + 0.02 * RNG.normal(size=COUNT), RNG.normal(size=(COUNT, 7))])
     deaf = RNG.normal(size=(COUNT, 8))
     left, lost = (
-        without_pose(points.astype(np.float32), stable, x, SHOTS, LEARNT, FPS)[LEARNT, 3, 1].std() for x in (heard, deaf)
+        without_pose(points.astype(np.float32), stable, x, SHOTS, LEARNT, FPS)[LEARNT, 3, 1].std()
+        for x in (heard, deaf)
     )
     real = points[LEARNT, 3, 1].std()
     assert lost < 0.5 * real and left > 0.9 * real

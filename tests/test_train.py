@@ -56,6 +56,13 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_run_that_learns_nothing_more_ends(person_avatar, tmp_path):
+    options = GeneratorOptions(steps=16, motion_steps=2, batch=4, rate=0, check_every=2)
+    *_, last = trained(person_avatar, tmp_path / "g.safetensors", options)
+    assert (last.step, last.done) == (8, 1.0)  # best at 2 of 16; at 8 that is more than a quarter of the run ago
+    assert open_generator(tmp_path / "g.safetensors")[0].step == 2
+
+
 def test_resume_refuses_another_encoder(person_avatar, generator_file, tmp_path):
     info, state = checkpoint.load_resume(generator_file)
     foreign = checkpoint.Checkpoint("resume", info.config, info.step, "hubert", info.crop, info.made_from)

@@ -67,10 +67,10 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
             f"{avatar.root}: only {len(learnt)} frames with a face to learn from and {len(kept)} to judge by; "
             f"at least {MIN_FRAMES} and 5 are needed, use a longer clip"
         )
-    points = _mouth_points(avatar, track, learnt)
     shots = torch.from_numpy(np.cumsum(track.shot_starts).astype(np.int64))
     shift = alignment.check(avatar)
     heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
+    points = _mouth_points(avatar, track, features.at(heard_s), learnt)
     return TrainingData(
         avatar,
         avatar.crops(),
@@ -86,10 +86,11 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
     )
 
 
-def _mouth_points(avatar: Avatar, track: FaceTrack, learnt: np.ndarray) -> Tensor:
+def _mouth_points(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> Tensor:
     where = (track.landmarks, track.transforms, avatar.crop)
     points, stable = (np.nan_to_num(find(*where)) for find in (geometry.mouth_shape, geometry.stable_places))
-    return torch.from_numpy(without_pose(points, stable, np.cumsum(track.shot_starts), learnt, float(avatar.info.fps)))
+    shots, fps = np.cumsum(track.shot_starts), float(avatar.info.fps)
+    return torch.from_numpy(without_pose(points, stable, heard, shots, learnt, fps))
 
 
 def to_input(crops: np.ndarray) -> Tensor:

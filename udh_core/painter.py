@@ -40,21 +40,24 @@ def steer(generator: Generator, shapes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Painter:
-    """Redraws the mouth in frames of an avatar."""
+    """Redraws the mouth in frames of an avatar; the generator's pixels network is converted for it, see `render_in`."""
 
     avatar: Avatar
     track: FaceTrack
     generator: Generator
     feather: float = geometry.FEATHER
 
+    def __post_init__(self) -> None:
+        dtype = autocast_dtype(self.generator.shape_mean.device)
+        if dtype is not None:
+            self.generator.pixels.render_in(dtype)
+
     @torch.inference_mode()
     def redraw(self, crops: np.ndarray, steered: Tensor) -> np.ndarray:
         """Crops (B, S, S, 3) uint8 and shapes (B, frames, shape_width) → redrawn crops (B, S, S, 3) uint8."""
         device = self.generator.shape_mean.device
-        dtype = autocast_dtype(device)
         inputs = to_input(crops).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return to_uint8(self.generator.pixels(inputs, steered.to(device)))
+        return to_uint8(self.generator.pixels(inputs, steered.to(device)))
 
     def paint(self, frames: Sequence[np.ndarray], numbers: Sequence[int], steered: Tensor) -> list[np.ndarray]:
         """Frames (H, W, 3) uint8 of the given numbers with their mouths redrawn; without a face a frame stays as it is.

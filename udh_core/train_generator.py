@@ -40,6 +40,7 @@ from .training import (
     set_rate,
 )
 
+PATIENCE = 0.25  # of the run without a better score on the held-out part: nothing more is to be learnt
 SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled
 Size = Literal["small", "standard"]
 WIDTHS: dict[Size, tuple[int, ...]] = {"small": (32, 48, 64, 96), "standard": PixelsConfig.widths}
@@ -145,7 +146,8 @@ class _Run:
         self.weight = (1 + (options.mouth_weight - 1) * self._mouth_bump(mouth)) * (mouth > 0)
         self.weight = self.weight[:, :, self.rows, self.columns]
         self.members: set[int] = set()  # of the motion network, that are trained
-        self.motion_done, self.step, self.best = False, 0, float("inf")
+        self.motion_done, self.step = False, 0
+        self.best, self.best_at = float("inf"), 0.0  # on the held-out part, and how far the run was then
         self.metrics: dict[str, float] = {}
         self.spent_s = 0.0
 
@@ -199,16 +201,20 @@ class _Run:
                 frames, targets = next(batches)
                 losses = self._train_step(frames, targets, schedule)
                 self.step += 1
-                finished = schedule.done(self.step) >= 1
-                metrics, preview = {}, None
+                done = schedule.done(self.step)
+                finished, metrics, preview = done >= 1, {}, None
                 if finished or self.step % self.options.check_every == 0:
-                    metrics, preview = self._check()
+                    metrics, preview = self._check(done)
+                    finished = finished or done - self.best_at > PATIENCE
                 if finished or self.step % self.options.save_every == 0:
                     self._save_resume(schedule)
                 rate = (self.step - first) * self.options.batch / max(time.monotonic() - begun, 1e-6)
-                yield StepReport("pixels", self.step, schedule.done(self.step), losses, rate, metrics, preview)
+                done = 1.0 if finished else done
+                yield StepReport("pixels", self.step, done, losses, rate, metrics, preview)
+                if finished:
+                    break
             if not self.out.is_file():  # nothing left to learn, but the file was taken away
-                metrics, preview = self._check()
+                metrics, preview = self._check(1.0)
                 yield StepReport("pixels", self.step, 1.0, {}, 0.0, metrics, preview)
         finally:
             batches.close()
@@ -254,8 +260,11 @@ class _Run:
         self.average.update(pixels)
         return {"loss": float(loss.detach()), **losses}
 
-    def _check(self) -> tuple[dict[str, float], np.ndarray]:
-        """Judge the averaged weights on up to 48 held-out frames, keep them when they are the best so far."""
+    def _check(self, done: float) -> tuple[dict[str, float], np.ndarray]:
+        """Judge the averaged weights on up to 48 held-out frames, keep them when they are the best so far.
+
+        done: how far the run is, 0..1.
+        """
         pixels, data = self.generator.pixels, self.data
         frames = data.held_out[np.linspace(0, len(data.held_out) - 1, min(48, len(data.held_out))).astype(int)]
         targets = to_input(data.crops[frames]).to(self.device)
@@ -267,7 +276,7 @@ class _Run:
             drawn, l1, lpips = self._redraw_held_out(frames, targets)
             metrics = {"held_out_l1": l1, "held_out_lpips": lpips}
             if l1 + self.options.lpips_weight * lpips < self.best:
-                self.best, self.metrics = l1 + self.options.lpips_weight * lpips, metrics
+                self.best, self.best_at, self.metrics = l1 + self.options.lpips_weight * lpips, done, metrics
                 save_generator(self.out, self.info(self.step, metrics), self.generator)
         finally:
             pixels.train()
@@ -295,6 +304,7 @@ class _Run:
             "average": self.average.state(),
             "optimiser": optimiser_state(self.optimiser),
             "best": self.best,
+            "best_at": self.best_at,
             "spent_s": schedule.elapsed_s,
             "motion": {"done": self.motion_done, "members": sorted(self.members)},
         }
@@ -314,4 +324,4 @@ class _Run:
         self.step, self.spent_s = info.step, state["spent_s"]
         self.motion_done, self.members = state["motion"]["done"], set(state["motion"]["members"])
         if self.out.is_file():
-            self.best, self.metrics = state["best"], info.metrics
+            self.best, self.best_at, self.metrics = state["best"], state.get("best_at", 1.0), info.metrics

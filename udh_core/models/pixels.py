@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry import CropSpec, hidden, mask, mask_box
-from .blocks import ResidualBlock, identity_grid
+from .blocks import ResidualBlock, identity_grid, stretching
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
@@ -58,6 +58,9 @@ class PixelsNet(nn.Module):
     detail: Tensor
     covered: Tensor
     grid: Tensor
+    stretch_rows: Tensor
+    stretch_columns: Tensor
+    stretch_pairs: Tensor
     mask: Tensor
 
     def __init__(self, config: PixelsConfig, spec: CropSpec) -> None:
@@ -71,6 +74,10 @@ class PixelsNet(nn.Module):
         self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
         self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
+        wider = stretching(columns.stop - columns.start, config.stride)
+        self.register_buffer("stretch_rows", stretching(rows.stop - rows.start, config.stride).T, persistent=False)
+        self.register_buffer("stretch_columns", wider, persistent=False)
+        self.register_buffer("stretch_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
         self._enlarged: tuple[tuple, Tensor] | None = None
         self.listen = nn.Sequential(
             nn.Linear(config.shape_width * config.frames, condition),
@@ -105,7 +112,7 @@ class PixelsNet(nn.Module):
 
     def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
         """`forward` with the enlarged references (K, 3, f·S, f·S) given; keeps nothing, so it can be compiled."""
-        condition = self.listen(shapes.flatten(1))
+        condition = self.listen(shapes.flatten(1).to(self.enter.weight.dtype))
         features = self._body(F.pixel_unshuffle(self.cover(crops), self.config.stride), condition)
         redrawn = self._warp(features, condition, references) + self._residual(features)
         if not self.training:
@@ -116,9 +123,14 @@ class PixelsNet(nn.Module):
         result[:, :, rows, columns] = crops[:, :, rows, columns] * (1 - weight) + redrawn.to(crops.dtype) * weight
         return result
 
+    def render_in(self, dtype: torch.dtype) -> None:
+        """Convert the weights for rendering; pixels are sampled and mixed in float32 all the same."""
+        for part in self.children():
+            part.to(dtype)
+
     def _body(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, 4·stride², s, s) → (B, widths[0], s, s)."""
-        x = self.enter(x)
+        x = self.enter(x.to(self.enter.weight.dtype))
         skips = []
         for i, block in enumerate(self.down):
             x = block(x if i == 0 else F.avg_pool2d(x, 2))
@@ -149,19 +161,17 @@ class PixelsNet(nn.Module):
 
     def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
         """The mix of warped references inside the mask's box, (B, 3, h, w)."""
-        batch, count = features.shape[0], self.config.references
+        count, (height, width) = self.config.references, self.grid.shape[:2]
         flows, logits = self._in_box(self.flow_head(features)).float().split([2 * count, count], dim=1)
         blend = (logits + self.blend_head(condition).float()[:, :, None, None]).softmax(dim=1)
-        height, width = self.grid.shape[:2]
-        maps = torch.cat([flows * (2 * FLOW_REACH), blend], dim=1).contiguous(memory_format=torch.channels_last)
-        maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
-        flows, blend = maps.split([2 * count, count], dim=1)
-        # (K, B, h, w, 2): one image per reference, the batch below it
-        grids = self.grid + flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
-        warped = F.grid_sample(
-            references, grids.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
-        )
-        return (warped.unflatten(2, (batch, height)) * blend.transpose(0, 1)[:, None]).sum(0).transpose(0, 1)
+        # from here on (K, B, …): one image per reference, the batch below it; x and y of a place side by side
+        flows = flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
+        with torch.autocast(features.device.type, enabled=False):  # half a px would be lost
+            flows = (self.stretch_rows @ (flows.flatten(3) @ self.stretch_pairs)).unflatten(3, (width, 2))
+            blend = self.stretch_rows @ (blend.transpose(0, 1) @ self.stretch_columns)
+        grids = (self.grid + flows * (2 * FLOW_REACH)).flatten(1, 2)
+        warped = F.grid_sample(references, grids, mode="bilinear", padding_mode="border", align_corners=False)
+        return (warped.unflatten(2, (-1, height)) * blend[:, None]).sum(0).transpose(0, 1)
 
     def _residual(self, features: Tensor) -> Tensor:
         """(B, 3, h, w) inside the mask's box."""
