@@ -74,6 +74,19 @@ def test_outside_the_mask_is_the_input(drawn: Tensor, crops: Tensor) -> None:
     assert not torch.equal(drawn[:, :, MASK == 1], crops[:, :, MASK == 1])
 
 
+def test_pose_is_seen_beside_the_cover(crops: Tensor) -> None:
+    """A patch of cheek that brightens as the head turns is enough; what is covered tells nothing."""
+    network = PixelsNet(PixelsConfig(160, references=1, widths=(8, 8)), SPEC)
+    turn = torch.randn(300, 2, generator=torch.Generator().manual_seed(3))
+    seen = crops[:1].repeat(300, 1, 1, 1)
+    seen[:, :, 5:25, 5:25] += 0.02 * turn[:, :1, None, None]
+    seen[:, :, 80:120, 60:100] += 0.1 * turn[:, 1:, None, None]
+    network.learn_pose(seen[:200].split(50), turn[:200])
+    found = network.pose(network.cover(seen[200:]))
+    assert torch.corrcoef(torch.stack([found[:, 0], turn[200:, 0]]))[0, 1] > 0.99
+    assert float(found[:, 1].std()) < 0.05
+
+
 @pytest.mark.parametrize("filling", ["noise", "black", "white"])
 def test_nothing_leaks_from_the_hidden_area(
     pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor, filling: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from udh_core.pose import without_pose
+from udh_core.pose import head_pose, without_pose
 
 COUNT, FPS = 500, 25.0
 TIME_S = np.arange(COUNT) / FPS
@@ -33,8 +33,12 @@ TRUE = mouth()
 SEEN = TRUE + moved(RNG.normal(size=(2, 10, 2)) * 0.1)
 
 
+def free(points: np.ndarray, stable: np.ndarray, heard: np.ndarray = HEARD) -> np.ndarray:
+    return without_pose(points.astype(np.float32), head_pose(stable, SHOTS, LEARNT, FPS), heard, LEARNT, FPS)
+
+
 def test_speech_is_left_and_pose_is_not() -> None:
-    found = without_pose(SEEN.astype(np.float32), STABLE, HEARD, SHOTS, LEARNT, FPS)
+    found = free(SEEN, STABLE)
     assert found.dtype == np.float32 and found.shape == SEEN.shape
     inside = LEARNT[:-10]  # smoothing ends at the shot's border
     error = (found - found[inside].mean(0) - (TRUE - TRUE[inside].mean(0)))[inside]
@@ -44,13 +48,13 @@ def test_speech_is_left_and_pose_is_not() -> None:
 
 
 def test_the_mean_of_what_is_learnt_stays() -> None:
-    found = without_pose(SEEN.astype(np.float32), STABLE, HEARD, SHOTS, LEARNT, FPS)
+    found = free(SEEN, STABLE)
     assert np.allclose(found[LEARNT].mean(0), SEEN[LEARNT].mean(0), atol=1e-4)
 
 
 def test_a_mouth_that_shakes_the_eyes_is_not_taken_for_pose() -> None:
     shaken = STABLE + SPEECH[:, None, None] * RNG.normal(size=(1, 12, 2))
-    found = without_pose(SEEN.astype(np.float32), shaken, HEARD, SHOTS, LEARNT, FPS)
+    found = free(SEEN, shaken)
     assert np.corrcoef(found[:380, 3, 1], SPEECH[:380])[0, 1] > 0.9
 
 
@@ -64,14 +68,11 @@ def test_a_head_that_nods_with_the_speech_takes_nothing_of_it() -> None:
     points[:, 3, 1] = 0.05 * loudness
     heard = np.column_stack([loudness + 0.02 * RNG.normal(size=COUNT), RNG.normal(size=(COUNT, 7))])
     deaf = RNG.normal(size=(COUNT, 8))
-    left, lost = (
-        without_pose(points.astype(np.float32), stable, x, SHOTS, LEARNT, FPS)[LEARNT, 3, 1].std()
-        for x in (heard, deaf)
-    )
+    left, lost = (free(points, stable, x)[LEARNT, 3, 1].std() for x in (heard, deaf))
     real = points[LEARNT, 3, 1].std()
     assert lost < 0.5 * real and left > 0.9 * real
 
 
 def test_a_head_that_stands_still_changes_nothing() -> None:
-    found = without_pose(TRUE.astype(np.float32), np.zeros((COUNT, 12, 2)), HEARD, SHOTS, LEARNT, FPS)
+    found = free(TRUE, np.zeros((COUNT, 12, 2)))
     assert np.allclose(found, TRUE, atol=1e-5)

@@ -17,7 +17,7 @@ from .audio import load_waveform
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
 from .landmarks import FaceTrack
-from .pose import without_pose
+from .pose import head_pose, without_pose
 from .voice import speech_mask
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ class TrainingData:
 
     avatar: Avatar
     crops: np.ndarray  # (N, S, S, 3) uint8 memmap
+    pose: Tensor  # (N, 2) float32 turning and nodding of the head, in standard deviations
     points: Tensor  # (N, P, 2) float32 lips and jaw, face units, as in the mean pose of the head
     landmarks: np.ndarray  # (N, 468, 2) float32
     shots: Tensor  # (N,) int64
@@ -70,10 +71,11 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
     shots = torch.from_numpy(np.cumsum(track.shot_starts).astype(np.int64))
     shift = alignment.check(avatar)
     heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
-    points = _mouth_points(avatar, track, features.at(heard_s), learnt)
+    pose, points = _pose_and_mouth(avatar, track, features.at(heard_s), learnt)
     return TrainingData(
         avatar,
         avatar.crops(),
+        pose,
         points,
         track.landmarks,
         shots,
@@ -86,11 +88,12 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
     )
 
 
-def _mouth_points(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> Tensor:
-    where = (track.landmarks, track.transforms, avatar.crop)
+def _pose_and_mouth(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Pose of the head (N, 2), and lips and jaw (N, P, 2) without it."""
+    where, fps = (track.landmarks, track.transforms, avatar.crop), float(avatar.info.fps)
     points, stable = (np.nan_to_num(find(*where)) for find in (geometry.mouth_shape, geometry.stable_places))
-    shots, fps = np.cumsum(track.shot_starts), float(avatar.info.fps)
-    return torch.from_numpy(without_pose(points, stable, heard, shots, learnt, fps))
+    pose = head_pose(stable, np.cumsum(track.shot_starts), learnt, fps)
+    return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, heard, learnt, fps))
 
 
 def to_input(crops: np.ndarray) -> Tensor:

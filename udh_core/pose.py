@@ -18,16 +18,22 @@ AROUND_S = (-0.24, -0.12, 0.0, 0.12, 0.24)  # when it is heard
 _RIDGE = 0.003
 
 
-def without_pose(
-    points: np.ndarray, stable: np.ndarray, heard: np.ndarray, shots: np.ndarray, learnt: np.ndarray, fps: float
-) -> np.ndarray:
+def head_pose(stable: np.ndarray, shots: np.ndarray, learnt: np.ndarray, fps: float) -> np.ndarray:
+    """(N, ANGLES) float32 turning and nodding in standard deviations over the frames `learnt` (n,).
+
+    stable: (N, Q, 2) float32 where the points that speech does not move lie in the crop; shots: (N,) the frames' shots.
+    """
+    angles = np.clip(_components(stable.reshape(len(stable), -1), learnt, ANGLES), -4, 4)
+    parts = np.split(angles, np.flatnonzero(np.diff(shots)) + 1)
+    smooth = [gaussian_filter1d(part, SMOOTH_S * fps, axis=0, mode="nearest") for part in parts]
+    return np.concatenate(smooth).astype(np.float32)
+
+
+def without_pose(points: np.ndarray, pose: np.ndarray, heard: np.ndarray, learnt: np.ndarray, fps: float) -> np.ndarray:
     """points (N, P, 2) float32 with what the pose explains taken out, by a regression over the frames `learnt` (n,).
 
-    stable: (N, Q, 2) float32 where the points that speech does not move lie in the crop; heard: (N, D) float32 features
-    of the sound; shots: (N,) the frames' shots.
+    pose: (N, ANGLES), see `head_pose`; heard: (N, D) float32 features of the sound.
     """
-    angles = _components(stable.reshape(len(stable), -1), learnt, ANGLES)
-    pose = _smooth(np.clip(angles, -4, 4), shots, SMOOTH_S * fps)
     flat = points.reshape(len(points), -1).astype(np.float64)
     terms = np.column_stack([pose, *(pose[:, i] * pose[:, k] for i in range(ANGLES) for k in range(i, ANGLES))])
     terms -= terms[learnt].mean(0)
@@ -42,12 +48,6 @@ def _components(values: np.ndarray, learnt: np.ndarray, count: int) -> np.ndarra
     spread, axes = np.linalg.eigh(values[learnt].T @ values[learnt] / len(learnt))
     scale = np.sqrt(np.maximum(spread[::-1][:count], 1e-18))
     return values @ axes[:, ::-1][:, :count] / scale
-
-
-def _smooth(values: np.ndarray, shots: np.ndarray, sigma: float) -> np.ndarray:
-    """(N, K) smoothed over time within every shot."""
-    parts = np.split(values, np.flatnonzero(np.diff(shots)) + 1)
-    return np.concatenate([gaussian_filter1d(part, sigma, axis=0, mode="nearest") for part in parts])
 
 
 def _around(sound: np.ndarray, fps: float) -> np.ndarray:

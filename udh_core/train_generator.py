@@ -40,6 +40,7 @@ from .training import (
     set_rate,
 )
 
+POSE_FRAMES = 1500  # of those learnt, to learn by how the pose is seen
 PATIENCE = 0.25  # of the run without a better score on the held-out part: nothing more is to be learnt
 SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled
 Size = Literal["small", "standard"]
@@ -132,6 +133,9 @@ class _Run:
         self.generator.learn_shapes(data.points[data.learnt])
         chosen = choose_references(data, config.pixels.references, options.seed)
         self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+        some = data.learnt[:: max(1, len(data.learnt) // POSE_FRAMES)]
+        parts = (to_input(data.crops[some[k : k + 32]]) for k in range(0, len(some), 32))
+        self.generator.pixels.learn_pose(parts, data.pose[some])
         self.shapes = self.generator.encode_shapes(data.points)
         self.generator.rest.copy_(rest_shape(data, self.shapes))
         self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)

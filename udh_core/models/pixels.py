@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from .blocks import ResidualBlock, identity_grid, stretching
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
+VIEW = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
+POSE = 2  # angles
+RIDGE = 0.1  # of what a seen crop varies by: 0.9 of the pose's variance on unseen frames
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class PixelsNet(nn.Module):
 
     references: Tensor
     detail: Tensor
+    pose_of_view: Tensor
+    pose_offset: Tensor
     covered: Tensor
     grid: Tensor
     stretch_rows: Tensor
@@ -71,6 +77,8 @@ class PixelsNet(nn.Module):
         widths, condition = config.widths, config.condition
         self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
         self.register_buffer("detail", torch.zeros(()))  # set when training is over, see `detail.py`; eval mode only
+        self.register_buffer("pose_of_view", torch.zeros(3 * VIEW**2, POSE))
+        self.register_buffer("pose_offset", torch.zeros(POSE))
         self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
         self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
@@ -80,7 +88,7 @@ class PixelsNet(nn.Module):
         self.register_buffer("stretch_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
         self._enlarged: tuple[tuple, Tensor] | None = None
         self.listen = nn.Sequential(
-            nn.Linear(config.shape_width * config.frames, condition),
+            nn.Linear(config.shape_width * config.frames + POSE, condition),
             nn.GELU(),
             nn.Linear(condition, condition),
             nn.GELU(),
@@ -112,8 +120,10 @@ class PixelsNet(nn.Module):
 
     def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
         """`forward` with the enlarged references (K, 3, f·S, f·S) given; keeps nothing, so it can be compiled."""
-        condition = self.listen(shapes.flatten(1).to(self.enter.weight.dtype))
-        features = self._body(F.pixel_unshuffle(self.cover(crops), self.config.stride), condition)
+        covered = self.cover(crops)
+        told = torch.cat([shapes.flatten(1), self.pose(covered)], dim=1)
+        condition = self.listen(told.to(self.enter.weight.dtype))
+        features = self._body(F.pixel_unshuffle(covered, self.config.stride), condition)
         redrawn = self._warp(features, condition, references) + self._residual(features)
         if not self.training:
             redrawn = redrawn + self.detail * (redrawn - F.avg_pool2d(redrawn, 3, 1, 1, count_include_pad=False))
@@ -122,6 +132,28 @@ class PixelsNet(nn.Module):
         result = crops.clone()
         result[:, :, rows, columns] = crops[:, :, rows, columns] * (1 - weight) + redrawn.to(crops.dtype) * weight
         return result
+
+    def pose(self, covered: Tensor) -> Tensor:
+        """covered crops (B, 4, S, S) → (B, POSE) turning and nodding in standard deviations: linear in what is seen."""
+        return (self._view(covered) @ self.pose_of_view + self.pose_offset).clamp(-4, 4)
+
+    @torch.no_grad()
+    def learn_pose(self, crops: Iterable[Tensor], pose: Tensor) -> None:
+        """Ridge regression of pose (n, POSE) on what is seen of crops, which come in batches (b, 3, S, S) RGB 0..1."""
+        views = torch.cat([self._view(self.cover(part)) for part in crops]).double()
+        middle, mean = views.mean(0), pose.double().mean(0)
+        x = views - middle
+        gram = x.T @ x
+        ridge = RIDGE * gram.trace() / len(x) * torch.eye(len(gram), dtype=gram.dtype)
+        found = torch.linalg.solve(gram + ridge, x.T @ (pose.double() - mean))
+        self.pose_of_view.copy_(found)
+        self.pose_offset.copy_(mean - middle @ found)
+
+    @staticmethod
+    def _view(covered: Tensor) -> Tensor:
+        """(B, 4, S, S) → (B, 3 · VIEW²) float32."""
+        with torch.autocast(covered.device.type, enabled=False):
+            return F.avg_pool2d(covered[:, :3].float(), covered.shape[-1] // VIEW).flatten(1)
 
     def render_in(self, dtype: torch.dtype) -> None:
         """Convert the weights for rendering; pixels are sampled and mixed in float32 all the same."""
