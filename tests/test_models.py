@@ -19,7 +19,7 @@ from udh_core.generator_file import save_generator
 from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
-from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 from udh_core.painter import predict_shapes
 from udh_core.render import RenderOptions, play, render, stretches
@@ -77,7 +77,7 @@ def test_outside_the_mask_is_the_input(drawn: Tensor, crops: Tensor) -> None:
 def test_pose_is_seen_beside_the_cover(crops: Tensor) -> None:
     """A patch of cheek that brightens as the head turns is enough; what is covered tells nothing."""
     network = PixelsNet(PixelsConfig(160, references=1, widths=(8, 8)), SPEC)
-    turn = torch.randn(300, 2, generator=torch.Generator().manual_seed(3))
+    turn = torch.randn(300, POSE, generator=torch.Generator().manual_seed(3))
     seen = crops[:1].repeat(300, 1, 1, 1)
     seen[:, :, 5:25, 5:25] += 0.02 * turn[:, :1, None, None]
     seen[:, :, 80:120, 60:100] += 0.1 * turn[:, 1:, None, None]

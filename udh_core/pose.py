@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-ANGLES = 2  # turning and nodding: the first two principal components of what speech does not move
+COMPONENTS = 8  # of the places of what speech does not move
+ANGLES = 2  # the first of them: turning and nodding
 SMOOTH_S = 0.12  # standard deviation: the mesh lets a little of a moving mouth into its eyes and nose
 HEARD = 24  # principal components of the sound
 AROUND_S = (-0.24, -0.12, 0.0, 0.12, 0.24)  # when it is heard
@@ -19,22 +20,23 @@ _RIDGE = 0.003
 
 
 def head_pose(stable: np.ndarray, shots: np.ndarray, learnt: np.ndarray, fps: float) -> np.ndarray:
-    """(N, ANGLES) float32 turning and nodding in standard deviations over the frames `learnt` (n,).
+    """(N, COMPONENTS) float32 how the head is turned, in standard deviations over the frames `learnt` (n,).
 
     stable: (N, Q, 2) float32 where the points that speech does not move lie in the crop; shots: (N,) the frames' shots.
     """
-    angles = np.clip(_components(stable.reshape(len(stable), -1), learnt, ANGLES), -4, 4)
+    angles = np.clip(_components(stable.reshape(len(stable), -1), learnt, COMPONENTS), -4, 4)
     parts = np.split(angles, np.flatnonzero(np.diff(shots)) + 1)
     smooth = [gaussian_filter1d(part, SMOOTH_S * fps, axis=0, mode="nearest") for part in parts]
     return np.concatenate(smooth).astype(np.float32)
 
 
 def without_pose(points: np.ndarray, pose: np.ndarray, heard: np.ndarray, learnt: np.ndarray, fps: float) -> np.ndarray:
-    """points (N, P, 2) float32 with what the pose explains taken out, by a regression over the frames `learnt` (n,).
+    """points (N, P, 2) float32 with what turning and nodding explain taken out, a regression over the frames `learnt`.
 
-    pose: (N, ANGLES), see `head_pose`; heard: (N, D) float32 features of the sound.
+    pose: (N, COMPONENTS), see `head_pose`; learnt: (n,); heard: (N, D) float32 features of the sound.
     """
     flat = points.reshape(len(points), -1).astype(np.float64)
+    pose = pose[:, :ANGLES].astype(np.float64)
     terms = np.column_stack([pose, *(pose[:, i] * pose[:, k] for i in range(ANGLES) for k in range(i, ANGLES))])
     terms -= terms[learnt].mean(0)
     sound = _around(_components(heard, learnt, HEARD), fps)[learnt]

@@ -16,8 +16,8 @@ from .blocks import ResidualBlock, identity_grid, stretching
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
 VIEW = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
-POSE = 2  # angles
-RIDGE = 0.1  # of what a seen crop varies by: 0.9 of the pose's variance on unseen frames
+POSE = 8  # principal components of the places of what speech does not move
+RIDGE = 0.1  # of what a seen crop varies by
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class PixelsNet(nn.Module):
         return result
 
     def pose(self, covered: Tensor) -> Tensor:
-        """covered crops (B, 4, S, S) → (B, POSE) turning and nodding in standard deviations: linear in what is seen."""
+        """covered crops (B, 4, S, S) → (B, POSE) how the head is turned, in standard deviations: linear in what is seen."""
         return (self._view(covered) @ self.pose_of_view + self.pose_offset).clamp(-4, 4)
 
     @torch.no_grad()
