@@ -15,7 +15,8 @@ LEVELS = (
     "errors files ffmpeg media",
     "geometry video audio weights pose unpickle windows puppet voice models torch_zip",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar speeds alignment prepare batches references detail painter rest compiled generator_file judge synthetic",
+    "avatar speeds alignment prepare batches references detail reach painter rest compiled generator_file judge "
+    "synthetic",
     "train_syncnet train_motion train_generator render evaluate export to_go audit published",
     "report terminal",
     "closing demo published_commands export_commands cli __main__",
@@ -26,7 +27,7 @@ SIDEWAYS = {  # what a module may import of its own level
     **{"models": "geometry", "weights": "unpickle", "windows": "audio", "voice": "audio"},
     **{"encoders": "wenet", "features": "encoders"},
     **{"prepare": "avatar", "speeds": "avatar", "alignment": "avatar"},
-    **{"batches": "alignment avatar", "references": "batches", "detail": "batches"},
+    **{"batches": "alignment avatar", "references": "batches", "detail": "batches", "reach": "batches"},
     **{"painter": "avatar batches", "rest": "batches painter", "compiled": "painter"},
     **{"judge": "batches", "train_generator": "train_motion"},
     **{"torch_zip": "unpickle", "published": "render"},

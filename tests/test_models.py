@@ -80,7 +80,7 @@ def test_pose_is_seen_beside_the_cover(crops: Tensor) -> None:
     turn = torch.randn(300, POSE, generator=torch.Generator().manual_seed(3))
     seen = crops[:1].repeat(300, 1, 1, 1)
     seen[:, :, 5:25, 5:25] += 0.02 * turn[:, :1, None, None]
-    seen[:, :, 80:120, 60:100] += 0.1 * turn[:, 1:, None, None]
+    seen[:, :, 80:120, 60:100] += 0.1 * turn[:, 1:2, None, None]
     network.learn_pose(seen[:200].split(50), turn[:200])
     found = network.pose(network.cover(seen[200:]))
     assert torch.corrcoef(torch.stack([found[:, 0], turn[200:, 0]]))[0, 1] > 0.99

@@ -31,7 +31,7 @@ class TrainingData:
 
     avatar: Avatar
     crops: np.ndarray  # (N, S, S, 3) uint8 memmap
-    pose: Tensor  # (N, 8) float32 how the head is turned, in standard deviations
+    pose: Tensor  # (N, 4) float32 how the head is turned, in standard deviations
     points: Tensor  # (N, P, 2) float32 lips and jaw, face units, as in the mean pose of the head
     landmarks: np.ndarray  # (N, 468, 2) float32
     shots: Tensor  # (N,) int64
@@ -89,7 +89,7 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
 
 
 def _pose_and_mouth(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Pose of the head (N, 8), and lips and jaw (N, P, 2) without it."""
+    """Pose of the head (N, 4), and lips and jaw (N, P, 2) without it."""
     where, fps = (track.landmarks, track.transforms, avatar.crop), float(avatar.info.fps)
     points, stable = (np.nan_to_num(find(*where)) for find in (geometry.mouth_shape, geometry.stable_places))
     pose = head_pose(stable, np.cumsum(track.shot_starts), learnt, fps)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-COMPONENTS = 8  # of the places of what speech does not move
+COMPONENTS = 4  # of the places of what speech does not move
 ANGLES = 2  # the first of them: turning and nodding
 SMOOTH_S = 0.12  # standard deviation: the mesh lets a little of a moving mouth into its eyes and nose
 HEARD = 24  # principal components of the sound

@@ -22,11 +22,12 @@ from .errors import FormatError
 from .generator_file import save_generator
 from .geometry import mask
 from .judge import SyncJudge
-from .landmarks import mouth_opening
+from .landmarks import FaceMesh, mouth_opening
 from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig
+from .reach import set_reach
 from .references import choose_references
 from .rest import rest_shape
 from .train_motion import train_motion
@@ -40,6 +41,7 @@ from .training import (
     set_rate,
 )
 
+CALIBRATED_BY = 80  # frames
 POSE_FRAMES = 1500  # of those learnt, to learn by how the pose is seen
 PATIENCE = 0.25  # of the run without a better score on the held-out part: nothing more is to be learnt
 SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled
@@ -139,7 +141,7 @@ class _Run:
         self.shapes = self.generator.encode_shapes(data.points)
         self.generator.rest.copy_(rest_shape(data, self.shapes))
         self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
-        self.lpips = Lpips(models).to(device)
+        self.lpips, self.mesh = Lpips(models).to(device), FaceMesh(models)
         self.models, self.dtype = models, autocast_dtype(device)
         pixels = self.generator.pixels.to(device)
         pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -275,8 +277,7 @@ class _Run:
         self.average.swap(pixels)
         pixels.eval()
         try:
-            some = data.learnt[np.linspace(0, len(data.learnt) - 1, 24).astype(int)]
-            add_detail(pixels, data.crops[some], self.steered[some])
+            self._calibrate()
             drawn, l1, lpips = self._redraw_held_out(frames, targets)
             metrics = {"held_out_l1": l1, "held_out_lpips": lpips}
             if l1 + self.options.lpips_weight * lpips < self.best:
@@ -289,6 +290,16 @@ class _Run:
         row = slice(widest, widest + 1)
         preview = np.concatenate([to_uint8(x[row])[0] for x in (pixels.cover(targets)[:, :3], drawn, targets)], axis=1)
         return metrics, preview
+
+    def _calibrate(self) -> None:
+        """By frames learnt: how far the mouth moves, then how fine its detail is."""
+        data, pixels = self.data, self.generator.pixels
+        some = data.learnt[np.linspace(0, len(data.learnt) - 1, CALIBRATED_BY).astype(int)]
+        transforms = data.avatar.track().transforms[some]
+        places = np.einsum("nij,nkj->nki", transforms[:, :, :2], data.landmarks[some]) + transforms[:, None, :, 2]
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            set_reach(pixels, self.mesh, data.crops[some], self.steered[some], places)
+            add_detail(pixels, data.crops[some[::4]], self.steered[some[::4]])
 
     @torch.no_grad()
     def _redraw_held_out(self, frames: np.ndarray, targets: Tensor) -> tuple[Tensor, float, float]:

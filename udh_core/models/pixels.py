@@ -16,7 +16,7 @@ from .blocks import ResidualBlock, identity_grid, stretching
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
 VIEW = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
-POSE = 8  # principal components of the places of what speech does not move
+POSE = 4  # principal components of the places of what speech does not move
 RIDGE = 0.1  # of what a seen crop varies by
 
 
@@ -60,6 +60,7 @@ class PixelsNet(nn.Module):
 
     references: Tensor
     detail: Tensor
+    reach: Tensor
     pose_of_view: Tensor
     pose_offset: Tensor
     covered: Tensor
@@ -76,7 +77,9 @@ class PixelsNet(nn.Module):
         self.box = (rows, columns)
         widths, condition = config.widths, config.condition
         self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
-        self.register_buffer("detail", torch.zeros(()))  # set when training is over, see `detail.py`; eval mode only
+        # two that are set when training is over and count in eval mode only, see `detail.py` and `reach.py`
+        self.register_buffer("detail", torch.zeros(()))
+        self.register_buffer("reach", torch.ones(()))
         self.register_buffer("pose_of_view", torch.zeros(3 * VIEW**2, POSE))
         self.register_buffer("pose_offset", torch.zeros(POSE))
         self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
@@ -121,6 +124,8 @@ class PixelsNet(nn.Module):
     def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
         """`forward` with the enlarged references (K, 3, f·S, f·S) given; keeps nothing, so it can be compiled."""
         covered = self.cover(crops)
+        if not self.training:
+            shapes = shapes * self.reach
         told = torch.cat([shapes.flatten(1), self.pose(covered)], dim=1)
         condition = self.listen(told.to(self.enter.weight.dtype))
         features = self._body(F.pixel_unshuffle(covered, self.config.stride), condition)
@@ -134,7 +139,7 @@ class PixelsNet(nn.Module):
         return result
 
     def pose(self, covered: Tensor) -> Tensor:
-        """covered crops (B, 4, S, S) → (B, POSE) how the head is turned, in standard deviations: linear in what is seen."""
+        """covered crops (B, 4, S, S) → (B, POSE) how the head is turned, in standard deviations, as it is seen."""
         return (self._view(covered) @ self.pose_of_view + self.pose_offset).clamp(-4, 4)
 
     @torch.no_grad()
