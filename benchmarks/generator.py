@@ -50,6 +50,7 @@ FIGURES = {
     "sharpness_ratio": "sharpness in the mask (1 = real)",
     "seam_ratio": "gradient at the mask's border (1 = real)",
     "source_correlation": "correlation with the edited frames",
+    "source_correlation_posed": "… but for what the head's pose does to the opening",
 }
 console = Console(stderr=True)
 

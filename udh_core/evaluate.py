@@ -160,7 +160,7 @@ class Bench:
         self.sources = self._read_sources()
         self.points = {REAL: self._find_lips(self.real)}  # by row: opening (m,) and lips (m, 40, 2)
         self.truth = dict(zip(self.frames.tolist(), range(len(self.frames)), strict=True))
-        self.skin = self._skin()
+        self.skin, self.nod = self._skin(), self._nod()
         self.bilabials = None if words is None else _bilabials(words)
         self.figures: dict[str, dict[str, float]] = {}
         self.sync: dict[str, SyncReport] = {}
@@ -184,6 +184,13 @@ class Bench:
         margin = 0.1 * (right - left)
         beside = (axis < left - margin) | (axis > right + margin)
         return self.weight & (beside[None, :] | ((axis < top - margin) | (axis > bottom + margin))[:, None])
+
+    def _nod(self) -> np.ndarray:
+        """(m,) what turning and nodding add to the opening in the picture: with the frames it stays in every row."""
+        seen = geometry.mouth_shape(
+            self.data.landmarks[self.frames], self.painter.track.transforms[self.frames], self.spec
+        )
+        return geometry.lip_gap(seen) - geometry.lip_gap(self.data.points[self.frames].numpy())
 
     # What drives the mouths
 
@@ -269,6 +276,7 @@ class Bench:
         spread = max(float(real_opening.std()), 1e-9)
         found = {"opening_std_ratio": float(opening.std()) / spread}
         found["source_correlation"] = metrics.correlation(opening, real_opening)
+        found["source_correlation_posed"] = metrics.correlation(opening - self.nod, real_opening - self.nod)
         if GENERATED in self.points:
             found["lmd_to_generated"] = metrics.landmark_distance(lips, self.points[GENERATED][1])
         if row.follows is not None:

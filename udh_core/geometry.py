@@ -271,3 +271,8 @@ def mouth_shape(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -
     local = local / spec.px_per_unit
     lips_and_jaw, nose = local[:, : len(LIPS) + len(JAW)], local[:, len(LIPS) + len(JAW) :]
     return (lips_and_jaw - nose.mean(1, keepdims=True)).astype(np.float32)
+
+
+def lip_gap(shapes: np.ndarray) -> np.ndarray:
+    """(N,) gap of the inner lips of `mouth_shape`s (N, 53, 2), face units."""
+    return shapes[:, LIPS.index(14), 1] - shapes[:, LIPS.index(13), 1]

@@ -72,7 +72,7 @@ RECONSTRUCTION = Group(
         Column(PASTED, "other frame pasted", "floor", "the mouth of a frame of another time, pasted in"),
         Column(REAL, "real", "ceiling", "the untouched frames"),
     ),
-    frozenset({"source_correlation", "lmd_to_generated"}),
+    frozenset({"source_correlation", "source_correlation_posed", "lmd_to_generated"}),
 )
 CROSS_DRIVING = Group(
     "Cross-driving",
@@ -125,6 +125,11 @@ MEANINGS: dict[str, Meaning] = {
         "copies the frame below",
         "Correlation with the mouth of the frames that are drawn on: 1 = the sound is ignored; the ceiling column "
         "shows what is chance here.",
+        "lower",
+    ),
+    "source_correlation_posed": Meaning(
+        "… but for the head's pose",
+        "The same without what turning and nodding do to the opening in the picture: the head stays the source's.",
         "lower",
     ),
     "lmd_to_generated": Meaning(
