@@ -147,7 +147,7 @@ def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
     theirs = {} if chosen.ours_only else published_figures(avatar, chosen.work, chosen)
     for kind, floor, title in ((GENERATED, PASTED, ""), (OTHER, UNCHANGED, "another passage: ")):
         for name, words in FIGURES.items():
-            if name in ours[kind]:
+            if name in ours[kind] and not (kind == GENERATED and name.startswith("source")):
                 cells = [cell(figures.get(kind, {}), name) for figures in (theirs, ours, {kind: ours[floor]})]
                 yield f"| {title}{words} | {' | '.join(cells)} |"
     for name, source in (("opening_correlation", TRUE_SHAPE), ("opening_correlation", OTHER_PASTED)):
