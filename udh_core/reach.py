@@ -14,7 +14,7 @@ from .batches import to_input, to_uint8
 from .landmarks import FaceMesh, box_of, mouth_opening
 from .models.pixels import PixelsNet
 
-GOAL = 0.95  # slope of the drawn opening over the real one
+GOAL = 0.9  # slope of the drawn opening over the real one
 MOST = 1.4
 _BATCH = 8
 
