@@ -128,7 +128,7 @@ MEANINGS: dict[str, Meaning] = {
         "lower",
     ),
     "source_correlation_posed": Meaning(
-        "… but for the head's pose",
+        "copies, nodding aside",
         "The same without what turning and nodding do to the opening in the picture: the head stays the source's.",
         "lower",
     ),
