@@ -208,7 +208,8 @@ def write(lines: list[str], chosen: argparse.Namespace) -> None:
         command += f" --avatar {chosen.avatar.name} --minutes {chosen.minutes:g} --held-out {chosen.held_out:g}"
         command += " --ours-only" if chosen.ours_only else ""
         name += f"_{chosen.avatar.name}"
-    about = "Same machine, same run. GMAC counts convolutions and matrix products."
+    about = "Same machine; work and speed of one run, trained networks as kept in --work. "
+    about += "GMAC counts convolutions and matrix products."
     console.print(write_table(name, "Our generator beside the published U-Net", about, lines, command))
 
 
