@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from udh_core.batches import TrainingData
+from udh_core.geometry import in_crop
 from udh_core.landmarks import FaceMesh, mouth_opening
 from udh_core.models.pixels import PixelsConfig, PixelsNet
 from udh_core.reach import GOAL, MOST, set_reach
@@ -31,8 +32,7 @@ def reach(data: TrainingData, models, part: float) -> float:
     told = torch.from_numpy((opening - opening.mean()) / opening.std()).float()
     network = Chooser(np.array(data.crops[frames]), told, part, data).eval()
     some = slice(0, None, max(1, len(frames) // 40))
-    places = np.einsum("nij,nkj->nki", track.transforms[frames, :, :2], data.landmarks[frames])
-    places += track.transforms[frames, None, :, 2]
+    places = in_crop(data.landmarks[frames], track.transforms[frames])
     steered = told[some, None, None].expand(-1, 3, 12)
     set_reach(network, FaceMesh(models), np.array(data.crops[frames[some]]), steered, places[some])
     return float(network.reach)

@@ -177,8 +177,7 @@ class Bench:
     def _skin(self) -> np.ndarray:
         """(S, S) bool: what is redrawn though it hardly moves: the mask without where lips are seen."""
         lips = self.data.landmarks[self.frames][:, list(geometry.LIPS)]
-        track = self.painter.track.transforms[self.frames]
-        places = np.einsum("nij,nkj->nki", track[:, :, :2], lips) + track[:, None, :, 2]
+        places = geometry.in_crop(lips, self.painter.track.transforms[self.frames])
         (left, top), (right, bottom) = np.percentile(places.reshape(-1, 2), (1, 99), axis=0)
         axis = np.arange(self.spec.size) + 0.5
         margin = 0.1 * (right - left)

@@ -257,18 +257,19 @@ def paste_area(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) ->
     return cv2.warpAffine(mask(spec), transform.astype(np.float64), size, flags=flags) > 0
 
 
+def in_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """(N, P, 2) source px → crop px, by the transforms (N, 2, 3) of their frames."""
+    return np.einsum("nij,nkj->nki", transforms[:, :, :2], points) + transforms[:, None, :, 2]
+
+
 def stable_places(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
     """(N, 12, 2) float32 where the points that speech does not move lie in the aligned crop, face units."""
-    points = landmarks[:, STABLE_POINTS]
-    local = np.einsum("nij,nkj->nki", transforms[:, :, :2], points) + transforms[:, None, :, 2]
-    return (local / spec.px_per_unit).astype(np.float32)
+    return (in_crop(landmarks[:, STABLE_POINTS], transforms) / spec.px_per_unit).astype(np.float32)
 
 
 def mouth_shape(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
     """(N, 53, 2) float32 lips and jaw in face units relative to the nose, as the aligned crop shows them."""
-    points = landmarks[:, LIPS + JAW + NOSE]
-    local = np.einsum("nij,nkj->nki", transforms[:, :, :2], points) + transforms[:, None, :, 2]
-    local = local / spec.px_per_unit
+    local = in_crop(landmarks[:, LIPS + JAW + NOSE], transforms) / spec.px_per_unit
     lips_and_jaw, nose = local[:, : len(LIPS) + len(JAW)], local[:, len(LIPS) + len(JAW) :]
     return (lips_and_jaw - nose.mean(1, keepdims=True)).astype(np.float32)
 

@@ -20,7 +20,7 @@ from .checkpoint import Checkpoint
 from .detail import add_detail
 from .errors import FormatError
 from .generator_file import save_generator
-from .geometry import mask
+from .geometry import in_crop, mask
 from .judge import SyncJudge
 from .landmarks import FaceMesh, mouth_opening
 from .losses import Lpips, weighted_l1
@@ -162,10 +162,7 @@ class _Run:
         spec = self.data.avatar.crop
         track = self.data.avatar.track()
         frames = self.data.learnt[:: max(1, len(self.data.learnt) // 200)]
-        moved = np.einsum(
-            "nij,nkj->nki", track.transforms[frames, :, :2], track.landmarks[frames][:, (13, 14, 61, 291, 0, 17)]
-        )
-        places = moved + track.transforms[frames, None, :, 2]
+        places = in_crop(track.landmarks[frames][:, (13, 14, 61, 291, 0, 17)], track.transforms[frames])
         low, high = np.percentile(places.reshape(-1, 2), (2, 98), axis=0)
         axis = torch.arange(spec.size, device=mouth.device) + 0.5
         centre, radius = (low + high) / 2, (high - low) / 2 * 1.3
@@ -295,8 +292,7 @@ class _Run:
         """By frames learnt: how far the mouth moves, then how fine its detail is."""
         data, pixels = self.data, self.generator.pixels
         some = data.learnt[np.linspace(0, len(data.learnt) - 1, CALIBRATED_BY).astype(int)]
-        transforms = data.avatar.track().transforms[some]
-        places = np.einsum("nij,nkj->nki", transforms[:, :, :2], data.landmarks[some]) + transforms[:, None, :, 2]
+        places = in_crop(data.landmarks[some], data.avatar.track().transforms[some])
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             set_reach(pixels, self.mesh, data.crops[some], self.steered[some], places)
             add_detail(pixels, data.crops[some[::4]], self.steered[some[::4]])
