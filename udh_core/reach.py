@@ -14,7 +14,9 @@ from .batches import to_input, to_uint8
 from .landmarks import FaceMesh, box_of, mouth_opening
 from .models.pixels import PixelsNet
 
-GOAL = 0.9  # slope of the drawn opening over the real one
+# Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more
+# than true ones, and with 0.95 the news presenter's mouth moved 1.19 times as much as the real one.
+GOAL = 0.9
 MOST = 1.4
 _BATCH = 8
 

@@ -75,7 +75,7 @@ def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tenso
 def stretching(length: int, stride: int) -> Tensor:
     """(length / stride, length) float32: a row of a low-resolution map times this is that row, bilinearly enlarged.
 
-    As matrix products it takes a third of the time of `interpolate`, and the result lies as sampling wants it.
+    The result of the matrix products lies in memory as sampling wants it; that of `interpolate` does not.
     """
     low = torch.eye(length // stride)[:, None]
     return F.interpolate(low, size=length, mode="linear", align_corners=False)[:, 0]
