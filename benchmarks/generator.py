@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference_baseline import (
+    BaselineData,
     BaselineOptions,
     baseline_data,
     drawn_crops,
@@ -55,6 +56,7 @@ from udh_core.models.reference import ReferenceUnet
 from udh_core.train_generator import GeneratorOptions, train_generator
 
 WHOLE = "lpips_crop"
+OURS, PUBLISHED = "ours.safetensors", "published.safetensors"  # in --work
 FIGURES = {
     "opening_correlation": "mouth-opening correlation",
     "opening_std_ratio": "amplitude (1 = real)",
@@ -141,8 +143,8 @@ def row(what: str, published: float, ours: float, digits: int) -> str:
 def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
     """Both trained for the same minutes."""
     chosen.work.mkdir(parents=True, exist_ok=True)
-    ours = trained(avatar, chosen.work / "ours.safetensors", chosen)
-    minutes = open_generator(chosen.work / "ours.safetensors")[0].config["options"]["minutes"]
+    ours = trained(avatar, chosen.work / OURS, chosen)
+    minutes = open_generator(chosen.work / OURS)[0].config["options"]["minutes"]
     yield f"| **after {minutes:g} minutes of training, held-out frames** | | | floor |"
     theirs = {} if chosen.ours_only else published_figures(avatar, chosen.work, chosen)
     for kind, floor, title in ((GENERATED, PASTED, ""), (OTHER, UNCHANGED, "another passage: ")):
@@ -176,23 +178,33 @@ def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, 
 def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """The baseline's figures, on the same bench."""
     data = baseline_data(avatar, chosen.encoder, folder, chosen.held_out)
-    network, out = ReferenceUnet(), folder / "published.safetensors"
-    if out.is_file():
-        network.load_state_dict(load_file(out))
-    else:
+    network, out = ReferenceUnet(), folder / PUBLISHED
+    if not out.is_file():
         for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes)):
             if report.step % 10 == 0:
                 console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
         save_file(network.state_dict(), out)
+    bench, crops = published_bench(data, chosen.encoder, folder)
+    bench.figures[GENERATED][WHOLE] = whole_lpips(crops, bench.real)
+    return bench.figures
+
+
+def published_bench(data: BaselineData, encoder: str, folder: Path) -> tuple[Bench, np.ndarray]:
+    """Our bench with the mouths of the published network on it, and those driven by the clip's own sound.
+
+    folder: where both trained networks lie. The crops are (m, S, S, 3) uint8.
+    """
+    network = ReferenceUnet()
+    network.load_state_dict(load_file(folder / PUBLISHED))
     network.eval()
-    training = load_training_data(avatar, chosen.encoder, chosen.held_out)
-    bench = Bench(training, open_generator(folder / "ours.safetensors")[1], None, None, MAX_FRAMES, None)
+    info, ours = open_generator(folder / OURS)
+    training = load_training_data(data.avatar, encoder, float(info.config["options"]["held_out"]))
+    bench, own = Bench(training, ours, None, None, MAX_FRAMES, None), None
     for name, moments in ((GENERATED, bench.frames), (OTHER, bench.other)):
         crops = drawn_crops(data, network, bench.frames, np.asarray(moments))
         bench.measure(name, Row(crops, moments, Heard.own(training, moments)))
-        if name == GENERATED:
-            bench.figures[name][WHOLE] = whole_lpips(crops, bench.real)
-    return bench.figures
+        own = crops if own is None else own
+    return bench, cast(np.ndarray, own)
 
 
 @torch.no_grad()

@@ -17,8 +17,6 @@ from ..udh_core.files import replacing
 from ..udh_core.report.pictures import draw_training
 from ..udh_core.training import StepReport
 
-FREE_OPTIONS = ("steps", "minutes")  # a run goes on when only these differ
-
 
 @dataclass
 class Record:
@@ -104,7 +102,7 @@ def begin(
 
 def _fixed(options: dict[str, object]) -> dict[str, object]:
     """An empty text is what an option means that older files do not have."""
-    return {name: value for name, value in options.items() if name not in FREE_OPTIONS and value != ""}
+    return {name: value for name, value in options.items() if name not in checkpoint.FREE_SETTINGS and value != ""}
 
 
 def set_aside(out: Path, kind: Kind) -> None:

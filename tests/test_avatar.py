@@ -172,6 +172,16 @@ def test_interrupted_preparation_is_refused_and_can_be_completed(
     assert not list(root.rglob("*.part*"))
 
 
+def test_two_preparations_of_one_folder_do_not_mix(person: Path, models: Path, tmp_path: Path) -> None:
+    first, root = prepare(person / "person.mp4", tmp_path / "avatar", OPTIONS, models=models), tmp_path / "avatar"
+    next(first)
+    with pytest.raises(MediaError, match=r"another run is working in .*avatar"):
+        next(prepare(person / "person.mp4", root, OPTIONS, models=models))
+    first.close()
+    list(prepare(person / "person.mp4", root, OPTIONS, models=models))
+    assert len(open_avatar(root).crops()) == 150
+
+
 def test_other_crop_size_keeps_the_landmarks(copy: Path, person: Path, models: Path) -> None:
     before = open_avatar(copy).track()
     options = PrepareOptions(96, "mel80")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     assert [report.step for report in reports] == [6, 7, 8]
     first, second = tensors(whole), tensors(halves)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kind", ["generator", "syncnet"])
+def test_a_run_does_not_go_on_with_other_settings(person_avatar, tmp_path, kind):
+    out, avatar = tmp_path / "g.safetensors", open_avatar(person_avatar)
+    train, options = {
+        "generator": (train_generator, TINY),
+        "syncnet": (train_syncnet, SyncNetOptions(steps=2, neighbourhoods=2)),
+    }[kind]
+    list(train(avatar, out, options, encoder="mel80"))
+    with pytest.raises(MismatchError, match=r"began with held_out 0\.\d+, here is held_out 0\.3"):
+        list(train(avatar, out, replace(options, held_out=0.3), encoder="mel80", resume=True))
+    assert list(train(avatar, out, replace(options, steps=options.steps + 1), encoder="mel80", resume=True))
 
 
 def test_run_that_learns_nothing_more_ends(person_avatar, tmp_path):

@@ -19,6 +19,7 @@ from .geometry import CropSpec
 
 FORMAT = 1
 _KEY = "udh"
+FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
 Kind = Literal["syncnet", "generator", "published model", "resume", "avatar to go"]
 
 
@@ -104,6 +105,21 @@ def check_match(
                 f"the {info.kind} was trained with {what} {_brief(own)}, here is {what} {_brief(other)}; "
                 "use files that belong together, or train again"
             )
+
+
+def check_settings(info: Checkpoint, options: Mapping[str, object]) -> None:
+    """MismatchError naming the settings that differ from those with which the run of this resume state began."""
+    began = info.config["options"]
+    other = [
+        f"{name} {began[name]}, here is {name} {value}"
+        for name, value in options.items()
+        if name not in FREE_SETTINGS and began.get(name, value) != value
+    ]
+    if other:
+        raise MismatchError(
+            f"the run that would go on began with {'; '.join(other)}; give the settings it began with, "
+            "or train anew, without resume"
+        )
 
 
 def _brief(value: object) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from .errors import MediaError
 
 
@@ -50,6 +52,25 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else is let in meanwhile: MediaError for them. A run that crashes lets go by itself."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MediaError(f"there is no folder {folder}")
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as e:
+        raise MediaError(f"another run is working in {folder}; wait until it ends, or give another folder") from e
+    except OSError as e:
+        raise MediaError(f"cannot write into {folder}: {e.strerror or e}; choose another folder") from e
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_writable(path: Path) -> None:

@@ -17,7 +17,7 @@ from . import features, geometry, landmarks
 from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, read_state
 from .errors import FormatError, MediaError, NoFaceError
-from .files import replacing
+from .files import alone_in, replacing
 from .geometry import CropSpec
 from .video import importing, picture_info, probe, read_frames
 
@@ -84,6 +84,11 @@ def import_clip(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MediaError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
+    with alone_in(root):
+        yield from _import(source, root, options, audio)
+
+
+def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | None) -> Iterator[Progress]:
     state, sound = _State(root), audio or source
     start, duration = options.start_s, options.duration_s
     state.set_crop(CropSpec(options.crop_size))
@@ -114,7 +119,11 @@ def track_face(
     root: Path, options: PrepareOptions = PrepareOptions(), *, models: Path | None = None
 ) -> Iterator[Progress]:
     """Second part: landmarks of every frame and the aligned crops, in the crop size chosen at the import."""
-    root = Path(root)
+    with alone_in(root):
+        yield from _track(Path(root), options, models)
+
+
+def _track(root: Path, options: PrepareOptions, models: Path | None) -> Iterator[Progress]:
     state = _State(root)
     video_key = open_avatar(root, ("video",)).identity
     face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
@@ -131,10 +140,11 @@ def track_face(
 def add_features(root: Path, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[Progress]:
     """Third part: audio features of the avatar's own sound; skipped when they are there already."""
     folder = Path(root) / "features"
-    folder.mkdir(exist_ok=True)
-    waveform = load_waveform(Path(root) / FILES["audio"])
-    for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
-        yield Progress("features", round(fraction * 100), 100)
+    with alone_in(root):
+        folder.mkdir(exist_ok=True)
+        waveform = load_waveform(Path(root) / FILES["audio"])
+        for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
+            yield Progress("features", round(fraction * 100), 100)
 
 
 def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:

@@ -27,12 +27,12 @@ def set_reach(pixels: PixelsNet, mesh: FaceMesh, crops: np.ndarray, steered: Ten
 
     landmarks: (n, 468, 2) float32 of their faces, in px of the crops.
     """
-    real = _openings(mesh, crops, landmarks)
+    real = openings(mesh, crops, landmarks)
     reaches = np.array([1.0, MOST])
     slopes = []
     for reach in reaches:
         pixels.reach.fill_(reach)
-        opening = _openings(mesh, _drawn(pixels, crops, steered), landmarks)
+        opening = openings(mesh, _drawn(pixels, crops, steered), landmarks)
         slopes.append(float(np.cov(opening, real)[0, 1] / max(real.var(ddof=1), 1e-12)))
     pixels.reach.fill_(float(np.interp(GOAL, np.maximum.accumulate(slopes), reaches)))
 
@@ -44,7 +44,7 @@ def _drawn(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
     return np.concatenate([to_uint8(pixels(to_input(crops[p]).to(device), steered[p].to(device))) for p in parts])
 
 
-def _openings(mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def openings(mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """(n,) as the mesh finds them in the crops."""
     pairs = zip(crops, landmarks, strict=True)
     return mouth_opening(np.stack([mesh.locate(crop, box_of(points))[0] for crop, points in pairs]))

@@ -97,7 +97,7 @@ def train_generator(
     MismatchError, FormatError, or UdhError when training diverges.
     """
     data = load_training_data(avatar, encoder, options.held_out)
-    run = _Run(data, Path(out), options, encoder, syncnet, models, torch.device(device))
+    run = GeneratorRun(data, Path(out), options, encoder, syncnet, models, torch.device(device))
     if resume:
         run.restore()
     if not run.motion_done:
@@ -105,8 +105,11 @@ def train_generator(
     yield from run.learn_pixels()
 
 
-class _Run:
-    """State of one training run: networks, averages, optimiser, what was best so far."""
+class GeneratorRun:
+    """State of one training run: networks, averages, optimiser, what was best so far.
+
+    Experiments override how the networks are built, how batches are drawn and what is minimised.
+    """
 
     def __init__(
         self,
@@ -126,36 +129,41 @@ class _Run:
             syncnet,
             device,
         )
-        spec = data.avatar.crop
-        pixels_config = PixelsConfig(spec.size, widths=WIDTHS[options.size])
-        config = GeneratorConfig(MotionConfig(data.features.shape[1]), pixels_config, data.points.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            self.generator = Generator(config, spec)
+            self.generator = self._build()
         self.generator.learn_shapes(data.points[data.learnt])
-        chosen = choose_references(data, config.pixels.references, options.seed)
+        pixels_config = self.generator.config.pixels
+        chosen = choose_references(data, pixels_config.references, options.seed)
         self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
         some = data.learnt[:: max(1, len(data.learnt) // POSE_FRAMES)]
         parts = (to_input(data.crops[some[k : k + 32]]) for k in range(0, len(some), 32))
         self.generator.pixels.learn_pose(parts, data.pose[some])
         self.shapes = self.generator.encode_shapes(data.points)
         self.generator.rest.copy_(rest_shape(data, self.shapes))
-        self.steered = with_neighbours(self.shapes, config.pixels.frames, data.shots)
+        self.steered = with_neighbours(self.shapes, pixels_config.frames, data.shots)
         self.lpips, self.mesh = Lpips(models).to(device), FaceMesh(models)
         self.models, self.dtype = models, autocast_dtype(device)
         pixels = self.generator.pixels.to(device)
         pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = Averaged(self.generator.pixels)
         self.optimiser = torch.optim.AdamW(self.generator.pixels.parameters(), lr=options.rate, weight_decay=0.01)
-        mouth = torch.from_numpy(mask(spec).copy())[None, None].to(device)
+        mouth = torch.from_numpy(mask(data.avatar.crop).copy())[None, None].to(device)
         self.rows, self.columns = self.generator.pixels.box
         self.weight = (1 + (options.mouth_weight - 1) * self._mouth_bump(mouth)) * (mouth > 0)
         self.weight = self.weight[:, :, self.rows, self.columns]
+        self.weights = {"l1": 1.0, "lpips": options.lpips_weight, "sync": options.sync_weight}
         self.members: set[int] = set()  # of the motion network, that are trained
         self.motion_done, self.step = False, 0
         self.best, self.best_at = float("inf"), 0.0  # on the held-out part, and how far the run was then
         self.metrics: dict[str, float] = {}
         self.spent_s = 0.0
+
+    def _build(self) -> Generator:
+        """Both networks, untrained."""
+        data, spec = self.data, self.data.avatar.crop
+        pixels = PixelsConfig(spec.size, widths=WIDTHS[self.options.size])
+        return Generator(GeneratorConfig(MotionConfig(data.features.shape[1]), pixels, data.points.shape[1]), spec)
 
     def _mouth_bump(self, mouth: Tensor) -> Tensor:
         """1 where this person's lips are in the learnt frames, falling off around: (1, 1, S, S)."""
@@ -246,22 +254,22 @@ class _Run:
         set_rate(self.optimiser, schedule.rate(self.step, options.rate))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             drawn = pixels(targets, shapes)
-            inside, wanted = (x[:, :, self.rows, self.columns] for x in (drawn, targets))
-            lpips = self.lpips(inside, wanted).mean()
-        l1 = weighted_l1(inside.float(), wanted, self.weight)
-        loss = l1 + options.lpips_weight * lpips
-        losses = {"l1": float(l1.detach()), "lpips": float(lpips.detach())}
+            losses = self._losses(*(x[:, :, self.rows, self.columns] for x in (drawn, targets)))
         if self.syncnet is not None and frames.ndim == 2:
-            sync = self.syncnet.loss(drawn.float(), self.data, frames)
-            loss = loss + options.sync_weight * sync
-            losses["sync"] = float(sync.detach())
+            losses["sync"] = self.syncnet.loss(drawn.float(), self.data, frames)
+        loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         check_finite(loss, "pixels", self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(pixels.parameters(), 1.0)
         self.optimiser.step()
         self.average.update(pixels)
-        return {"loss": float(loss.detach()), **losses}
+        return {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in losses.items()}}
+
+    def _losses(self, inside: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Of what was drawn, each to be weighed by `weights`; both (B, 3, h, w), the mask's box."""
+        l1 = weighted_l1(inside.float(), wanted, self.weight)
+        return {"l1": l1, "lpips": self.lpips(inside, wanted).mean()}
 
     def _check(self, done: float) -> tuple[dict[str, float], np.ndarray]:
         """Judge the averaged weights on up to 48 held-out frames, keep them when they are the best so far.
@@ -328,6 +336,7 @@ class _Run:
         info, state = checkpoint.load_resume(self.out)
         avatar = self.data.avatar
         checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop, encoder=self.encoder)
+        checkpoint.check_settings(info, asdict(self.options))
         self.generator.load_state_dict(state["networks"])
         self.shapes = self.generator.encode_shapes(self.data.points)
         self.average.restore(state["average"])

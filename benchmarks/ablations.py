@@ -1,0 +1,202 @@
+"""What each part of the generator is worth: `python -m benchmarks.ablations pixels|motion --avatar DIR [--steps N]`.
+
+`pixels` trains the pixels network alone, told the true shapes, once per variant with one thing changed, and judges it
+on held-out frames before reach and detail are set. `motion` trains the motion network alone and judges the mouth
+opening it predicts for the held-out speech, as it is and in other voices; given a second avatar, that is the one
+judged, and the first the one that "started from the other person" starts from. Differences smaller than between the
+seeds of "as it is" say nothing. The table grows in benchmarks/results/ablations_<part>_<avatar>.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.tables import write_table
+from benchmarks.variants import Experiment, MotionVariant, motion_variants, pixels_variants
+from benchmarks.voices import heard_s, opening, shifted
+from udh_core import features, metrics, speeds
+from udh_core.audio import load_waveform
+from udh_core.avatar import open_avatar
+from udh_core.batches import TrainingData, autocast_dtype, load_training_data, run_starts, to_input, to_uint8
+from udh_core.geometry import in_crop, mask
+from udh_core.landmarks import FaceMesh
+from udh_core.losses import Lpips
+from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.motion import MotionConfig, MotionNet
+from udh_core.models.pixels import PixelsConfig
+from udh_core.painter import predict_shapes
+from udh_core.reach import openings
+from udh_core.train_generator import GeneratorOptions
+from udh_core.train_motion import train_motion
+from udh_core.training import Schedule
+
+ENCODER = "whisper-tiny"
+PAIRS, RUN = 60, 60  # held-out frames: pairs judged, consecutive ones for flicker
+SEMITONES = (-3, 3)
+console = Console(stderr=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("pixels", "motion"))
+    parser.add_argument("--avatar", type=Path, action="append", required=True)
+    parser.add_argument("--held-out", type=float, default=0.1, help="share of the clip")
+    parser.add_argument("--steps", type=int, default=200, help="of training, each")
+    parser.add_argument("--only", nargs="+", help="variants whose name holds one of these; nothing is written")
+    chosen = parser.parse_args()
+    torch.set_num_threads(2)
+    lines: list[str] = []
+    for line in (pixels if chosen.part == "pixels" else motion)(chosen):
+        console.print(line)
+        lines.append(line)
+        if not chosen.only:
+            write(lines, chosen)
+
+
+def wanted(name: str, chosen: argparse.Namespace) -> bool:
+    return not chosen.only or any(part in name for part in chosen.only)
+
+
+def pixels(chosen: argparse.Namespace) -> Iterator[str]:
+    """Lines of the table: one per variant."""
+    data = load_training_data(open_avatar(chosen.avatar[-1]), ENCODER, chosen.held_out)
+    judge = PixelsJudge(data)
+    yield "| | LPIPS | PSNR, dB | sharpness | opening: correlation | amplitude | flicker | GMAC | training images/s |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for variant in pixels_variants():
+        if wanted(variant.name, chosen):
+            run = Experiment(variant, data, GeneratorOptions(steps=chosen.steps), ENCODER)
+            begun = time.perf_counter()
+            run.learn()
+            rate = chosen.steps * run.options.batch / (time.perf_counter() - begun)
+            yield f"| {variant.name} | {judge(run)} | {gmac(run):.2f} | {rate:.0f} |"
+
+
+class PixelsJudge:
+    """Figures of a trained pixels network over the same held-out frames."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.data, self.lpips, self.mesh = data, Lpips(), FaceMesh()
+        self.weight = mask(data.avatar.crop) > 0.5
+        starts = run_starts(data.held_out, data.shots.numpy(), 2)
+        starts = starts[np.linspace(0, len(starts) - 1, PAIRS).astype(int)]
+        self.frames = (starts[:, None] + np.arange(2)).reshape(-1)  # in pairs, for networks that draw pairs
+        self.run = run_starts(data.held_out, data.shots.numpy(), RUN)[0] + np.arange(RUN)
+        places = in_crop(data.landmarks, data.avatar.track().transforms)[self.frames]
+        self.opening: Callable[[np.ndarray], np.ndarray] = lambda crops: openings(self.mesh, crops, places)
+
+    def __call__(self, run: Experiment) -> str:
+        """Cells."""
+        data, weight = self.data, self.weight
+        drawn, real = self.draw(run, self.frames), np.array(data.crops[self.frames])
+        rows, columns = run.rows, run.columns
+        parts = [slice(k, k + 20) for k in range(0, len(drawn), 20)]
+        with torch.no_grad():
+            boxes = [(to_input(x[p][:, rows, columns]) for x in (drawn, real)) for p in parts]
+            lpips = torch.cat([self.lpips(*box) for box in boxes]).mean()
+        psnr = np.mean([metrics.psnr(a, b, weight) for a, b in zip(drawn, real, strict=True)])
+        sharpness = [np.mean([metrics.sharpness(image, weight) for image in images]) for images in (drawn, real)]
+        mouths = self.opening(drawn), self.opening(real)
+        moving = metrics.flicker(self.draw(run, self.run), weight) / metrics.flicker(data.crops[self.run], weight)
+        figures = (psnr, sharpness[0] / sharpness[1], metrics.correlation(*mouths), mouths[0].std() / mouths[1].std())
+        return f"{lpips:.4f} | " + " | ".join(f"{figure:.2f}" for figure in (*figures, moving))
+
+    @torch.no_grad()
+    def draw(self, run: Experiment, frames: np.ndarray) -> np.ndarray:
+        """(n, S, S, 3) uint8."""
+        dtype, parts = autocast_dtype(torch.device("cpu")), []
+        for k in range(0, len(frames), 10):
+            some = frames[k : k + 10]
+            with torch.autocast("cpu", dtype, enabled=dtype is not None):
+                parts.append(to_uint8(run.generator.pixels(to_input(self.data.crops[some]), run.steered[some])))
+        return np.concatenate(parts)
+
+
+@torch.no_grad()
+def gmac(run: Experiment) -> float:
+    """Of one frame."""
+    network, size = run.generator.pixels, run.generator.config.pixels.size
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(2, 3, size, size), run.steered[:2])
+    return counter.get_total_flops() / 4e9
+
+
+def motion(chosen: argparse.Namespace) -> Iterator[str]:
+    """Lines of the table: one per variant; each is trained for every avatar, the last one is judged."""
+    data = [load_training_data(open_avatar(root), ENCODER, chosen.held_out) for root in chosen.avatar]
+    judge = MotionJudge(data[-1])
+    yield "| | opening: correlation | amplitude | in other voices: correlation | amplitude | seconds |"
+    yield "|---|---|---|---|---|---|"
+    other = None
+    for variant in motion_variants():
+        if not wanted(variant.name, chosen) or (variant.started and len(data) == 1):
+            continue
+        if variant.started:
+            other = learnt_motion(variant, data[0], chosen.steps, None)
+        begun = time.perf_counter()
+        generator = learnt_motion(variant, data[-1], chosen.steps, other.motion if variant.started and other else None)
+        seconds = time.perf_counter() - begun
+        yield f"| {variant.name} | {judge(generator)} | {seconds:.0f} |"
+
+
+def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None) -> Generator:
+    sizes = MotionConfig(**{**MotionConfig(data.features.shape[1]).to_dict(), **variant.sizes})
+    spec = data.avatar.crop
+    torch.manual_seed(variant.seed)
+    generator = Generator(GeneratorConfig(sizes, PixelsConfig(spec.size), data.points.shape[1]), spec)
+    generator.learn_shapes(data.points[data.learnt])
+    for k, member in enumerate(generator.motion.members):
+        if variant.change is not None:
+            variant.change(member)  # pyright: ignore[reportArgumentType]
+        if start is not None:  # all but what names this person's shapes
+            weights = start.members[k].state_dict()
+            member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("leave")}, strict=False)
+    for _ in speeds.hear(data.avatar, ENCODER):
+        pass
+    others = speeds.heard(data.avatar, ENCODER) if variant.speeds else []
+    shapes = generator.encode_shapes(data.points)
+    for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, others=others):
+        pass
+    if not variant.gain:
+        generator.motion.gain.fill_(1)
+    return generator.eval()
+
+
+class MotionJudge:
+    """The predicted mouth opening beside the true one, on held-out frames; in the clip's voice and in others."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.data, own = data, load_waveform(data.avatar.audio)
+        self.own = data.avatar.features(ENCODER)
+        self.voices = [features.extract(shifted(own, semitones), ENCODER) for semitones in SEMITONES]
+
+    def __call__(self, generator: Generator) -> str:
+        """Cells."""
+        true = opening(generator, generator.encode_shapes(self.data.points[self.data.held_out]))
+        found = []
+        for heard in (self.own, *self.voices):
+            told = opening(generator, predict_shapes(generator, heard, heard_s(self.data)))
+            found.append((metrics.correlation(told, true), told.std() / true.std()))
+        cells = (*found[0], *np.mean(found[1:], axis=0))
+        return " | ".join(f"{value:.3f}" for value in cells)
+
+
+def write(lines: list[str], chosen: argparse.Namespace) -> None:
+    names = [root.name for root in chosen.avatar]
+    command = f"python -m benchmarks.ablations {chosen.part} {' '.join(f'--avatar {name}' for name in names)}"
+    command += f" --held-out {chosen.held_out:g} --steps {chosen.steps}"
+    about = f"{names[-1]}, held-out frames, {chosen.steps} steps each, one thing changed at a time. "
+    about += "Differences smaller than between the seeds of “as it is” say nothing."
+    write_table(f"ablations_{chosen.part}_{names[-1]}", f"Ablations: the {chosen.part} network", about, lines, command)
+
+
+if __name__ == "__main__":
+    main()

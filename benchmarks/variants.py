@@ -1,0 +1,448 @@
+"""What the networks could be built of instead, and what else could be minimised: measured by `benchmarks.ablations`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from udh_core.batches import TrainingData, prefetch, sample_runs, to_input
+from udh_core.models.blocks import DilatedBlock, ResidualBlock
+from udh_core.models.generator import Generator
+from udh_core.models.motion import MotionMember
+from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.train_generator import GeneratorOptions, GeneratorRun
+from udh_core.training import Averaged, Schedule
+
+ADVERSARIAL_FROM = 0.5  # of the run
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing changed."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)  # of GeneratorOptions
+    sizes: dict[str, Any] = field(default_factory=dict)  # of PixelsConfig
+    enlarged: int | None = None
+    network: type[PixelsNet] = PixelsNet
+    change: Callable[[PixelsNet], object] | None = None  # of the untrained network, in place
+    terms: dict[str, float] = field(default_factory=dict)  # more losses and their weights
+    pairs: bool = False  # batches of two consecutive frames
+    augment: Callable[[Tensor, np.random.Generator], Tensor] | None = None
+    even: bool = False  # references evenly over the clip
+    decay: float | None = None  # of the averaged weights
+
+
+class Experiment(GeneratorRun):
+    """A training run of the pixels network, told the true shapes, with one thing changed."""
+
+    def __init__(self, variant: Variant, data: TrainingData, options: GeneratorOptions, encoder: str) -> None:
+        self.variant = variant
+        device = torch.device("cpu")
+        super().__init__(data, Path("unused"), replace(options, **variant.options), encoder, None, None, device)
+        self.weights.update(variant.terms)
+        if variant.decay is not None:
+            self.average = Averaged(self.generator.pixels, variant.decay)
+        if variant.even:
+            chosen = data.learnt[
+                np.linspace(0, len(data.learnt) - 1, len(self.generator.pixels.references)).astype(int)
+            ]
+            self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+        self.judge = Discriminator()
+        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), lr=2e-4, betas=(0.5, 0.9))
+        self.schedule = Schedule(self.options.steps, None)
+
+    def _build(self) -> Generator:
+        plain = super()._build().config
+        sizes = PixelsConfig(**{**plain.pixels.to_dict(), **self.variant.sizes})
+        if self.variant.enlarged:
+            sizes = Enlarged(**sizes.to_dict(), factor=self.variant.enlarged)
+        spec = self.data.avatar.crop
+        generator = Generator(replace(plain, pixels=sizes), spec)
+        generator.pixels = self.variant.network(sizes, spec)
+        if self.variant.change is not None:
+            self.variant.change(generator.pixels)
+        return generator
+
+    def learn(self) -> None:
+        """To the end; the averaged weights are those that stay."""
+        batches = prefetch(self._batch(step, self.schedule) for step in range(self.options.steps))
+        for self.step, (frames, targets) in enumerate(batches):
+            self._train_step(frames, targets, self.schedule)
+        self.average.swap(self.generator.pixels)
+        self.generator.pixels.eval()
+
+    def _batch(self, step: int, schedule: Schedule) -> tuple[np.ndarray, Tensor]:
+        frames, targets = super()._batch(step, schedule)
+        if self.variant.pairs:
+            learnt, shots = self.data.learnt, self.data.shots.numpy()
+            frames = sample_runs(learnt, shots, 2, self.options.batch // 2, self.options.seed, step).reshape(-1)
+            targets = to_input(self.data.crops[frames])
+        if self.variant.augment is not None:
+            targets = self.variant.augment(targets, np.random.default_rng((self.options.seed, step)))
+        return frames, targets
+
+    def _losses(self, inside: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        losses, inside = super()._losses(inside, wanted), inside.float()
+        seen = self.weight > 0
+        for name in self.variant.terms:
+            if name == "adversarial":
+                if self.schedule.done(self.step) >= ADVERSARIAL_FROM:
+                    losses[name] = self._fooled(inside * seen, wanted * seen)
+            else:
+                losses[name] = TERMS[name](inside * seen, wanted * seen)
+        return losses
+
+    def _fooled(self, inside: Tensor, wanted: Tensor) -> Tensor:
+        """One step of the discriminator, then what the generator pays: hinge loss and feature matching."""
+        judge = self.judge.requires_grad_(True)
+        with torch.autocast("cpu", enabled=False):
+            real, drawn = judge(wanted)[-1], judge(inside.detach())[-1]
+            self.judge_optimiser.zero_grad()
+            (F.relu(1 - real).mean() + F.relu(1 + drawn).mean()).backward()
+            self.judge_optimiser.step()
+            judge.requires_grad_(False)
+            *features, drawn = judge(inside)
+            pairs = zip(features, judge(wanted), strict=False)
+            return torch.stack([F.l1_loss(a, b) for a, b in pairs]).sum() - 0.2 * drawn.mean()
+
+
+class Discriminator(nn.Module):
+    """Three strided convolutions that tell drawn mouths from real ones, patch by patch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 96)
+        pairs = itertools.pairwise(widths)
+        self.convs = nn.ModuleList(nn.utils.spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairs)
+        self.leave = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, h, w) → three feature maps and the verdict."""
+        maps = []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.2)
+            maps.append(x)
+        return [*maps, self.leave(x)]
+
+
+# More losses, of images (B, 3, h, w), 0 outside the mask
+
+
+def gradient(images: Tensor, targets: Tensor) -> Tensor:
+    difference = images - targets
+    return difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+
+
+def structure(images: Tensor, targets: Tensor) -> Tensor:
+    """1 - SSIM over 7 x 7 px."""
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 7, 1)
+
+    a, b = mean(images), mean(targets)
+    va, vb, both = mean(images**2) - a * a, mean(targets**2) - b * b, mean(images * targets) - a * b
+    return 1 - ((2 * a * b + 1e-4) * (2 * both + 9e-4) / ((a * a + b * b + 1e-4) * (va + vb + 9e-4))).mean()
+
+
+def temporal(images: Tensor, targets: Tensor) -> Tensor:
+    """Of what changes from one frame of a pair to the other."""
+    return ((images[1::2] - images[::2]) - (targets[1::2] - targets[::2])).abs().mean()
+
+
+TERMS = {"gradient": gradient, "structure": structure, "temporal": temporal}
+
+
+# Augmentation of crops (B, 3, S, S), input and target alike
+
+
+def other_colours(crops: Tensor, rng: np.random.Generator) -> Tensor:
+    return (crops * torch.from_numpy(rng.uniform(0.93, 1.07, (len(crops), 3, 1, 1)).astype(np.float32))).clamp(0, 1)
+
+
+def other_places(crops: Tensor, rng: np.random.Generator) -> Tensor:
+    """Turned by half a degree, enlarged by a hundredth, moved by half a hundredth of the crop (standard deviations)."""
+    count = len(crops)
+    angle, scale, move = rng.normal(0, 0.01, count), 1 + rng.normal(0, 0.01, count), rng.normal(0, 0.01, (count, 2))
+    turn = np.stack([np.stack([np.cos(angle), -np.sin(angle)], 1), np.stack([np.sin(angle), np.cos(angle)], 1)], 1)
+    matrix = np.concatenate([scale[:, None, None] * turn, move[:, :, None]], 2).astype(np.float32)
+    grid = F.affine_grid(torch.from_numpy(matrix), list(crops.shape), align_corners=False)
+    return F.grid_sample(crops, grid, padding_mode="border", align_corners=False)
+
+
+# Other pixels networks
+
+
+@dataclass(frozen=True)
+class Enlarged(PixelsConfig):
+    """References sampled from a copy `factor` times larger."""
+
+    factor: int = 1
+
+    @property
+    def enlarged(self) -> int:
+        return self.factor
+
+
+class Painted(PixelsNet):
+    """No real pixels: everything is painted."""
+
+    def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
+        return torch.full_like(super()._residual(features), 0.5)
+
+
+class NoResidual(PixelsNet):
+    """Real pixels alone."""
+
+    def _residual(self, features: Tensor) -> Tensor:
+        return torch.zeros_like(super()._residual(features))
+
+
+class FineResidual(PixelsNet):
+    """The residual cannot change what is coarser than 5 px."""
+
+    def _residual(self, features: Tensor) -> Tensor:
+        residual = super()._residual(features)
+        return residual - F.avg_pool2d(residual, 5, 1, 2, count_include_pad=False)
+
+
+class InnerMouth(PixelsNet):
+    """A painted layer for the inner mouth in front of the warped one, where a predicted mask says so."""
+
+    def __init__(self, config: PixelsConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
+        super().__init__(config, spec)
+        self.layer_head = nn.Conv2d(config.widths[0], config.stride**2, 3, padding=1)
+        nn.init.zeros_(self.layer_head.weight)
+        nn.init.constant_(self.layer_head.bias, -3.0)
+        self._behind = torch.zeros(())
+
+    def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
+        self._behind = super()._warp(features, condition, references)
+        return self._behind
+
+    def _residual(self, features: Tensor) -> Tensor:
+        painted = 0.5 + super()._residual(features)
+        layer = F.pixel_shuffle(self.layer_head(self._in_box(features)), self.config.stride).float().sigmoid()
+        return layer * (painted - self._behind)
+
+
+class TwoFrames(PixelsNet):
+    """Two consecutive frames, next to each other in the batch, in one pass of the body."""
+
+    def __init__(self, config: PixelsConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
+        super().__init__(config, spec)
+        told, widths, width = self.listen[0], config.widths, config.condition
+        assert isinstance(told, nn.Linear)  # noqa: S101
+        self.listen[0] = Joined(nn.Linear(2 * told.in_features, width))
+        self.enter = nn.Conv2d(8 * config.stride**2, widths[0], 3, padding=1)
+        self.flow_head = Parted(nn.Conv2d(widths[0], 2 * 3 * config.references, 3, padding=1))
+        self.residual_head = Parted(nn.Conv2d(widths[0], 2 * 3 * config.stride**2, 3, padding=1))
+        self.blend_head = Parted(nn.Linear(width, 2 * config.references))
+        for head in (self.flow_head, self.residual_head, self.blend_head):
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
+
+    def _body(self, x: Tensor, condition: Tensor) -> Tensor:
+        return super()._body(x.reshape(len(x) // 2, -1, *x.shape[2:]), condition)
+
+
+class Joined(nn.Sequential):
+    """Two rows as one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(len(x) // 2, -1))
+
+
+class Parted(nn.Sequential):
+    """One result as two rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y.reshape(2 * len(y), -1, *y.shape[2:])
+
+
+class BestOnly(nn.Linear):
+    """Blends the four references that suit a frame best; the others cannot be seen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return logits.masked_fill(logits < logits.topk(4, dim=1).values[:, -1:], -1e4)
+
+
+class Attending(nn.Module):
+    """A residual block, then self-attention over all places of its map."""
+
+    def __init__(self, block: ResidualBlock, channels: int, side: int) -> None:
+        super().__init__()
+        self.block, self.norm = block, nn.LayerNorm(channels)
+        self.attention = nn.MultiheadAttention(channels, 4, batch_first=True)
+        self.place = nn.Parameter(torch.randn(1, side * side, channels) * 0.02)
+        nn.init.zeros_(self.attention.out_proj.weight)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        x = self.block(x, condition)
+        rows = x.flatten(2).transpose(1, 2)
+        told = self.norm(rows + self.place)
+        return x + self.attention(told, told, told, need_weights=False)[0].transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Reparameterised(nn.Module):
+    """3 x 3 + 1 x 1 + identity while training; the sum is a single 3 x 3 convolution afterwards."""
+
+    def __init__(self, plain: nn.Conv2d) -> None:
+        super().__init__()
+        self.plain, self.point = plain, nn.Conv2d(plain.in_channels, plain.out_channels, 1, bias=False)
+        self.same = plain.in_channels == plain.out_channels
+        nn.init.zeros_(self.point.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.plain(x) + self.point(x)
+        return x + y if self.same else y
+
+
+def reparameterise(pixels: PixelsNet) -> None:
+    for module in pixels.modules():
+        if isinstance(module, ResidualBlock):
+            for name in ("first", "second"):
+                setattr(module, name, Reparameterised(getattr(module, name)))
+
+
+def attend(pixels: PixelsNet) -> None:
+    side = pixels.config.size // pixels.config.stride // 2 ** (len(pixels.config.widths) - 1)
+    pixels.middle = Attending(pixels.middle, pixels.config.widths[-1], side)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def keep_the_best(pixels: PixelsNet) -> None:
+    pixels.blend_head = BestOnly(pixels.config.condition, pixels.config.references)
+    nn.init.normal_(pixels.blend_head.weight, std=0.01)
+
+
+class PoseUnknown(PixelsNet):
+    """Not told how the head is turned."""
+
+    def pose(self, covered: Tensor) -> Tensor:
+        return torch.zeros_like(super().pose(covered))
+
+
+def pixels_variants() -> Iterator[Variant]:
+    """Each against the first."""
+    yield Variant("as it is")
+    yield from (Variant(f"as it is, seed {seed}", {"seed": seed}) for seed in (1, 2))
+    yield Variant("L1 alone", {"lpips_weight": 0.0})
+    yield from (Variant(f"LPIPS weight {weight}", {"lpips_weight": weight}) for weight in (0.1, 0.4, 0.8))
+    yield from (Variant(f"weight of the mouth {weight}", {"mouth_weight": weight}) for weight in (1.0, 6.0))
+    yield Variant("gradient loss", terms={"gradient": 0.5})
+    yield Variant("SSIM loss", terms={"structure": 0.1})
+    yield Variant("late discriminator, feature matching", terms={"adversarial": 0.05})
+    yield Variant("batches of consecutive pairs", pairs=True)
+    yield Variant("… with temporal difference", pairs=True, terms={"temporal": 1.0})
+    yield Variant("… two frames in one pass", pairs=True, network=TwoFrames)
+    yield Variant("colour augmentation", augment=other_colours)
+    yield Variant("small affine augmentation", augment=other_places)
+    yield from (Variant(f"shape noise {noise}", {"shape_noise": noise}) for noise in (0.0, 0.3))
+    yield Variant("weights not averaged", decay=0.0)
+    yield from (Variant(f"learning rate {rate:g}", {"rate": rate}) for rate in (5e-4, 2e-3))
+    yield from (Variant(f"{count} references", sizes={"references": count}) for count in (4, 12, 16))
+    yield Variant("references evenly over the clip", even=True)
+    yield Variant("the four best references of each frame", change=keep_the_best)
+    yield from (Variant(f"references enlarged {factor} times", enlarged=factor) for factor in (1, 2))
+    yield from (Variant(f"shapes of {count} frames", sizes={"frames": count}) for count in (1, 5))
+    yield Variant("head's pose not told", network=PoseUnknown)
+    yield Variant("flows at 1/8", sizes={"stride": 8})
+    yield Variant("painted, no real pixels", network=Painted)
+    yield Variant("no residual", network=NoResidual)
+    yield Variant("residual of fine detail alone", network=FineResidual)
+    yield Variant("painted layer for the inner mouth", network=InnerMouth)
+    yield Variant("re-parameterised blocks", change=reparameterise)
+    yield Variant("attention in the middle", change=attend)
+    yield Variant("half the channels", sizes={"widths": (32, 48, 64, 96)})
+    yield Variant("flows at 1/2", sizes={"stride": 2})
+
+
+# Other motion networks
+
+
+class Ahead(DilatedBlock):
+    """Looks `ahead` rows into the future instead of two dilations."""
+
+    def __init__(self, plain: DilatedBlock, ahead: int) -> None:
+        super().__init__(plain.norm.normalized_shape[0], plain.dilation, plain.dropout.p)
+        self.ahead = ahead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, C)."""
+        length = x.shape[1]
+        padded = F.pad(x, (0, 0, 4 * self.dilation - self.ahead, self.ahead))
+        around = torch.cat([padded[:, k * self.dilation :][:, :length] for k in range(5)], dim=-1)
+        return x + self.mix(self.dropout(self.act(self.norm(self.look(around)))))
+
+
+class NearAttention(nn.Module):
+    """Self-attention over blocks of `rows` and their neighbours."""
+
+    def __init__(self, channels: int, rows: int = 25) -> None:
+        super().__init__()
+        self.rows, self.norm = rows, nn.LayerNorm(channels)
+        self.attention = nn.MultiheadAttention(channels, 4, dropout=0.2, batch_first=True)
+        nn.init.zeros_(self.attention.out_proj.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, C)."""
+        batch, length, width = x.shape
+        told = F.pad(self.norm(x), (0, 0, 0, -length % self.rows))
+        blocks = told.reshape(batch, -1, self.rows, width)
+        padded = F.pad(blocks, (0, 0, 0, 0, 1, 1))
+        around = torch.cat([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], dim=2)
+        asked, around = blocks.flatten(0, 1), around.flatten(0, 1)
+        answer = self.attention(asked, around, around, need_weights=False)[0]
+        return x + answer.reshape(batch, -1, width)[:, :length]
+
+
+def looking_ahead(*ahead: int) -> Callable[[MotionMember], None]:
+    def change(member: MotionMember) -> None:
+        blocks = zip(member.blocks, ahead, strict=True)
+        member.blocks = nn.Sequential(*[Ahead(block, rows) for block, rows in blocks])  # pyright: ignore[reportArgumentType]
+
+    return change
+
+
+def attending(member: MotionMember) -> None:
+    member.blocks.append(NearAttention(member.enter.out_features))
+
+
+@dataclass(frozen=True)
+class MotionVariant:
+    """One thing changed."""
+
+    name: str
+    seed: int = 0
+    sizes: dict[str, Any] = field(default_factory=dict)  # of MotionConfig
+    change: Callable[[MotionMember], None] | None = None
+    gain: bool = True  # the spread that averaging took away is brought back
+    speeds: bool = True  # hears the speech at other speeds, too
+    started: bool = False  # from what the network learnt of the other person
+
+
+def motion_variants() -> Iterator[MotionVariant]:
+    """Each against the first."""
+    yield MotionVariant("as it is")
+    yield from (MotionVariant(f"as it is, seed {seed}", seed) for seed in (1, 2))
+    yield MotionVariant("spread not brought back", gain=False)
+    yield MotionVariant("its own speed alone", speeds=False)
+    yield MotionVariant("started from the other person", started=True)
+    yield MotionVariant("causal", change=looking_ahead(0, 0, 0))
+    yield MotionVariant("0.1 s ahead", change=looking_ahead(1, 2, 2))
+    yield MotionVariant("less context, 0.12 s", sizes={"dilations": (1, 2)})
+    yield MotionVariant("more context, 0.6 s", sizes={"dilations": (1, 2, 4, 8)})
+    yield MotionVariant("attention over 1.5 s", change=attending)
+    yield from (MotionVariant(f"{width} channels", sizes={"channels": width}) for width in (64, 256))
+    yield from (MotionVariant(f"{count} members", sizes={"members": count}) for count in (1, 6))
+    yield from (MotionVariant(f"dropout {share}", sizes={"dropout": share}) for share in (0.0, 0.4))
