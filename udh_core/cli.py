@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from . import export_commands, published_commands
@@ -343,7 +343,8 @@ app.add_typer(weights_app, name="weights")
 @weights_app.command("list")
 def weights_list() -> None:
     """Name, size, licence and source of every weight file."""
-    table = Table("file", "MB", "licence", "source", "here")
+    wrapped = (Column(title, overflow="fold") for title in ("licence", "source", "here"))
+    table = Table(Column("file", no_wrap=True), Column("MB", no_wrap=True), *wrapped)
     for weight in WEIGHTS.values():
         here = (models_dir() / weight.name).is_file()
         table.add_row(weight.name, f"{weight.size / 1e6:.1f}", weight.licence, weight.source, "yes" if here else "no")
