@@ -341,7 +341,8 @@ def pixels_variants() -> Iterator[Variant]:
     yield from (Variant(f"weight of the mouth {weight}", {"mouth_weight": weight}) for weight in (1.0, 6.0))
     yield Variant("gradient loss", terms={"gradient": 0.5})
     yield Variant("SSIM loss", terms={"structure": 0.1})
-    yield Variant("late discriminator, feature matching", terms={"adversarial": 0.05})
+    for weight in (0.05, 0.5):
+        yield Variant(f"late discriminator, feature matching, weight {weight}", terms={"adversarial": weight})
     yield Variant("batches of consecutive pairs", pairs=True)
     yield Variant("… with temporal difference", pairs=True, terms={"temporal": 1.0})
     yield Variant("… two frames in one pass", pairs=True, network=TwoFrames)
