@@ -103,7 +103,7 @@ def speed(table: Path) -> None:
         bars = axes.barh(["ours", "published"], values, color=[OURS_INK, PUBLISHED_INK])
         axes.bar_label(bars, labels=[f" {value:g}" for value in values], fontsize=8)
         axes.set_xlim(0, 1.25 * max(values))
-        axes.set_title(name, fontsize=8)
+        axes.set_title(name.partition(",")[0], fontsize=8)
         axes.tick_params(labelsize=8, labelleft=k == 0)
         axes.set_xticks([])
     save("speed", figure)
