@@ -94,6 +94,14 @@ def test_generator_whose_tensors_do_not_fit(tmp_path: Path) -> None:
         open_generator(tmp_path / "g.safetensors")
 
 
+def test_a_run_does_not_go_on_with_another_network() -> None:
+    config = PixelsConfig(160, references=2, widths=(16, 24))
+    info = replace(INFO, config=json.loads(json.dumps({"model": config.to_dict(), "options": {}})))
+    checkpoint.check_settings(info, {}, config.to_dict())
+    with pytest.raises(MismatchError, match="a network built otherwise; train anew"):
+        checkpoint.check_settings(info, {}, replace(config, references=4).to_dict())
+
+
 def test_state_of_an_optimiser_round_trip(tmp_path: Path) -> None:
     network = nn.Linear(3, 2)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)

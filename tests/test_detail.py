@@ -12,7 +12,7 @@ import torch
 from udh_core import metrics
 from udh_core.avatar import open_avatar
 from udh_core.batches import to_input, to_uint8
-from udh_core.detail import GOAL, add_detail
+from udh_core.detail import add_detail
 from udh_core.models.pixels import PixelsConfig, PixelsNet
 
 STEERED = torch.zeros(8, 3, 12)
@@ -43,7 +43,7 @@ def test_detail_comes_back(soft: PixelsNet, crops: np.ndarray) -> None:
     same = np.repeat(crops[:1], 8, axis=0)
     before = sharpness(soft, same)
     add_detail(soft, same, STEERED)
-    assert before < 0.8 and abs(sharpness(soft, same) - GOAL) < 0.05
+    assert before < 0.8 and abs(sharpness(soft, same) - 1) < 0.05
 
 
 def test_sharp_enough_stays_as_it_is(soft: PixelsNet, crops: np.ndarray) -> None:

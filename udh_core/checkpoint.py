@@ -107,8 +107,13 @@ def check_match(
             )
 
 
-def check_settings(info: Checkpoint, options: Mapping[str, object]) -> None:
-    """MismatchError naming the settings that differ from those with which the run of this resume state began."""
+def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mapping[str, object]) -> None:
+    """MismatchError naming the settings that differ from those with which the run of this resume state began.
+
+    `model` is the configuration of the network that would go on: that of the run, or MismatchError, too.
+    """
+    if info.config["model"] != json.loads(json.dumps(model)):
+        raise MismatchError("the run that would go on began with a network built otherwise; train anew, without resume")
     began = info.config["options"]
     other = [
         f"{name} {began[name]}, here is {name} {value}"

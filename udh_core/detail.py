@@ -15,7 +15,6 @@ from . import metrics
 from .batches import to_input, to_uint8
 from .models.pixels import PixelsNet
 
-GOAL = 0.95  # of the real sharpness, on learnt frames
 MOST = 1.0  # of the detail that is there may be added
 _BATCH = 8
 
@@ -31,7 +30,7 @@ def add_detail(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> None:
         np.mean([metrics.sharpness(image, weight) for image in to_uint8(torch.lerp(plain, more, float(share)))])
         for share in shares
     ]
-    pixels.detail.fill_(MOST * float(np.interp(GOAL * real, np.maximum.accumulate(found), shares)))
+    pixels.detail.fill_(MOST * float(np.interp(real, np.maximum.accumulate(found), shares)))
 
 
 def _drawn(pixels: PixelsNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:

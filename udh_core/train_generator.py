@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig
+from .painter import predict_shapes
 from .reach import set_reach
 from .references import choose_references
 from .rest import rest_shape
@@ -296,14 +298,23 @@ class GeneratorRun:
         preview = np.concatenate([to_uint8(x[row])[0] for x in (pixels.cover(targets)[:, :3], drawn, targets)], axis=1)
         return metrics, preview
 
+    @cached_property
+    def heard(self) -> Tensor:
+        """(N, frames, D) what steers the pixels network where the clip's sound drives it; once motion is learnt."""
+        data, generator = self.data, self.generator
+        generator.motion.eval()
+        times_s = data.times_heard_s(np.arange(len(data.crops)))
+        shapes = predict_shapes(generator, data.avatar.features(self.encoder), times_s)
+        return with_neighbours(shapes, generator.config.pixels.frames, data.shots)
+
     def _calibrate(self) -> None:
-        """By frames learnt: how far the mouth moves, then how fine its detail is."""
+        """By frames learnt: how far the mouth moves, then, driven by their sound, how fine its detail is."""
         data, pixels = self.data, self.generator.pixels
         some = data.learnt[np.linspace(0, len(data.learnt) - 1, CALIBRATED_BY).astype(int)]
-        places = in_crop(data.landmarks[some], data.avatar.track().transforms[some])
+        places, heard = in_crop(data.landmarks[some], data.avatar.track().transforms[some]), self.heard
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             set_reach(pixels, self.mesh, data.crops[some], self.steered[some], places)
-            add_detail(pixels, data.crops[some[::4]], self.steered[some[::4]])
+            add_detail(pixels, data.crops[some[::4]], heard[some[::4]])
 
     @torch.no_grad()
     def _redraw_held_out(self, frames: np.ndarray, targets: Tensor) -> tuple[Tensor, float, float]:
@@ -336,7 +347,7 @@ class GeneratorRun:
         info, state = checkpoint.load_resume(self.out)
         avatar = self.data.avatar
         checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop, encoder=self.encoder)
-        checkpoint.check_settings(info, asdict(self.options))
+        checkpoint.check_settings(info, asdict(self.options), self.generator.config.to_dict())
         self.generator.load_state_dict(state["networks"])
         self.shapes = self.generator.encode_shapes(self.data.points)
         self.average.restore(state["average"])

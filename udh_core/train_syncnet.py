@@ -290,7 +290,7 @@ class _Run:
         """Go on where the run that wrote this checkpoint stopped."""
         info, state = checkpoint.load_resume(self.out)
         checkpoint.check_match(info, avatar=self.identity, crop=self.persons[0].data.avatar.crop, encoder=self.encoder)
-        checkpoint.check_settings(info, asdict(self.options))
+        checkpoint.check_settings(info, asdict(self.options), self.network.config.to_dict())
         self.network.load_state_dict(state["network"])
         self.average.restore(state["average"])
         restore_optimiser(self.optimiser, state["optimiser"])

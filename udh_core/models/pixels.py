@@ -26,7 +26,7 @@ class PixelsConfig:
 
     size: int = 256
     stride: int = 0  # 0 = by size, so that the body works on 32 to 40 px squared
-    references: int = 8
+    references: int = 4
     shape_width: int = 12
     frames: int = 3  # mouth shapes of this many consecutive frames steer one output
     widths: tuple[int, ...] = (64, 96, 128, 192)
