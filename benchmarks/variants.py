@@ -352,6 +352,7 @@ def pixels_variants() -> Iterator[Variant]:
     yield Variant("weights not averaged", decay=0.0)
     yield from (Variant(f"learning rate {rate:g}", {"rate": rate}) for rate in (5e-4, 2e-3))
     yield from (Variant(f"{count} references", sizes={"references": count}) for count in (8, 12, 16))
+    yield Variant("8 references, seed 1", {"seed": 1}, {"references": 8})
     yield Variant("references evenly over the clip", even=True)
     yield Variant("the four best of eight references", sizes={"references": 8}, change=keep_the_best)
     yield from (Variant(f"references enlarged {factor} times", enlarged=factor) for factor in (1, 2))
