@@ -19,8 +19,9 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.motion_variants import MotionVariant, motion_variants
+from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
-from benchmarks.variants import Experiment, MotionVariant, motion_variants, pixels_variants
 from benchmarks.voices import heard_s, opening, shifted
 from udh_core import features, metrics, speeds
 from udh_core.audio import load_waveform
