@@ -17,7 +17,7 @@ from udh_core.errors import FormatError, MismatchError, UdhError
 from udh_core.features import AudioFeatures
 from udh_core.generator_file import save_generator
 from udh_core.geometry import CropSpec
-from udh_core.models.generator import Generator, GeneratorConfig, with_neighbours
+from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
@@ -251,6 +251,16 @@ def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
     generator.learn_shapes(points)
     back = (generator.encode_shapes(points) * generator.shape_std) @ generator.shape_basis + generator.shape_mean
     assert float((back.unflatten(1, (53, 2)) - points).abs().mean()) * avatar.crop.px_per_unit < 0.3  # crop px
+
+
+def test_landmarks_gone_astray_stay_within_reach(generator: Generator) -> None:
+    points = torch.randn(300, 20, 2)
+    generator.learn_shapes(points)
+    plain = generator.encode_shapes(points)
+    points[7] *= 100
+    codes = generator.encode_shapes(points)
+    assert plain.abs().max() < SHAPE_REACH == codes[7].abs().max()
+    assert torch.equal(codes[:7], plain[:7]) and torch.equal(codes[8:], plain[8:])
 
 
 def test_neighbours_stop_at_the_ends_and_at_cuts() -> None:

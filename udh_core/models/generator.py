@@ -12,6 +12,8 @@ from ..geometry import CropSpec
 from .motion import MotionConfig, MotionNet
 from .pixels import PixelsConfig, PixelsNet
 
+SHAPE_REACH = 6.0  # standard deviations
+
 
 @dataclass(frozen=True)
 class GeneratorConfig:
@@ -61,8 +63,12 @@ class Generator(nn.Module):
         self.shape_std.copy_(((flat - self.shape_mean) @ self.shape_basis.T).std(0).clamp_min(1e-4))
 
     def encode_shapes(self, points: Tensor) -> Tensor:
-        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations."""
-        return (points.flatten(1) - self.shape_mean) @ self.shape_basis.T / self.shape_std
+        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations, at most SHAPE_REACH of them.
+
+        Landmarks gone astray, as beside frames without a face, would drive the networks beyond all they know.
+        """
+        shapes = (points.flatten(1) - self.shape_mean) @ self.shape_basis.T / self.shape_std
+        return shapes.clamp(-SHAPE_REACH, SHAPE_REACH)
 
 
 def with_neighbours(shapes: Tensor, frames: int, shots: Tensor | None = None) -> Tensor:
