@@ -63,7 +63,7 @@ class Generator(nn.Module):
         self.shape_std.copy_(((flat - self.shape_mean) @ self.shape_basis.T).std(0).clamp_min(1e-4))
 
     def encode_shapes(self, points: Tensor) -> Tensor:
-        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations, at most SHAPE_REACH of them.
+        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations, SHAPE_REACH at most.
 
         Landmarks gone astray, as beside frames without a face, would drive the networks beyond all they know.
         """
