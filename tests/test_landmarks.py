@@ -147,6 +147,14 @@ def test_cuts_of_the_grid_clip(grid: list[FaceFrame]) -> None:
     assert cuts_in(grid) == list(range(0, 20 * FPS, 75))
 
 
+def test_landmarks_are_right_on_the_first_frame_after_a_cut(clips: Path, models: Path, grid: list[FaceFrame]) -> None:
+    frames = list(read_frames(clips / "video" / "grid_s1_train_5min.mp4", count=20 * FPS))
+    for cut in range(75, 20 * FPS, 75):  # the face jumps by up to a seventh of its width
+        alone = points_of(next(detect([frames[cut]], models=models)))
+        off = np.abs(points_of(grid[cut]) - alone).max()
+        assert off < 0.02 * np.ptp(alone, axis=0).max(), cut
+
+
 def test_no_cut_in_a_smooth_clip(followed: list[FaceFrame]) -> None:
     assert cuts_in(followed) == [0]
 

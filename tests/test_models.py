@@ -255,12 +255,22 @@ def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
 
 def test_landmarks_gone_astray_stay_within_reach(generator: Generator) -> None:
     points = torch.randn(300, 20, 2)
-    generator.learn_shapes(points)
+    assert generator.learn_shapes(points).all()
     plain = generator.encode_shapes(points)
     points[7] *= 100
     codes = generator.encode_shapes(points)
     assert plain.abs().max() < SHAPE_REACH == codes[7].abs().max()
     assert torch.equal(codes[:7], plain[:7]) and torch.equal(codes[8:], plain[8:])
+
+
+def test_landmarks_gone_astray_do_not_shape_the_space(generator: Generator) -> None:
+    hidden_codes, mixing = torch.randn(300, 12) * torch.linspace(3, 0.2, 12), torch.randn(12, 40)
+    generator.learn_shapes((hidden_codes @ mixing).unflatten(1, (20, 2)))
+    plain = generator.shape_std.clone()
+    hidden_codes[40:43, -1] += 5
+    known = generator.learn_shapes((hidden_codes @ mixing).unflatten(1, (20, 2)))
+    assert (~known).nonzero().flatten().tolist() == [40, 41, 42]
+    torch.testing.assert_close(generator.shape_std, plain, atol=0, rtol=0.1)
 
 
 def test_neighbours_stop_at_the_ends_and_at_cuts() -> None:

@@ -21,7 +21,7 @@ from udh_core.painter import Painter
 from udh_core.references import choose_references
 from udh_core.render import render
 from udh_core.speeds import SPEEDS
-from udh_core.train_generator import GeneratorOptions, train_generator
+from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
 from udh_core.train_syncnet import SyncNetOptions, train_syncnet
 from udh_core.video import read_frames
 
@@ -112,6 +112,14 @@ def test_references_are_learnt_frames(training_data):
     chosen = choose_references(training_data, 8, seed=0)
     assert len(set(chosen.tolist())) == 8
     assert set(chosen.tolist()) <= set(training_data.learnt.tolist())
+
+
+def test_frames_with_landmarks_astray_are_not_learnt(training_data, models, tmp_path):
+    points, astray = training_data.points.clone(), training_data.learnt[[10, 11]]
+    points[astray, 0] += 1  # one point of the lips lies an eye distance away
+    broken, out = replace(training_data, points=points), tmp_path / "g.safetensors"
+    run = GeneratorRun(broken, out, TINY, "mel80", None, models, torch.device("cpu"))
+    assert np.setdiff1d(training_data.learnt, run.data.learnt).tolist() == astray.tolist()
 
 
 def test_options_are_checked():

@@ -24,6 +24,7 @@ MIN_SCORE = 0.5
 _DETECTOR_SIZE = 128
 _MESH_SIZE = 192
 _ROI_SCALE = 1.5  # MediaPipe's face mesh expects the face box enlarged by this
+_SETTLED = 0.03  # of the face's side: how far it moves from frame to frame; further, landmarks slip
 _CUT_SIDE = 48  # px of the thumbnail on which cuts are judged
 _CUT_RATIO, _CUT_MIN = 2.5, 3.0  # a cut differs this many times more than its neighbours, and this many grey levels
 
@@ -186,6 +187,12 @@ def box_of(landmarks: np.ndarray) -> FaceBox:
     return FaceBox(float(centre[0]), float(centre[1]), float((high - low).max()), float(np.arctan2(eyes[1], eyes[0])))
 
 
+def _misses(box: FaceBox, face: FaceBox) -> bool:
+    """True if the mesh was shown the face so far off, of such another size or so turned that it has to look again."""
+    moved = float(np.hypot(box.x - face.x, box.y - face.y)), abs(box.side - face.side)
+    return max(*moved, abs(box.angle - face.angle) * face.side) > _SETTLED * face.side
+
+
 def _choose(
     boxes: list[FaceBox], last: FaceBox | None, face_index: int, point: tuple[float, float] | None
 ) -> FaceBox | None:
@@ -232,8 +239,8 @@ def detect(
         if score < MIN_SCORE:
             box = _choose(detector.find(frame), last, face_index, point)
             landmarks, score = mesh.locate(frame, box) if box is not None else (None, 0.0)
-            if box is not None and score >= MIN_SCORE and landmarks is not None:
-                landmarks, score = mesh.locate(frame, box_of(landmarks))  # settle: the detector's box is coarser
+        if box is not None and landmarks is not None and _misses(box, box_of(landmarks)):
+            landmarks, score = mesh.locate(frame, box_of(landmarks))
         if score < MIN_SCORE:
             landmarks = None
         box = None if landmarks is None else box_of(landmarks)

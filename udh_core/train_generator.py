@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -123,18 +123,13 @@ class GeneratorRun:
         models: Path | None,
         device: torch.device,
     ) -> None:
-        self.data, self.out, self.options, self.encoder, self.syncnet, self.device = (
-            data,
-            out,
-            options,
-            encoder,
-            syncnet,
-            device,
-        )
+        self.data, self.out, self.options, self.encoder = data, out, options, encoder
+        self.syncnet, self.device = syncnet, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.generator = self._build()
-        self.generator.learn_shapes(data.points[data.learnt])
+        within = self.generator.learn_shapes(data.points[data.learnt])
+        self.data = data = replace(data, learnt=data.learnt[within.numpy()])
         pixels_config = self.generator.config.pixels
         chosen = choose_references(data, pixels_config.references, options.seed)
         self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))

@@ -53,22 +53,33 @@ class Generator(nn.Module):
         self.register_buffer("rest", torch.zeros(config.motion.shape_width))  # the shape of silence
 
     @torch.no_grad()
-    def learn_shapes(self, points: Tensor) -> None:
-        """Principal components of points (N, P, 2) float32 in face units; sets the shape space."""
+    def learn_shapes(self, points: Tensor) -> Tensor:
+        """Principal components of points (N, P, 2) float32 in face units; sets the shape space.
+
+        (N,) bool: which of them it is of. The others, more than SHAPE_REACH from the rest, are of landmarks gone
+        astray, as in broken pictures.
+        """
         flat = points.flatten(1)
+        within = torch.ones(len(flat), dtype=torch.bool)
+        for _ in range(2):  # the astray stretch the first space, and hide in it
+            self._span(flat[within])
+            within = (self._deviations(flat).abs() <= SHAPE_REACH).all(1)
+        self._span(flat[within])
+        return within
+
+    def encode_shapes(self, points: Tensor) -> Tensor:
+        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations, SHAPE_REACH at most."""
+        return self._deviations(points.flatten(1)).clamp(-SHAPE_REACH, SHAPE_REACH)
+
+    def _span(self, flat: Tensor) -> None:
         self.shape_mean.copy_(flat.mean(0))
         basis = torch.linalg.svd(flat - self.shape_mean, full_matrices=False).Vh[: len(self.shape_std)]
         sign = basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()  # the SVD leaves it open
         self.shape_basis.copy_(basis * sign)
         self.shape_std.copy_(((flat - self.shape_mean) @ self.shape_basis.T).std(0).clamp_min(1e-4))
 
-    def encode_shapes(self, points: Tensor) -> Tensor:
-        """points (N, P, 2) float32 in face units → (N, shape_width) in standard deviations, SHAPE_REACH at most.
-
-        Landmarks gone astray, as beside frames without a face, would drive the networks beyond all they know.
-        """
-        shapes = (points.flatten(1) - self.shape_mean) @ self.shape_basis.T / self.shape_std
-        return shapes.clamp(-SHAPE_REACH, SHAPE_REACH)
+    def _deviations(self, flat: Tensor) -> Tensor:
+        return (flat - self.shape_mean) @ self.shape_basis.T / self.shape_std
 
 
 def with_neighbours(shapes: Tensor, frames: int, shots: Tensor | None = None) -> Tensor:
