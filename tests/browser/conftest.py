@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -37,6 +38,9 @@ def comfy(tmp_path_factory, person):
 
     base = make_base(tmp_path_factory.mktemp("browsed"))
     shutil.copy(person / "person.mp4", base / "input" / "clip.mp4")
+    (base / "user" / "default").mkdir()
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.write_text(json.dumps({"Comfy.TutorialCompleted": True}))  # at its first start it opens the templates
     running = start(HOME, base)
     yield running
     running.stop()

@@ -52,3 +52,9 @@ def through(source: tuple[int, int], nodes: dict, links: dict) -> tuple[str, int
     kind = node["outputs"][output]["type"]
     passed = next(s["link"] for s in node["inputs"] if s["type"] == kind and s.get("link") is not None)
     return through(links[passed], nodes, links)
+
+
+def apart(one: tuple, other: tuple) -> bool:
+    """Whether two boxes (x, y, width, height) do not overlap."""
+    (x, y, width, height), (u, v, across, down) = one, other
+    return x + width <= u or u + across <= x or y + height <= v or v + down <= y

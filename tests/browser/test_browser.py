@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from itertools import combinations
 from urllib.parse import quote
 
 import pytest
-from graph_files import NAMES, WORKFLOWS, api_of, ui_of
+from graph_files import NAMES, WORKFLOWS, apart, api_of, ui_of
 from program import message_of
 
 from udh_core.video import probe
@@ -35,6 +36,7 @@ TINY = {
     "UDH_ExtractAudioFeatures": {"encoder": "mel80"},
     "UDH_TrainGenerator": {"minutes": 0, "steps": 4, "batch": 4, "motion_steps": 4},
 }
+BOXES = "() => app.graph.nodes.map(node => [node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30])"
 RUN_S = 150
 
 
@@ -77,7 +79,7 @@ def test_words_reach_the_browser(comfy):
 
 
 def test_quick_start_by_hand(window, comfy):
-    """Template browser, Quick start, a clip, Run: the mp4 is there, with picture and sound."""
+    """Template browser, Quick start, a clip, Run: the mp4 is there, picture and sound, and no node hides another."""
     page = window.page
     page.get_by_text("Templates", exact=True).first.click()
     page.get_by_text(MODULE).first.click()
@@ -96,6 +98,9 @@ def test_quick_start_by_hand(window, comfy):
     assert video.video is not None and video.has_audio
     assert abs(video.duration_s - source.duration_s) < 0.15
     page.wait_for_function("document.querySelector('video') !== null", timeout=20_000)  # and it can be played
+    page.wait_for_timeout(1000)
+    boxes = page.evaluate(BOXES)
+    assert all(apart(one, other) for one, other in combinations(boxes, 2)), boxes  # pictures make nodes taller
     assert window.ours() == []
 
 

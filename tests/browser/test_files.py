@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from english import inputs_of, words_of
-from graph_files import NAMES, TITLE, WORKFLOWS, api_of, as_api, ui_of
+from graph_files import NAMES, TITLE, WORKFLOWS, apart, api_of, as_api, ui_of
 
 PACK = Path(__file__).resolve().parents[2]
 MAX_THUMBNAIL = 150 * 1024
@@ -48,12 +48,6 @@ def test_layout(name):
 
 def box_of(node: dict) -> tuple[float, float, float, float]:
     return *node["pos"], *node["size"]
-
-
-def apart(one: tuple, other: tuple) -> bool:
-    """Whether two boxes (x, y, width, height) do not overlap."""
-    (x, y, width, height), (u, v, across, down) = one, other
-    return x + width <= u or u + across <= x or y + height <= v or v + down <= y
 
 
 @every_workflow
