@@ -204,7 +204,7 @@ def render_command(
     ] = 1.0,
     rest: Annotated[bool, typer.Option("--rest/--no-rest", help="Close the mouth where the audio is silent.")] = True,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first: about a minute, for long videos.")
+        bool, typer.Option("--compile", help="Compile the network first: 20 seconds that a long video wins back.")
     ] = False,
     device: Device = "cpu",
 ) -> None:

@@ -19,6 +19,7 @@ def compile_pixels(painter: Painter, batch: int) -> None:
     network, config = painter.generator.pixels, painter.generator.config.pixels
     crops = np.zeros((batch, config.size, config.size, 3), np.uint8)
     try:
+        network.sample = _sample  # type: ignore[method-assign]
         network.draw = _in_whole_batches(network, batch)  # type: ignore[method-assign]
         painter.redraw(crops, torch.zeros(batch, config.frames, config.shape_width))
     except (RuntimeError, OSError) as error:  # torch wraps whatever goes wrong in a RuntimeError
@@ -28,9 +29,23 @@ def compile_pixels(painter: Painter, batch: int) -> None:
         ) from error
 
 
+@torch.library.custom_op("udh::sample", mutates_args=(), schema="(Tensor references, Tensor grids) -> Tensor")
+def _sample(references: Tensor, grids: Tensor) -> Tensor:
+    """`PixelsNet.sample` as it is: on a CPU, what torch would compile of it is slower than all else together."""
+    return PixelsNet.sample(references, grids)
+
+
+@_sample.register_fake
+def _(references: Tensor, grids: Tensor) -> Tensor:
+    return references.new_empty(*references.shape[:2], *grids.shape[1:3])
+
+
 def _in_whole_batches(network: PixelsNet, batch: int):  # noqa: ANN202 (of the type of PixelsNet.draw)
-    """`network.draw`, compiled; fewer crops are filled up, because another size would be compiled anew for 30 s."""
-    compiled = torch.compile(network.draw, fullgraph=True, dynamic=False)
+    """`network.draw`, compiled; fewer crops are filled up, because another size would be compiled anew for 30 s.
+
+    The weights become constants of what is compiled ("freezing").
+    """
+    compiled = torch.compile(network.draw, fullgraph=True, dynamic=False, options={"freezing": True})
 
     def draw(crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
         missing = batch - len(crops)

@@ -207,8 +207,13 @@ class PixelsNet(nn.Module):
             flows = (self.stretch_rows @ (flows.flatten(3) @ self.stretch_pairs)).unflatten(3, (width, 2))
             blend = self.stretch_rows @ (blend.transpose(0, 1) @ self.stretch_columns)
         grids = (self.grid + flows * (2 * FLOW_REACH)).flatten(1, 2)
-        warped = F.grid_sample(references, grids, mode="bilinear", padding_mode="border", align_corners=False)
+        warped = self.sample(references, grids)
         return (warped.unflatten(2, (-1, height)) * blend[:, None]).sum(0).transpose(0, 1)
+
+    @staticmethod
+    def sample(references: Tensor, grids: Tensor) -> Tensor:
+        """references (K, 3, H, W) at grids (K, h, w, 2), -1..1 → (K, 3, h, w), bilinear."""
+        return F.grid_sample(references, grids, mode="bilinear", padding_mode="border", align_corners=False)
 
     def _residual(self, features: Tensor) -> Tensor:
         """(B, 3, h, w) inside the mask's box."""
