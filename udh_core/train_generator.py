@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, speeds
-from .avatar import Avatar
+from .avatar import Avatar, describe_ranges
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
 from .detail import add_detail
@@ -23,7 +24,7 @@ from .errors import FormatError
 from .generator_file import save_generator
 from .geometry import in_crop, mask
 from .judge import SyncJudge
-from .landmarks import FaceMesh, mouth_opening
+from .landmarks import FaceMesh, mouth_opening, runs
 from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
@@ -42,6 +43,8 @@ from .training import (
     restore_optimiser,
     set_rate,
 )
+
+_log = logging.getLogger(__name__)
 
 CALIBRATED_BY = 80  # frames
 POSE_FRAMES = 1500  # of those learnt, to learn by how the pose is seen
@@ -128,8 +131,7 @@ class GeneratorRun:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.generator = self._build()
-        within = self.generator.learn_shapes(data.points[data.learnt])
-        self.data = data = replace(data, learnt=data.learnt[within.numpy()])
+        self.data = data = self._without_broken()
         pixels_config = self.generator.config.pixels
         chosen = choose_references(data, pixels_config.references, options.seed)
         self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
@@ -161,6 +163,19 @@ class GeneratorRun:
         data, spec = self.data, self.data.avatar.crop
         pixels = PixelsConfig(spec.size, widths=WIDTHS[self.options.size])
         return Generator(GeneratorConfig(MotionConfig(data.features.shape[1]), pixels, data.points.shape[1]), spec)
+
+    def _without_broken(self) -> TrainingData:
+        """Learn the space of mouth shapes; what it leaves out is not learnt from, and the user is told."""
+        data, info = self.data, self.data.avatar.info
+        within = self.generator.learn_shapes(data.points[data.learnt]).numpy()
+        if not within.all():
+            broken = np.zeros(info.frame_count, bool)
+            broken[data.learnt[~within]] = True
+            words = describe_ranges(runs(broken), float(info.fps))
+            _log.warning(
+                "%s: %d frames are left out, their faces look broken: %s", data.avatar.root.name, broken.sum(), words
+            )
+        return replace(data, learnt=data.learnt[within])
 
     def _mouth_bump(self, mouth: Tensor) -> Tensor:
         """1 where this person's lips are in the learnt frames, falling off around: (1, 1, S, S)."""
