@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from udh_core import geometry, painter
@@ -17,6 +18,7 @@ from udh_core.errors import FormatError, MismatchError, UdhError
 from udh_core.features import AudioFeatures
 from udh_core.generator_file import save_generator
 from udh_core.geometry import CropSpec
+from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
@@ -126,6 +128,14 @@ def test_cover_shows_grey_where_it_hides(pixels: PixelsNet, crops: Tensor) -> No
     assert (covered[:, :3, HIDDEN] == 0.5).all()
     assert torch.equal(covered[:, :3, ~HIDDEN], crops[:, :, ~HIDDEN])
     assert torch.equal(covered[:, 3] > 0, HIDDEN.expand(2, -1, -1))
+
+
+def test_faster_ways_do_what_torch_does(crops: Tensor) -> None:
+    assert torch.equal(unshuffled(crops, 4), F.pixel_unshuffle(crops, 4))
+    assert unshuffled(crops, 4).is_contiguous(memory_format=torch.channels_last)
+    pooled, inside = F.avg_pool2d(crops, 3, 1, 1), (..., slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(softened(crops)[inside], pooled[inside])
+    assert softened(crops).shape == crops.shape
 
 
 @pytest.mark.parametrize("size", [96, *geometry.SIZES])

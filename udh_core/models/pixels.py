@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry import CropSpec, hidden, mask, mask_box
-from .blocks import ResidualBlock, identity_grid, stretching
+from .blocks import ResidualBlock, identity_grid, softened, stretching, unshuffled
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
@@ -64,6 +64,7 @@ class PixelsNet(nn.Module):
     pose_of_view: Tensor
     pose_offset: Tensor
     covered: Tensor
+    grey: Tensor
     grid: Tensor
     stretch_rows: Tensor
     stretch_columns: Tensor
@@ -83,6 +84,7 @@ class PixelsNet(nn.Module):
         self.register_buffer("pose_of_view", torch.zeros(3 * VIEW**2, POSE))
         self.register_buffer("pose_offset", torch.zeros(POSE))
         self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
+        self.register_buffer("grey", torch.tensor(0.5), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
         self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
         wider = stretching(columns.stop - columns.start, config.stride)
@@ -111,8 +113,8 @@ class PixelsNet(nn.Module):
 
     def cover(self, crops: Tensor) -> Tensor:
         """crops (B, 3, S, S) → (B, 4, S, S): everything under the cover set to grey, and the cover itself."""
-        covered = self.covered.expand(crops.shape[0], -1, -1, -1)
-        return torch.cat([torch.where(covered > 0, 0.5, crops), covered], dim=1)
+        seen = crops.lerp(self.grey, self.covered)  # a weight of 1 leaves nothing of the crop
+        return torch.cat([seen, self.covered.expand(crops.shape[0], -1, -1, -1)], dim=1)
 
     def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
         """crops (B, 3, S, S) RGB 0..1, shapes (B, frames, shape_width) → redrawn crops (B, 3, S, S), not clipped.
@@ -123,19 +125,20 @@ class PixelsNet(nn.Module):
 
     def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
         """`forward` with the enlarged references (K, 3, f·S, f·S) given; keeps nothing, so it can be compiled."""
+        crops = crops.contiguous()  # whole planes of one colour are mixed faster than pixels of three
         covered = self.cover(crops)
         if not self.training:
             shapes = shapes * self.reach
         told = torch.cat([shapes.flatten(1), self.pose(covered)], dim=1)
         condition = self.listen(told.to(self.enter.weight.dtype))
-        features = self._body(F.pixel_unshuffle(covered, self.config.stride), condition)
+        features = self._body(unshuffled(covered, self.config.stride), condition)
         redrawn = self._warp(features, condition, references) + self._residual(features)
         if not self.training:
-            redrawn = redrawn + self.detail * (redrawn - F.avg_pool2d(redrawn, 3, 1, 1, count_include_pad=False))
+            redrawn = softened(redrawn).lerp(redrawn, 1 + self.detail)
         rows, columns = self.box
-        weight = self.mask[:, :, rows, columns]
+        inside, weight = crops[:, :, rows, columns], self.mask[:, :, rows, columns]
         result = crops.clone()
-        result[:, :, rows, columns] = crops[:, :, rows, columns] * (1 - weight) + redrawn.to(crops.dtype) * weight
+        result[:, :, rows, columns] = inside.lerp(redrawn.to(crops.dtype), weight)
         return result
 
     def pose(self, covered: Tensor) -> Tensor:
@@ -206,7 +209,7 @@ class PixelsNet(nn.Module):
         with torch.autocast(features.device.type, enabled=False):  # half a px would be lost
             flows = (self.stretch_rows @ (flows.flatten(3) @ self.stretch_pairs)).unflatten(3, (width, 2))
             blend = self.stretch_rows @ (blend.transpose(0, 1) @ self.stretch_columns)
-        grids = (self.grid + flows * (2 * FLOW_REACH)).flatten(1, 2)
+        grids = torch.add(self.grid, flows, alpha=2 * FLOW_REACH).flatten(1, 2)
         warped = self.sample(references, grids)
         return (warped.unflatten(2, (-1, height)) * blend[:, None]).sum(0).transpose(0, 1)
 
