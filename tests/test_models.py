@@ -1,4 +1,4 @@
-"""The networks: what leaves them, what must never enter them; and the order in which frames are played."""
+"""The networks: what leaves them, what must never enter them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from torch import Tensor
 
 from udh_core import geometry, painter
 from udh_core.avatar import open_avatar
-from udh_core.checkpoint import Checkpoint
-from udh_core.errors import FormatError, MismatchError, UdhError
+from udh_core.errors import FormatError, UdhError
 from udh_core.features import AudioFeatures
-from udh_core.generator_file import save_generator
 from udh_core.geometry import CropSpec
 from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
@@ -24,9 +22,7 @@ from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 from udh_core.painter import predict_shapes
-from udh_core.render import RenderOptions, play, render, stretches
 from udh_core.training import Averaged, Schedule, check_finite
-from udh_core.video import read_frames
 
 SPEC = CropSpec(160)
 MASK = torch.from_numpy(geometry.mask(SPEC).copy())
@@ -356,75 +352,3 @@ def test_divergence_is_an_error() -> None:
     check_finite(torch.tensor(3.0), "pixels", 1)
     with pytest.raises(UdhError, match="pixels training diverged at step 12"):
         check_finite(torch.tensor(float("nan")), "pixels", 12)
-
-
-# The order in which frames are played
-
-
-def played(available: int, wanted: int, when_longer: str) -> list[int]:
-    frames: list[int] = []
-    for start, count, backwards in stretches(available, wanted, when_longer):  # type: ignore[arg-type]
-        numbers = list(range(start, start + count))
-        frames += reversed(numbers) if backwards else numbers
-    return frames
-
-
-@pytest.mark.parametrize(
-    ("available", "wanted", "when_longer", "expected"),
-    [
-        (4, 11, "bounce", [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]),
-        (4, 11, "loop", [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]),
-        (4, 7, "hold", [0, 1, 2, 3, 3, 3, 3]),
-        (2, 5, "bounce", [0, 1, 0, 1, 0]),
-        (1, 3, "bounce", [0, 0, 0]),
-        (1, 3, "loop", [0, 0, 0]),
-        (4, 4, "bounce", [0, 1, 2, 3]),
-        (9, 3, "loop", [0, 1, 2]),
-    ],
-)
-def test_frame_by_frame(available: int, wanted: int, when_longer: str, expected: list[int]) -> None:
-    assert played(available, wanted, when_longer) == expected
-
-
-@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold"])
-def test_every_length_is_filled_with_frames_that_exist(when_longer: str) -> None:
-    for available in (1, 2, 3, 5, 24, 25, 75):
-        for wanted in (1, 2, 4, 24, 49, 75, 76, 149, 200):
-            frames = played(available, wanted, when_longer)
-            assert len(frames) == wanted, (available, wanted)
-            assert min(frames) >= 0 and max(frames) < available, (available, wanted)
-            if when_longer != "loop":
-                assert np.abs(np.diff(frames)).max(initial=0) <= 1, (available, wanted)
-
-
-@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold"])
-def test_frames_played_are_the_frames_of_the_video(person_avatar: Path, when_longer: str) -> None:
-    avatar = open_avatar(person_avatar)
-    plan = stretches(150, 205, when_longer)  # type: ignore[arg-type]
-    every = list(read_frames(avatar.video))
-    numbers = []
-    for number, frame in play(avatar, plan):
-        assert np.array_equal(frame, every[number]), f"{number} as number {len(numbers)}"
-        numbers.append(number)
-    assert numbers == played(150, 205, when_longer)
-
-
-def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Path, tmp_path: Path) -> None:
-    avatar = open_avatar(person_avatar)
-    config = GeneratorConfig(MotionConfig(80, members=1), PixelsConfig(160, references=1, widths=(16, 24)), 53)
-    info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
-    model, speech = tmp_path / "g.safetensors", person / "speech.wav"
-    save_generator(model, info, Generator(config, avatar.crop))
-    (tmp_path / "out.mp4").write_text("from before", encoding="utf-8")
-    wrong = AudioFeatures(np.zeros((100, 80), np.float32), 100.0, "mel80")
-    for name in ("out.mp4", "new.mp4"):
-        with pytest.raises(MismatchError, match=r"the features last 1\.0 s, .*speech\.wav 6\.0 s"):
-            list(render(avatar, model, speech, tmp_path / name, driving=wrong))
-    assert (tmp_path / "out.mp4").read_text(encoding="utf-8") == "from before"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.safetensors", "out.mp4"]
-
-
-@pytest.mark.parametrize("wrong", [{"when_audio_longer": "stop"}, {"when_audio_shorter": "bounce"}])
-def test_wrong_render_options(wrong: dict) -> None:
-    with pytest.raises(FormatError, match="choose"):
-        RenderOptions(**wrong)
