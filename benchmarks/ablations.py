@@ -23,7 +23,7 @@ from benchmarks.motion_variants import MotionVariant, motion_variants
 from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, shifted
-from udh_core import features, metrics, speeds
+from udh_core import features, metrics, silences, speeds
 from udh_core.audio import load_waveform
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, run_starts, to_input, to_uint8
@@ -35,6 +35,7 @@ from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import PixelsConfig
 from udh_core.painter import predict_shapes
 from udh_core.reach import openings
+from udh_core.rest import rest_shape
 from udh_core.train_generator import GeneratorOptions
 from udh_core.train_motion import train_motion
 from udh_core.training import Schedule
@@ -160,11 +161,13 @@ def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start:
         if start is not None:  # all but what names this person's shapes
             weights = start.members[k].state_dict()
             member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("leave")}, strict=False)
-    for _ in speeds.hear(data.avatar, ENCODER):
+    for _ in (*speeds.hear(data.avatar, ENCODER), *silences.hear(data.avatar, ENCODER)):
         pass
     others = speeds.heard(data.avatar, ENCODER) if variant.speeds else []
     shapes = generator.encode_shapes(data.points)
-    for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, others=others):
+    generator.rest.copy_(rest_shape(data, shapes))
+    sounds = {"others": others, "silences": silences.heard(data.avatar, ENCODER)}
+    for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, **sounds):
         pass
     if not variant.gain:
         generator.motion.gain.fill_(1)

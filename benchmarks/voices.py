@@ -67,7 +67,8 @@ def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     for semitones in (-5, -3, 3, 5):
         yield f"pitch and formants {semitones:+d} semitones", shifted(own, semitones)
     for semitones in (-4, 4):
-        yield f"pitch alone {semitones:+d} semitones", librosa.effects.pitch_shift(own, sr=16000, n_steps=semitones)
+        other = librosa.effects.pitch_shift(own, sr=SAMPLE_RATE_HZ, n_steps=semitones)
+        yield f"pitch and formants {semitones:+d} semitones, by librosa", other
     rng = np.random.default_rng(0)
     for decibels in (20, 10):
         noise = rng.standard_normal(len(own)) * own.std() * 10 ** (-decibels / 20)

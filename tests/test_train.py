@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core import checkpoint
+from udh_core import checkpoint, silences
 from udh_core.avatar import open_avatar
 from udh_core.errors import FormatError, MismatchError
 from udh_core.generator_file import open_generator
@@ -48,7 +48,8 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     trained(person_avatar, whole, TINY)
     run = train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80")
-    seen = [report for report in islice(run, len(SPEEDS) + 3 * 6 + 5)]  # three motion networks, five of eight steps
+    heard = len(SPEEDS) + len(silences.waveforms())
+    seen = [report for report in islice(run, heard + 3 * 6 + 5)]  # three motion networks, five of eight steps
     run.close()
     assert seen[-1].phase == "pixels"
     assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 5

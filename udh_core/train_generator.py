@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, speeds
+from . import checkpoint, silences, speeds
 from .avatar import Avatar, describe_ranges
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
@@ -205,8 +205,10 @@ class GeneratorRun:
         try:
             for done in speeds.hear(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, done, {})
-            others = speeds.heard(avatar, self.encoder)
-            common = {"seed": options.seed, "others": others, "trained": self.members}
+            for _ in silences.hear(avatar, self.encoder, **made_by):
+                yield StepReport("speech", 0, 1.0, {})
+            sounds = {"others": speeds.heard(avatar, self.encoder), "silences": silences.heard(avatar, self.encoder)}
+            common = {"seed": options.seed, "trained": self.members, **sounds}
             yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)
             self.motion_done = True
         finally:

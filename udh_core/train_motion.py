@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .batches import TrainingData, autocast_dtype, interpolate_rows
 from .models.generator import Generator
-from .models.motion import MotionMember, MotionNet
+from .models.motion import MotionMember
 from .speeds import Heard
 from .training import Schedule, StepReport, check_finite, set_rate
 
@@ -19,6 +19,7 @@ BATCH = 16
 MAX_GAIN = 1.5
 TOLD = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back
 OTHER_SPEED = 0.5  # of the batches are heard at another speed
+SILENT_WEIGHT = 1 / BATCH  # of the one silent stretch that every batch has beside its stretches of the clip
 NOISE = 0.1  # added to the normalised features
 _CHECK_EVERY = 50
 
@@ -41,17 +42,28 @@ class _Folds:
 
 
 class _Sounds:
-    """The clip's sound as the network hears it, normalised: plain, and at other speeds."""
+    """What the network hears, normalised: the clip's sound, plain and at other speeds, and recordings of silence."""
 
-    def __init__(self, motion: MotionNet, plain: np.ndarray, others: list[Heard]) -> None:
-        self.plain = motion.normalise(torch.from_numpy(np.array(plain, np.float32)))
-        self.others = [(motion.normalise(torch.from_numpy(np.array(h.rows, np.float32))), h.speed) for h in others]
+    def __init__(
+        self, generator: Generator, plain: np.ndarray, others: list[Heard], silences: list[np.ndarray]
+    ) -> None:
+        def normalised(rows: np.ndarray) -> Tensor:
+            return generator.motion.normalise(torch.from_numpy(np.array(rows, np.float32)))
+
+        self.plain = normalised(plain)
+        self.others = [(normalised(heard.rows), heard.speed) for heard in others]
+        self.silences, self.rest = [normalised(rows) for rows in silences], generator.rest.cpu()
 
     def choose(self, rng: np.random.Generator) -> tuple[Tensor, float]:
         """(T, D) and its speed."""
         if self.others and rng.random() < OTHER_SPEED:
             return self.others[int(rng.integers(len(self.others)))]
         return self.plain, 1.0
+
+    def silent(self, length: int, rng: np.random.Generator) -> Tensor:
+        """(1, length, D) from one of the recordings, which begin anew where they end."""
+        rows = self.silences[int(rng.integers(len(self.silences)))]
+        return rows[(int(rng.integers(len(rows))) + torch.arange(length)) % len(rows)][None]
 
 
 def _chunks(sounds: _Sounds, folds: _Folds, member: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -96,13 +108,14 @@ def train_motion(
     *,
     seed: int,
     others: list[Heard],
+    silences: list[np.ndarray],
     rate: float = 1e-3,
     trained: set[int] | None = None,
 ) -> Iterator[StepReport]:
     """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
 
     shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
-    `others`: the same speech at other speeds, see `speeds`.
+    `others`: the same speech at other speeds, see `speeds`. `silences`: in these the mouth is `generator.rest`.
     `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
     """
     trained = set() if trained is None else trained
@@ -110,7 +123,7 @@ def train_motion(
     learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
     motion.feature_mean.copy_(learnt.mean(0))
     motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
-    sounds = _Sounds(motion, data.features, others)
+    sounds = _Sounds(generator, data.features, others, silences)
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
     weight = _component_weights(generator)
@@ -146,15 +159,16 @@ def _train_member(
     while schedule.done(step) < 1:
         rng = np.random.default_rng((seed, index, step))
         part, rows, wanted, known, places = _chunks(sounds, folds, index, frames, rng)
+        part = torch.cat([part, sounds.silent(part.shape[1], rng)])
         set_rate(optimiser, schedule.rate(step, rate, 50))
         member.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
             part = part + NOISE * torch.randn_like(part)
             with torch.autocast("cpu", dtype, enabled=dtype is not None):
-                told = member(part)
-        predicted = interpolate_rows(told.float(), rows)
-        loss = _loss(predicted, wanted, known, linked[places[:, :-1]], weight)
+                told = member(part).float()
+        loss = _loss(interpolate_rows(told[:-1], rows), wanted, known, linked[places[:, :-1]], weight)
+        loss = loss + SILENT_WEIGHT * ((told[-1] - sounds.rest).abs() * weight).sum(-1).mean()
         check_finite(loss, "motion", step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
