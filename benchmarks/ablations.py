@@ -2,9 +2,10 @@
 
 `pixels` trains the pixels network alone, told the true shapes, once per variant with one thing changed, and judges it
 on held-out frames before reach and detail are set. `motion` trains the motion network alone and judges the mouth
-opening it predicts for the held-out speech, as it is and in other voices; given a second avatar, that is the one
-judged, and the first the one that "started from the other person" starts from. Differences smaller than between the
-seeds of "as it is" say nothing. The table grows in benchmarks/results/ablations_<part>_<avatar>.md.
+opening it predicts for the held-out speech, as it is and in other voices, and for other people's speech; given a second
+avatar, that is the one judged, and the first the one that "started from the other person" starts from. Differences
+smaller than between the seeds of "as it is" say nothing. The table grows in
+benchmarks/results/ablations_<part>_<avatar>.md.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import disguises
 from benchmarks.motion_variants import MotionVariant, motion_variants
 from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
-from benchmarks.voices import heard_s, opening, shifted
-from udh_core import features, metrics, silences, speeds
+from benchmarks.voices import heard_s, opening, openings_of
+from udh_core import features, metrics, silences, speeds, train_motion
 from udh_core.audio import load_waveform
-from udh_core.avatar import open_avatar
+from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, run_starts, to_input, to_uint8
+from udh_core.features import AudioFeatures
 from udh_core.geometry import in_crop, mask
 from udh_core.landmarks import FaceMesh
 from udh_core.losses import Lpips
@@ -37,8 +40,8 @@ from udh_core.painter import predict_shapes
 from udh_core.reach import openings
 from udh_core.rest import rest_shape
 from udh_core.train_generator import GeneratorOptions
-from udh_core.train_motion import train_motion
 from udh_core.training import Schedule
+from udh_core.voice import speech_mask
 
 ENCODER = "whisper-tiny"
 PAIRS, RUN = 60, 60  # held-out frames: pairs judged, consecutive ones for flicker
@@ -50,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("pixels", "motion"))
     parser.add_argument("--avatar", type=Path, action="append", required=True)
+    parser.add_argument("--other", type=Path, action="append", default=[], help="motion: more people to listen to")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of the clip")
     parser.add_argument("--steps", type=int, default=200, help="of training, each")
     parser.add_argument("--only", nargs="+", help="variants whose name holds one of these; nothing is written")
@@ -134,9 +138,9 @@ def gmac(run: Experiment) -> float:
 def motion(chosen: argparse.Namespace) -> Iterator[str]:
     """Lines of the table: one per variant; each is trained for every avatar, the last one is judged."""
     data = [load_training_data(open_avatar(root), ENCODER, chosen.held_out) for root in chosen.avatar]
-    judge = MotionJudge(data[-1])
-    yield "| | opening: correlation | amplitude | in other voices: correlation | amplitude | seconds |"
-    yield "|---|---|---|---|---|---|"
+    judge = MotionJudge(data[-1], [part.avatar for part in data[:-1]] + [open_avatar(root) for root in chosen.other])
+    yield f"| | {' | '.join(MotionJudge.COLUMNS)} | seconds |"
+    yield "|---" * (len(MotionJudge.COLUMNS) + 2) + "|"
     other = None
     for variant in motion_variants():
         if not wanted(variant.name, chosen) or (variant.started and len(data) == 1):
@@ -146,7 +150,7 @@ def motion(chosen: argparse.Namespace) -> Iterator[str]:
         begun = time.perf_counter()
         generator = learnt_motion(variant, data[-1], chosen.steps, other.motion if variant.started and other else None)
         seconds = time.perf_counter() - begun
-        yield f"| {variant.name} | {judge(generator)} | {seconds:.0f} |"
+        yield f"| {variant.name} | {judge(generator, variant)} | {seconds:.0f} |"
 
 
 def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None) -> Generator:
@@ -161,41 +165,85 @@ def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start:
         if start is not None:  # all but what names this person's shapes
             weights = start.members[k].state_dict()
             member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("leave")}, strict=False)
-    for _ in (*speeds.hear(data.avatar, ENCODER), *silences.hear(data.avatar, ENCODER)):
-        pass
-    others = speeds.heard(data.avatar, ENCODER) if variant.speeds else []
     shapes = generator.encode_shapes(data.points)
     generator.rest.copy_(rest_shape(data, shapes))
-    sounds = {"others": others, "silences": silences.heard(data.avatar, ENCODER)}
-    for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, **sounds):
+    weight = train_motion.SILENT_WEIGHT
+    train_motion.SILENT_WEIGHT = weight if variant.silence else 0.0
+    for _ in train_motion.train_motion(
+        generator, data, shapes, Schedule(steps, None), seed=variant.seed, **sounds(variant, data.avatar)
+    ):
         pass
+    train_motion.SILENT_WEIGHT = weight
     if not variant.gain:
         generator.motion.gain.fill_(1)
     return generator.eval()
 
 
+def sounds(variant: MotionVariant, avatar: Avatar) -> dict[str, list]:
+    """What a variant hears beside the clip's plain sound."""
+    for _ in (*speeds.hear(avatar, ENCODER), *silences.hear(avatar, ENCODER)):
+        pass
+    others = speeds.heard(avatar, ENCODER) if variant.speeds else []
+    for seed in range(variant.patchworks):
+        recording = disguises.patchwork(load_waveform(avatar.audio), seed)
+        others.append(speeds.Heard(features.extract(recording, ENCODER).values, 1.0))
+    return {"others": others, "silences": silences.heard(avatar, ENCODER)}
+
+
 class MotionJudge:
-    """The predicted mouth opening beside the true one, on held-out frames; in the clip's voice and in others."""
+    """The predicted mouth opening beside the true one: on held-out frames, in the clip's voice and in others, and on
+    all frames of other people. How far off its rest the mouth is in noise that nobody has heard before."""
 
-    def __init__(self, data: TrainingData) -> None:
-        self.data, own = data, load_waveform(data.avatar.audio)
-        self.own = data.avatar.features(ENCODER)
-        self.voices = [features.extract(shifted(own, semitones), ENCODER) for semitones in SEMITONES]
+    COLUMNS = (
+        *("opening: correlation", "amplitude", "in other voices: correlation", "amplitude"),
+        *("other people: correlation", "faint noise: off its rest"),
+    )
 
-    def __call__(self, generator: Generator) -> str:
+    def __init__(self, data: TrainingData, people: list[Avatar]) -> None:
+        self.data, self.people = data, people
+        self.own, waveform = data.avatar.features(ENCODER), load_waveform(data.avatar.audio)
+        self.mean = spoken_mean(self.own, waveform)
+        voices = [disguises.with_pitch(waveform, semitones) for semitones in SEMITONES]
+        self.voices = [features.extract(voice, ENCODER) for voice in voices]
+        self.means = [spoken_mean(*pair) for pair in zip(self.voices, voices, strict=True)]
+        noise = np.random.default_rng(9).normal(size=16000 * 10) * 10 ** (-60 / 20)
+        self.noise = features.extract(noise.astype(np.float32), ENCODER)
+
+    def __call__(self, generator: Generator, variant: MotionVariant) -> str:
         """Cells."""
-        true = opening(generator, generator.encode_shapes(self.data.points[self.data.held_out]))
+        data, learnt_mean = self.data, generator.motion.feature_mean.clone()
+
+        def normalised(mean: np.ndarray) -> None:
+            if variant.speaker:
+                generator.motion.feature_mean.copy_(learnt_mean + torch.from_numpy(mean - self.mean))
+
+        true = opening(generator, generator.encode_shapes(data.points[data.held_out]))
         found = []
-        for heard in (self.own, *self.voices):
-            told = opening(generator, predict_shapes(generator, heard, heard_s(self.data)))
+        for heard, mean in zip((self.own, *self.voices), (self.mean, *self.means), strict=True):
+            normalised(mean)
+            told = opening(generator, predict_shapes(generator, heard, heard_s(data)))
             found.append((metrics.correlation(told, true), told.std() / true.std()))
-        cells = (*found[0], *np.mean(found[1:], axis=0))
+        theirs = []
+        for other in self.people:
+            normalised(spoken_mean(other.features(ENCODER), load_waveform(other.audio)))
+            theirs.append(metrics.correlation(*openings_of(generator, other, ENCODER)))
+        generator.motion.feature_mean.copy_(learnt_mean)
+        still = opening(generator, predict_shapes(generator, self.noise, np.arange(1, 9, 0.04)))
+        off = np.abs(still - opening(generator, generator.rest[None])).mean() / true.std()
+        cells = (*found[0], *np.mean(found[1:], axis=0), np.mean(theirs) if theirs else np.nan, off)
         return " | ".join(f"{value:.3f}" for value in cells)
+
+
+def spoken_mean(heard: AudioFeatures, waveform: np.ndarray) -> np.ndarray:
+    """(D,) float32: of the rows in which somebody speaks."""
+    times_s = (np.arange(len(heard.values)) + 0.5) / heard.rate_hz
+    return heard.values[speech_mask(waveform, times_s)].mean(0)
 
 
 def write(lines: list[str], chosen: argparse.Namespace) -> None:
     names = [root.name for root in chosen.avatar]
     command = f"python -m benchmarks.ablations {chosen.part} {' '.join(f'--avatar {name}' for name in names)}"
+    command += "".join(f" --other {root.name}" for root in chosen.other)
     command += f" --held-out {chosen.held_out:g} --steps {chosen.steps}"
     about = f"{names[-1]}, held-out frames, {chosen.steps} steps each, one thing changed at a time. "
     about += "Differences smaller than between the seeds of “as it is” say nothing."

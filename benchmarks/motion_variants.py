@@ -62,6 +62,13 @@ def attending(member: MotionMember) -> None:
     member.blocks.append(NearAttention(member.enter.out_features))
 
 
+def dropping_values(member: MotionMember) -> None:
+    for part in (member, *member.blocks):
+        for name, child in list(part.named_children()):
+            if isinstance(child, nn.Dropout):
+                setattr(part, name, nn.Dropout(child.p))
+
+
 @dataclass(frozen=True)
 class MotionVariant:
     """One thing changed."""
@@ -72,6 +79,9 @@ class MotionVariant:
     change: Callable[[MotionMember], None] | None = None
     gain: bool = True  # the spread that averaging took away is brought back
     speeds: bool = True  # hears the speech at other speeds, too
+    patchworks: int = 0  # hears so many recordings of it, too, in which throat, pitch and noise change, through a codec
+    silence: bool = True  # rests in recordings of silence and faint noise
+    speaker: bool = False  # every voice is brought to the mean of the clip's own before it is heard
     started: bool = False  # from what the network learnt of the other person
 
 
@@ -81,6 +91,10 @@ def motion_variants() -> Iterator[MotionVariant]:
     yield from (MotionVariant(f"as it is, seed {seed}", seed) for seed in (1, 2))
     yield MotionVariant("spread not brought back", gain=False)
     yield MotionVariant("its own speed alone", speeds=False)
+    yield MotionVariant("pitch, throat, noise and codec, too", patchworks=2)
+    yield MotionVariant("voices normalised", speaker=True)
+    yield MotionVariant("no silence", silence=False)
+    yield MotionVariant("single values dropped", change=dropping_values)
     yield MotionVariant("started from the other person", started=True)
     yield MotionVariant("causal", change=looking_ahead(0, 0, 0))
     yield MotionVariant("0.1 s ahead", change=looking_ahead(1, 2, 2))

@@ -1,31 +1,30 @@
-"""What another voice costs a generator: `python -m benchmarks.voices --avatar DIR --generator FILE`.
+"""What another voice costs a generator: `python -m benchmarks.voices --avatar DIR --generator FILE [--other DIR]`.
 
 The held-out speech is changed in pitch and formants, drowned in noise, squeezed through a codec; the true motion of the
-mouth stays what it was. Judged are the motion network's shapes, before any pixels. The table goes to
-benchmarks/results/voices.md.
+mouth stays what it was. Then other people speak, whose own mouths are the truth. Judged are the motion network's
+shapes, before any pixels. The table goes to benchmarks/results/voices.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import librosa
 import numpy as np
-import soxr
 import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.disguises import through, with_pitch, with_throat
 from benchmarks.tables import write_table
-from udh_core import features, ffmpeg, metrics
-from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from udh_core.avatar import open_avatar
+from udh_core import features, metrics
+from udh_core.audio import load_waveform
+from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, load_training_data
 from udh_core.generator_file import open_generator
 from udh_core.geometry import LIPS
+from udh_core.landmarks import mouth_opening
 from udh_core.models.generator import Generator
 from udh_core.painter import predict_shapes
 
@@ -37,59 +36,63 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--avatar", type=Path, action="append", required=True)
     parser.add_argument("--generator", type=Path, action="append", required=True, help="one per avatar")
+    parser.add_argument("--other", type=Path, action="append", default=[], help="avatars of people to listen to, too")
     chosen = parser.parse_args()
     torch.set_num_threads(2)
-    columns: dict[str, list[str]] = {}
+    people = [open_avatar(root) for root in (*chosen.avatar, *chosen.other)]
+    rows: dict[str, dict[str, str]] = {}
     for root, path in zip(chosen.avatar, chosen.generator, strict=True):
-        info, generator = open_generator(path)
-        data = load_training_data(open_avatar(root), info.encoder, float(info.config["options"]["held_out"]))
-        for name, waveform in voices(load_waveform(data.avatar.audio)):
-            told = opening(
-                generator, predict_shapes(generator, features.extract(waveform, info.encoder), heard_s(data))
-            )
-            true = opening(generator, generator.encode_shapes(data.points[data.held_out]))
+        for name, told, true in heard_by(path, open_avatar(root), people):
             cell = f"{metrics.correlation(told, true):.3f} / {told.std() / true.std():.2f}"
-            columns.setdefault(name, []).append(cell)
+            rows.setdefault(name, {})[root.name] = cell
             console.print(root.name, name, cell)
     names = [root.name for root in chosen.avatar]
-    lines = [f"| the held-out speech | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in columns.items()]
+    lines = [f"| what is heard | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(cells.get(root, '–') for root in names)} |" for name, cells in rows.items()]
     command = "python -m benchmarks.voices " + " ".join(f"--avatar {name} --generator …" for name in names)
-    about = (
-        "Correlation of the mouth opening with the true one / its amplitude (1 = real), held-out frames, shapes only."
-    )
+    command += "".join(f" --other {root.name}" for root in chosen.other)
+    about = "Correlation of the mouth opening with the true one / its amplitude (1 = real), shapes only: held-out "
+    about += "frames, and all frames of other people, whose opening is theirs."
     console.print(write_table("voices", "Other voices", about, lines, command))
+
+
+def heard_by(path: Path, avatar: Avatar, people: list[Avatar]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """What is heard, the opening (n,) that this generator makes of it, and the true one (n,)."""
+    info, generator = open_generator(path)
+    data = load_training_data(avatar, info.encoder, float(info.config["options"]["held_out"]))
+    true = opening(generator, generator.encode_shapes(data.points[data.held_out]))
+    for name, waveform in voices(load_waveform(avatar.audio)):
+        heard = features.extract(waveform, info.encoder)
+        yield name, opening(generator, predict_shapes(generator, heard, heard_s(data))), true
+    for other in people:
+        if other.root != avatar.root:
+            name = f"{other.root.name} speaking"
+            yield name, *openings_of(generator, other, info.encoder)
+
+
+def openings_of(generator: Generator, other: Avatar, encoder: str) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) predicted from another person's speech, and theirs."""
+    track = other.track()
+    frames = np.flatnonzero(track.valid & track.present)
+    told = predict_shapes(generator, other.features(encoder), (frames + 0.5) / float(other.info.fps))
+    return opening(generator, told), mouth_opening(track.landmarks[frames])
 
 
 def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """The same words, each as long as `own` (n,) float32."""
     yield "as it is", own
     for semitones in (-5, -3, 3, 5):
-        yield f"pitch and formants {semitones:+d} semitones", shifted(own, semitones)
+        yield f"pitch and formants {semitones:+d} semitones", with_pitch(own, semitones)
     for semitones in (-4, 4):
-        other = librosa.effects.pitch_shift(own, sr=SAMPLE_RATE_HZ, n_steps=semitones)
-        yield f"pitch and formants {semitones:+d} semitones, by librosa", other
+        yield f"pitch alone {semitones:+d} semitones", with_throat(with_pitch(own, semitones), 2 ** (-semitones / 12))
+    for factor in (0.85, 1.18):
+        yield f"formants alone, {factor:g} times", with_throat(own, factor)
     rng = np.random.default_rng(0)
     for decibels in (20, 10):
         noise = rng.standard_normal(len(own)) * own.std() * 10 ** (-decibels / 20)
         yield f"white noise, {decibels} dB below", (own + noise).astype(np.float32)
     for codec, rate in (("libmp3lame", "24k"), ("libopus", "12k")):
         yield f"{codec.removeprefix('lib')} at {rate}bit/s", through(own, codec, rate)
-
-
-def shifted(own: np.ndarray, semitones: float) -> np.ndarray:
-    """Played faster or slower, then brought back to its length: another throat as well as another pitch."""
-    ratio = 2 ** (semitones / 12)
-    other = soxr.resample(own, SAMPLE_RATE_HZ * ratio, SAMPLE_RATE_HZ)
-    return librosa.util.fix_length(librosa.effects.time_stretch(other, rate=1 / ratio), size=len(own))
-
-
-def through(own: np.ndarray, codec: str, rate: str) -> np.ndarray:
-    with tempfile.TemporaryDirectory() as scratch:
-        plain, coded = Path(scratch) / "plain.wav", Path(scratch) / "coded.mkv"
-        write_wave(plain, own)
-        ffmpeg.run(["-i", str(plain), "-c:a", codec, "-b:a", rate, str(coded)], f"cannot make {coded}")
-        return librosa.util.fix_length(load_waveform(coded), size=len(own))
 
 
 def heard_s(data: TrainingData) -> np.ndarray:

@@ -138,7 +138,7 @@ def train_motion(
         (_predict(member, sounds.plain, folds.rows[left]), shapes[left])  # pyright: ignore[reportArgumentType]
         for member, left in zip(motion.members, folds.left_out, strict=True)
     ]
-    _set_gain(motion.gain, outside)
+    motion.gain.copy_(_gain(outside))
 
 
 def _train_member(
@@ -154,7 +154,7 @@ def _train_member(
 ) -> Iterator[StepReport]:
     optimiser = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.02)
     linked, dtype = torch.from_numpy(folds.same_shot), autocast_dtype(torch.device("cpu"))
-    left = folds.left_out[index]
+    left, rest = folds.left_out[index], sounds.rest
     best, best_weights, step = float("inf"), None, 0
     while schedule.done(step) < 1:
         rng = np.random.default_rng((seed, index, step))
@@ -168,7 +168,7 @@ def _train_member(
             with torch.autocast("cpu", dtype, enabled=dtype is not None):
                 told = member(part).float()
         loss = _loss(interpolate_rows(told[:-1], rows), wanted, known, linked[places[:, :-1]], weight)
-        loss = loss + SILENT_WEIGHT * ((told[-1] - sounds.rest).abs() * weight).sum(-1).mean()
+        loss = loss + SILENT_WEIGHT * ((told[-1] - rest).abs() * weight).sum(-1).mean()
         check_finite(loss, "motion", step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -177,6 +177,7 @@ def _train_member(
         metrics = {}
         if step % _CHECK_EVERY == 0 or schedule.done(step) >= 1:
             outside = _predict(member, sounds.plain, folds.rows[left])
+            rest = sounds.rest / _gain([(outside, folds.shapes[left])])  # what the gain will make the rest of
             score = float(((outside - folds.shapes[left]).abs() * weight).sum(-1).mean())
             metrics = {"left_out_l1": score}
             if score < best:
@@ -187,8 +188,8 @@ def _train_member(
     member.eval()
 
 
-def _set_gain(gain: Tensor, outside: list[tuple[Tensor, Tensor]]) -> None:
-    """Per component, what brings the spread of predictions on unheard speech back to the true spread.
+def _gain(outside: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """(shape_width,) what brings the spread of predictions on unheard speech back to the true spread, from both.
 
     The less the sound tells of a component the less of its spread is brought back: there, spread would be noise.
     """
@@ -197,4 +198,4 @@ def _set_gain(gain: Tensor, outside: list[tuple[Tensor, Tensor]]) -> None:
     correlation = (p * w).mean(0) / (p.std(0) * w.std(0)).clamp_min(1e-6)
     ratio = (wanted.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, MAX_GAIN)
     told = ((correlation - TOLD[0]) / (TOLD[1] - TOLD[0])).clamp(0, 1)
-    gain.copy_(1 + told * (ratio - 1))
+    return 1 + told * (ratio - 1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import DilatedBlock
+from .blocks import ChannelDropout, DilatedBlock
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MotionMember(nn.Module):
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
         self.enter = nn.Linear(config.feature_width, config.channels)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = ChannelDropout(config.dropout)
         self.blocks = nn.Sequential(*[DilatedBlock(config.channels, d, config.dropout) for d in config.dilations])
         self.leave = nn.Linear(config.channels, config.shape_width)
 
