@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference_baseline import (
@@ -82,51 +83,59 @@ def main() -> None:
     parser.add_argument("--ours-only", action="store_true", help="do not train the published network")
     parser.add_argument("--size", type=int, default=256, help="of our network where no avatar is given")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each speed is measured")
+    parser.add_argument("--device", default="cpu", help="cuda …: a table of its own; both networks in bfloat16 there")
     chosen = parser.parse_args()
     torch.set_num_threads(2)
     avatar = open_avatar(chosen.avatar) if chosen.avatar else None
     size = avatar.crop.size if avatar else chosen.size
     lines = ["| | published 160 | ours " + str(size) + " | |", "|---|---|---|---|"]
-    for line in [*speed(size, chosen.seconds), *(quality(avatar, chosen) if avatar else ())]:
+    for line in [*speed(size, chosen.seconds, chosen.device), *(quality(avatar, chosen) if avatar else ())]:
         console.print(line)
         lines.append(line)
     write(lines, chosen)
 
 
-def speed(size: int, seconds: float) -> Iterator[str]:
+def speed(size: int, seconds: float, device: str) -> Iterator[str]:
     """Work and speed of the bare networks."""
     spec = CropSpec(size)
     ours, published = PixelsNet(PixelsConfig(size), spec), ReferenceUnet()
     ours.references.random_(0, 256)
-    crops, shapes = torch.rand(1, 3, size, size), torch.randn(1, ours.config.frames, ours.config.shape_width)
-    ours.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    crops = crops.to(memory_format=torch.channels_last)
+    ours.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        ours(crops, shapes)
+        ours(*noise(ours, 1, device))
     yield row("GMAC per frame", gmac_per_frame(published), counter.get_total_flops() / 2e9, 2)
     ours.render_in(torch.bfloat16)
-    with torch.inference_mode():
-        drawn_s = typical_s(lambda: ours(crops, shapes), seconds)
-    rate = max(frames_per_s(published, seconds, channels_last=last) for last in (False, True))
-    yield row("frames/s of the network alone, batch 1", rate, 1 / drawn_s, 1)
-    yield row("training images/s, batch 16, full loss", images_per_s(seconds), our_images_per_s(size, seconds), 2)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    for batch in (1, 16):
+        inputs, given = noise(ours, batch, device), {"batch": batch, "device": device, "dtype": dtype}
+        with torch.inference_mode():
+            drawn_s = typical_s(lambda inputs=inputs: ours(*inputs), seconds)
+        rate = max(frames_per_s(published, seconds, channels_last=last, **given) for last in (False, True))
+        yield row(f"frames/s of the network alone, batch {batch}", rate, batch / drawn_s, 1)
+    rates = images_per_s(seconds, device=device), our_images_per_s(size, seconds, device)
+    yield row("training images/s, batch 16, full loss", *rates, 2)
 
 
-def our_images_per_s(size: int, seconds: float) -> float:
+def noise(network: PixelsNet, batch: int, device: str) -> tuple[Tensor, Tensor]:
+    """Crops (B, 3, S, S) and shapes (B, frames, shape_width)."""
+    size, config = network.config.size, network.config
+    crops = torch.rand(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    return crops, torch.randn(batch, config.frames, config.shape_width, device=device)
+
+
+def our_images_per_s(size: int, seconds: float, device: str) -> float:
     """Training steps on noise: L1 and LPIPS, bfloat16 where the machine has it, as in training."""
-    spec = CropSpec(size)
-    network, lpips = PixelsNet(PixelsConfig(size), spec).train(), Lpips()
+    network, lpips = PixelsNet(PixelsConfig(size), CropSpec(size)).train(), Lpips().to(device)
     network.references.random_(0, 256)
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    targets = torch.rand(16, 3, size, size).to(memory_format=torch.channels_last)
-    shapes = torch.randn(16, network.config.frames, network.config.shape_width)
+    targets, shapes = noise(network, 16, device)
     rows, columns = network.box
     weight = network.mask[:, :, rows, columns]
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
             drawn = network(targets, shapes)
             pair = drawn[:, :, rows, columns], targets[:, :, rows, columns]
             loss = 0.2 * lpips(*pair).mean()
@@ -166,10 +175,10 @@ def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, 
     """Our figures."""
     if not out.is_file():
         options = GeneratorOptions(minutes=chosen.minutes, held_out=chosen.held_out)
-        for report in train_generator(avatar, out, options, encoder=chosen.encoder):
+        for report in train_generator(avatar, out, options, encoder=chosen.encoder, device=chosen.device):
             if report.metrics:
                 console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
-    *_, last = evaluated(avatar, out)
+    *_, last = evaluated(avatar, out, device=chosen.device)
     result = cast(Evaluation, last)
     result.rows[GENERATED][WHOLE] = whole_lpips(result.generated, result.real)
     return result.rows
@@ -180,10 +189,10 @@ def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) 
     data = baseline_data(avatar, chosen.encoder, folder, chosen.held_out)
     network, out = ReferenceUnet(), folder / PUBLISHED
     if not out.is_file():
-        for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes)):
+        for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes), device=chosen.device):
             if report.step % 10 == 0:
                 console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
-        save_file(network.state_dict(), out)
+        save_file(network.cpu().state_dict(), out)
     bench, crops = published_bench(data, chosen.encoder, folder)
     bench.figures[GENERATED][WHOLE] = whole_lpips(crops, bench.real)
     return bench.figures
@@ -220,9 +229,11 @@ def write(lines: list[str], chosen: argparse.Namespace) -> None:
         command += f" --avatar {chosen.avatar.name} --minutes {chosen.minutes:g} --held-out {chosen.held_out:g}"
         command += " --ours-only" if chosen.ours_only else ""
         name += f"_{chosen.avatar.name}"
+    if chosen.device != "cpu":
+        command, name = f"{command} --device {chosen.device}", f"{name}_{chosen.device.replace(':', '')}"
     about = "Same machine; work and speed of one run, trained networks as kept in --work. "
     about += "GMAC counts convolutions and matrix products."
-    console.print(write_table(name, "Our generator beside the published U-Net", about, lines, command))
+    console.print(write_table(name, "Our generator beside the published U-Net", about, lines, command, chosen.device))
 
 
 if __name__ == "__main__":

@@ -224,21 +224,29 @@ def gmac_per_frame(network: ReferenceUnet) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def frames_per_s(network: ReferenceUnet, seconds: float = 5.0, *, channels_last: bool = False) -> float:
-    """Batch 1; the lower quartile of the times, for others may work on the same machine."""
+def frames_per_s(
+    network: ReferenceUnet,
+    seconds: float = 5.0,
+    *,
+    batch: int = 1,
+    channels_last: bool = False,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """The lower quartile of the times counts, for others may work on the same machine."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    images, audio = (x.to(memory_format=layout) for x in _example(network.variant, 1))
-    network = network.eval().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    images, audio = (x.to(device, dtype, memory_format=layout) for x in _example(network.variant, batch))
+    network = network.eval().to(device, dtype, memory_format=layout)  # pyright: ignore[reportCallIssue]
     with torch.inference_mode():
-        return 1 / typical_s(lambda: network(images, audio), seconds)
+        return batch / typical_s(lambda: network(images, audio), seconds)
 
 
-def images_per_s(seconds: float = 20.0, *, batch: int = 16, vgg: bool = True) -> float:
+def images_per_s(seconds: float = 20.0, *, batch: int = 16, vgg: bool = True, device: str = "cpu") -> float:
     """Training steps on noise, timed like `frames_per_s`."""
-    network, judge = ReferenceUnet().train(), Vgg19Features() if vgg else None
+    network, judge = ReferenceUnet().to(device).train(), Vgg19Features().to(device) if vgg else None
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
-    images, audio = _example("hubert", batch)
-    target = torch.rand(batch, 3, SIDE, SIDE)
+    images, audio = (x.to(device) for x in _example("hubert", batch))
+    target = torch.rand(batch, 3, SIDE, SIDE, device=device)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -260,11 +268,14 @@ def _example(variant: Variant, batch: int) -> tuple[Tensor, Tensor]:
 
 def typical_s(work: Callable[[], object], seconds: float) -> float:
     """Seconds per call: the lower quartile of calls made for so long, after one to warm up."""
+    finish = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     work()
+    finish()
     begun, times = time.monotonic(), []
     while not times or time.monotonic() - begun < seconds:
         before = time.perf_counter()
         work()
+        finish()
         times.append(time.perf_counter() - before)
     return float(np.quantile(times, 0.25))
 

@@ -14,9 +14,10 @@ from udh_core.files import replacing
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_table(name: str, title: str, about: str, lines: Sequence[str], command: str) -> Path:
-    """Write results/<name>.md; `lines` are the table's, in Markdown."""
-    machine = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads: `{command}`"
+def write_table(name: str, title: str, about: str, lines: Sequence[str], command: str, device: str = "cpu") -> Path:
+    """Write results/<name>.md; `lines` are the table's, in Markdown; `device` worked, as torch calls it."""
+    accelerator = f"{torch.cuda.get_device_name(device)}, " if device.startswith("cuda") else ""
+    machine = f"{accelerator}{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads: `{command}`"
     path = RESULTS / f"{name}.md"
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
