@@ -42,8 +42,7 @@ def main() -> None:
     people = [open_avatar(root) for root in (*chosen.avatar, *chosen.other)]
     rows: dict[str, dict[str, str]] = {}
     for root, path in zip(chosen.avatar, chosen.generator, strict=True):
-        for name, told, true in heard_by(path, open_avatar(root), people):
-            cell = f"{metrics.correlation(told, true):.3f} / {told.std() / true.std():.2f}"
+        for name, cell in heard_by(path, open_avatar(root), people):
             rows.setdefault(name, {})[root.name] = cell
             console.print(root.name, name, cell)
     names = [root.name for root in chosen.avatar]
@@ -51,23 +50,28 @@ def main() -> None:
     lines += [f"| {name} | {' | '.join(cells.get(root, '–') for root in names)} |" for name, cells in rows.items()]
     command = "python -m benchmarks.voices " + " ".join(f"--avatar {name} --generator …" for name in names)
     command += "".join(f" --other {root.name}" for root in chosen.other)
-    about = "Correlation of the mouth opening with the true one / its amplitude (1 = real), shapes only: held-out "
-    about += "frames, and all frames of other people, whose opening is theirs."
+    about = (
+        "Correlation of the mouth opening with the true one / its amplitude (1 = as in the held-out frames), shapes "
+    )
+    about += "only: held-out frames, and all frames of other people, whose opening is theirs."
     console.print(write_table("voices", "Other voices", about, lines, command))
 
 
-def heard_by(path: Path, avatar: Avatar, people: list[Avatar]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """What is heard, the opening (n,) that this generator makes of it, and the true one (n,)."""
+def heard_by(path: Path, avatar: Avatar, people: list[Avatar]) -> Iterator[tuple[str, str]]:
+    """What is heard, and the cell of what this generator makes of it."""
     info, generator = open_generator(path)
     data = load_training_data(avatar, info.encoder, float(info.config["options"]["held_out"]))
-    true = opening(generator, generator.encode_shapes(data.points[data.held_out]))
+    own = opening(generator, generator.encode_shapes(data.points[data.held_out]))
+
+    def cell(told: np.ndarray, true: np.ndarray) -> str:
+        return f"{metrics.correlation(told, true):.3f} / {told.std() / own.std():.2f}"
+
     for name, waveform in voices(load_waveform(avatar.audio)):
         heard = features.extract(waveform, info.encoder)
-        yield name, opening(generator, predict_shapes(generator, heard, heard_s(data))), true
+        yield name, cell(opening(generator, predict_shapes(generator, heard, heard_s(data))), own)
     for other in people:
         if other.root != avatar.root:
-            name = f"{other.root.name} speaking"
-            yield name, *openings_of(generator, other, info.encoder)
+            yield f"{other.root.name} speaking", cell(*openings_of(generator, other, info.encoder))
 
 
 def openings_of(generator: Generator, other: Avatar, encoder: str) -> tuple[np.ndarray, np.ndarray]:
