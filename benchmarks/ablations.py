@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +21,24 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import disguises
 from benchmarks.motion_variants import MotionVariant, motion_variants
 from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
-from benchmarks.voices import heard_s, opening, openings_of
-from udh_core import features, metrics, silences, speeds, train_motion
+from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
+from udh_core import disguises, features, metrics, silences, speaker, train_motion
 from udh_core.audio import load_waveform
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, run_starts, to_input, to_uint8
-from udh_core.features import AudioFeatures
 from udh_core.geometry import in_crop, mask
 from udh_core.landmarks import FaceMesh
 from udh_core.losses import Lpips
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import PixelsConfig
-from udh_core.painter import predict_shapes
 from udh_core.reach import openings
 from udh_core.rest import rest_shape
 from udh_core.train_generator import GeneratorOptions
 from udh_core.training import Schedule
-from udh_core.voice import speech_mask
 
 ENCODER = "whisper-tiny"
 PAIRS, RUN = 60, 60  # held-out frames: pairs judged, consecutive ones for flicker
@@ -147,10 +144,13 @@ def motion(chosen: argparse.Namespace) -> Iterator[str]:
             continue
         if variant.started:
             other = learnt_motion(variant, data[0], chosen.steps, None)
-        begun = time.perf_counter()
-        generator = learnt_motion(variant, data[-1], chosen.steps, other.motion if variant.started and other else None)
-        seconds = time.perf_counter() - begun
-        yield f"| {variant.name} | {judge(generator, variant)} | {seconds:.0f} |"
+        with with_constants(variant):
+            start = other.motion if variant.started and other else None
+            begun = time.perf_counter()
+            generator = learnt_motion(variant, data[-1], chosen.steps, start)
+            seconds = time.perf_counter() - begun
+            cells = judge(generator)
+        yield f"| {variant.name} | {cells} | {seconds:.0f} |"
 
 
 def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None) -> Generator:
@@ -181,63 +181,56 @@ def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start:
 
 def sounds(variant: MotionVariant, avatar: Avatar) -> dict[str, list]:
     """What a variant hears beside the clip's plain sound."""
-    for _ in (*speeds.hear(avatar, ENCODER), *silences.hear(avatar, ENCODER)):
+    for _ in silences.hear(avatar, ENCODER):
         pass
-    others = speeds.heard(avatar, ENCODER) if variant.speeds else []
-    for seed in range(variant.patchworks):
-        recording = disguises.patchwork(load_waveform(avatar.audio), seed)
-        others.append(speeds.Heard(features.extract(recording, ENCODER).values, 1.0))
+    waveform, others = load_waveform(avatar.audio), []
+    for disguise in variant.disguises:
+        heard = features.extract(disguises.disguised(waveform, disguise), ENCODER)
+        others.append(disguises.Heard(heard.values, disguise.speed))
     return {"others": others, "silences": silences.heard(avatar, ENCODER)}
 
 
+@contextmanager
+def with_constants(variant: MotionVariant) -> Iterator[None]:
+    """The variant's constants of `speaker` in place of the usual ones."""
+    usual = {name: getattr(speaker, name) for name in variant.constants}
+    try:
+        vars(speaker).update(variant.constants)
+        yield
+    finally:
+        vars(speaker).update(usual)
+
+
 class MotionJudge:
-    """The predicted mouth opening beside the true one: on held-out frames, in the clip's voice and in others, and on
+    """The mouth opening it is told beside the true one: on held-out frames, in the clip's voice and in others, and on
     all frames of other people. How far off its rest the mouth is in noise that nobody has heard before."""
 
     COLUMNS = (
         *("opening: correlation", "amplitude", "in other voices: correlation", "amplitude"),
-        *("other people: correlation", "faint noise: off its rest"),
+        *("other people: correlation", "amplitude", "faint noise: off its rest"),
     )
 
     def __init__(self, data: TrainingData, people: list[Avatar]) -> None:
         self.data, self.people = data, people
-        self.own, waveform = data.avatar.features(ENCODER), load_waveform(data.avatar.audio)
-        self.mean = spoken_mean(self.own, waveform)
-        voices = [disguises.with_pitch(waveform, semitones) for semitones in SEMITONES]
-        self.voices = [features.extract(voice, ENCODER) for voice in voices]
-        self.means = [spoken_mean(*pair) for pair in zip(self.voices, voices, strict=True)]
+        own = load_waveform(data.avatar.audio)
         noise = np.random.default_rng(9).normal(size=16000 * 10) * 10 ** (-60 / 20)
-        self.noise = features.extract(noise.astype(np.float32), ENCODER)
+        waveforms = [own, *(with_pitch(own, semitones) for semitones in SEMITONES), noise.astype(np.float32)]
+        *self.voices, self.noise = [(features.extract(waveform, ENCODER), waveform) for waveform in waveforms]
 
-    def __call__(self, generator: Generator, variant: MotionVariant) -> str:
+    def __call__(self, generator: Generator) -> str:
         """Cells."""
-        data, learnt_mean = self.data, generator.motion.feature_mean.clone()
-
-        def normalised(mean: np.ndarray) -> None:
-            if variant.speaker:
-                generator.motion.feature_mean.copy_(learnt_mean + torch.from_numpy(mean - self.mean))
-
+        data = self.data
         true = opening(generator, generator.encode_shapes(data.points[data.held_out]))
-        found = []
-        for heard, mean in zip((self.own, *self.voices), (self.mean, *self.means), strict=True):
-            normalised(mean)
-            told = opening(generator, predict_shapes(generator, heard, heard_s(data)))
-            found.append((metrics.correlation(told, true), told.std() / true.std()))
-        theirs = []
-        for other in self.people:
-            normalised(spoken_mean(other.features(ENCODER), load_waveform(other.audio)))
-            theirs.append(metrics.correlation(*openings_of(generator, other, ENCODER)))
-        generator.motion.feature_mean.copy_(learnt_mean)
-        still = opening(generator, predict_shapes(generator, self.noise, np.arange(1, 9, 0.04)))
+
+        def judged(told: np.ndarray, real: np.ndarray) -> tuple[float, float]:
+            return metrics.correlation(told, real), float(told.std() / true.std())
+
+        voices = [judged(openings_to(generator, *voice, heard_s(data)), true) for voice in self.voices]
+        people = [judged(*openings_of(generator, other, ENCODER)) for other in self.people]
+        still = openings_to(generator, *self.noise, np.arange(1, 9, 0.04))
         off = np.abs(still - opening(generator, generator.rest[None])).mean() / true.std()
-        cells = (*found[0], *np.mean(found[1:], axis=0), np.mean(theirs) if theirs else np.nan, off)
-        return " | ".join(f"{value:.3f}" for value in cells)
-
-
-def spoken_mean(heard: AudioFeatures, waveform: np.ndarray) -> np.ndarray:
-    """(D,) float32: of the rows in which somebody speaks."""
-    times_s = (np.arange(len(heard.values)) + 0.5) / heard.rate_hz
-    return heard.values[speech_mask(waveform, times_s)].mean(0)
+        theirs = np.mean(people, axis=0) if people else (np.nan, np.nan)
+        return " | ".join(f"{value:.3f}" for value in (*voices[0], *np.mean(voices[1:], axis=0), *theirs, off))
 
 
 def write(lines: list[str], chosen: argparse.Namespace) -> None:

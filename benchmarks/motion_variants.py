@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from udh_core.disguises import DISGUISES, Disguise
 from udh_core.models.blocks import DilatedBlock
 from udh_core.models.motion import MotionMember
 
@@ -69,6 +71,14 @@ def dropping_values(member: MotionMember) -> None:
                 setattr(part, name, nn.Dropout(child.p))
 
 
+STRONG = (
+    Disguise(0.8, throat=1.1, noise_db=15, bit_rate="16k"),
+    Disguise(0.9, throat=0.87, noise_db=10),
+    Disguise(1.1, throat=1.15, noise_db=15, bit_rate="16k"),
+    Disguise(1.22, throat=0.9, noise_db=10),
+)
+
+
 @dataclass(frozen=True)
 class MotionVariant:
     """One thing changed."""
@@ -78,10 +88,9 @@ class MotionVariant:
     sizes: dict[str, Any] = field(default_factory=dict)  # of MotionConfig
     change: Callable[[MotionMember], None] | None = None
     gain: bool = True  # the spread that averaging took away is brought back
-    speeds: bool = True  # hears the speech at other speeds, too
-    patchworks: int = 0  # hears so many recordings of it, too, in which throat, pitch and noise change, through a codec
+    disguises: tuple[Disguise, ...] = DISGUISES  # in which it hears the speech, too
     silence: bool = True  # rests in recordings of silence and faint noise
-    speaker: bool = False  # every voice is brought to the mean of the clip's own before it is heard
+    constants: dict[str, float] = field(default_factory=dict)  # of `speaker`, while learning and when judged
     started: bool = False  # from what the network learnt of the other person
 
 
@@ -90,9 +99,12 @@ def motion_variants() -> Iterator[MotionVariant]:
     yield MotionVariant("as it is")
     yield from (MotionVariant(f"as it is, seed {seed}", seed) for seed in (1, 2))
     yield MotionVariant("spread not brought back", gain=False)
-    yield MotionVariant("its own speed alone", speeds=False)
-    yield MotionVariant("pitch, throat, noise and codec, too", patchworks=2)
-    yield MotionVariant("voices normalised", speaker=True)
+    yield MotionVariant("no disguises", disguises=())
+    yield MotionVariant("other speeds alone", disguises=tuple(Disguise(disguise.speed) for disguise in DISGUISES))
+    yield MotionVariant("stronger disguises", disguises=STRONG)
+    yield MotionVariant("voices not brought to the mean", constants={"MEAN_VARIANCE": np.inf})
+    yield MotionVariant("movement not brought to the usual", constants={"MOVEMENT_VARIANCE": np.inf})
+    yield MotionVariant("movement brought back by twice at most", constants={"MOST": 2.0})
     yield MotionVariant("no silence", silence=False)
     yield MotionVariant("single values dropped", change=dropping_values)
     yield MotionVariant("started from the other person", started=True)

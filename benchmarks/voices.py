@@ -11,24 +11,26 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import librosa
 import numpy as np
+import soxr
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.disguises import through, with_pitch, with_throat
 from benchmarks.tables import write_table
 from udh_core import features, metrics
-from udh_core.audio import load_waveform
+from udh_core.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, load_training_data
+from udh_core.disguises import in_noise, through, with_throat
+from udh_core.features import AudioFeatures
 from udh_core.generator_file import open_generator
-from udh_core.geometry import LIPS
+from udh_core.geometry import lip_gap
 from udh_core.landmarks import mouth_opening
 from udh_core.models.generator import Generator
-from udh_core.painter import predict_shapes
+from udh_core.speaker import mouth_shapes
 
-INNER_LIPS = (LIPS.index(13), LIPS.index(14))
 console = Console(stderr=True)
 
 
@@ -68,7 +70,7 @@ def heard_by(path: Path, avatar: Avatar, people: list[Avatar]) -> Iterator[tuple
 
     for name, waveform in voices(load_waveform(avatar.audio)):
         heard = features.extract(waveform, info.encoder)
-        yield name, cell(opening(generator, predict_shapes(generator, heard, heard_s(data))), own)
+        yield name, cell(openings_to(generator, heard, waveform, heard_s(data)), own)
     for other in people:
         if other.root != avatar.root:
             yield f"{other.root.name} speaking", cell(*openings_of(generator, other, info.encoder))
@@ -78,8 +80,13 @@ def openings_of(generator: Generator, other: Avatar, encoder: str) -> tuple[np.n
     """(n,) predicted from another person's speech, and theirs."""
     track = other.track()
     frames = np.flatnonzero(track.valid & track.present)
-    told = predict_shapes(generator, other.features(encoder), (frames + 0.5) / float(other.info.fps))
-    return opening(generator, told), mouth_opening(track.landmarks[frames])
+    heard, times_s = (other.features(encoder), load_waveform(other.audio)), (frames + 0.5) / float(other.info.fps)
+    return openings_to(generator, *heard, times_s), mouth_opening(track.landmarks[frames])
+
+
+def openings_to(generator: Generator, heard: AudioFeatures, waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """(n,) at these times (n,), adapted to the voice, before the rule for silence."""
+    return opening(generator, mouth_shapes(generator, heard, times_s, waveform, rest=False))
 
 
 def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -91,12 +98,17 @@ def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         yield f"pitch alone {semitones:+d} semitones", with_throat(with_pitch(own, semitones), 2 ** (-semitones / 12))
     for factor in (0.85, 1.18):
         yield f"formants alone, {factor:g} times", with_throat(own, factor)
-    rng = np.random.default_rng(0)
     for decibels in (20, 10):
-        noise = rng.standard_normal(len(own)) * own.std() * 10 ** (-decibels / 20)
-        yield f"white noise, {decibels} dB below", (own + noise).astype(np.float32)
+        yield f"white noise, {decibels} dB below", in_noise(own, decibels)
     for codec, rate in (("libmp3lame", "24k"), ("libopus", "12k")):
         yield f"{codec.removeprefix('lib')} at {rate}bit/s", through(own, codec, rate)
+
+
+def with_pitch(waveform: np.ndarray, semitones: float) -> np.ndarray:
+    """(n,) → (n,) float32, pitch and formants changed together."""
+    ratio = 2 ** (semitones / 12)
+    faster = soxr.resample(waveform, SAMPLE_RATE_HZ * ratio, SAMPLE_RATE_HZ)
+    return librosa.util.fix_length(librosa.effects.time_stretch(faster, rate=1 / ratio), size=len(waveform))
 
 
 def heard_s(data: TrainingData) -> np.ndarray:
@@ -104,10 +116,9 @@ def heard_s(data: TrainingData) -> np.ndarray:
 
 
 def opening(generator: Generator, shapes: Tensor) -> np.ndarray:
-    """(n,) distance of the inner lips, face units, of shapes (n, shape_width)."""
+    """(n,) gap of the inner lips, face units, of shapes (n, shape_width); lips beyond each other are closed."""
     points = (shapes * generator.shape_std) @ generator.shape_basis + generator.shape_mean
-    upper, lower = (points.unflatten(1, (-1, 2))[:, i] for i in INNER_LIPS)
-    return (lower - upper).norm(dim=-1).numpy()
+    return np.maximum(lip_gap(points.unflatten(1, (-1, 2)).numpy()), 0)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def _settings() -> list[io.Input]:
             min=GAINS[0],
             max=GAINS[1],
             step=0.05,
-            tooltip="How far the mouth moves from its rest: 1 = as learnt. Raise it when the new voice hardly moves "
-            "the mouth.",
+            tooltip="How far the mouth moves from its rest: 1 = about as far as in the clip, whoever speaks. Raise it "
+            "when the new voice moves it too little.",
         ),
         io.Boolean.Input(
             "rest_in_silence",

@@ -23,7 +23,7 @@ from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, F
 PREVIEW_STEPS = 100  # steps from one preview to the next
 PHASES = {
     "syncnet": "SyncNet",
-    "speech": "hearing the speech at other speeds",
+    "speech": "hearing the speech in other voices",
     "motion": "mouth motion",
     "pixels": "mouth pixels",
 }

@@ -125,3 +125,38 @@ def speech(person: Path) -> Path:
     path = person / "two_seconds.wav"
     write_wave(path, load_waveform(person / "speech.wav", duration_s=2.0))
     return path
+
+
+@pytest.fixture(scope="session")
+def learn_motion(real_minute: Path) -> Callable:
+    """Takes a number of steps, trains one motion network on the real minute, and returns (generator, its data)."""
+    import torch
+
+    from udh_core import disguises, silences
+    from udh_core.avatar import open_avatar
+    from udh_core.batches import load_training_data
+    from udh_core.models.generator import Generator, GeneratorConfig
+    from udh_core.models.motion import MotionConfig
+    from udh_core.models.pixels import PixelsConfig
+    from udh_core.rest import rest_shape
+    from udh_core.train_motion import train_motion
+    from udh_core.training import Schedule
+
+    avatar, encoder = open_avatar(real_minute), "whisper-tiny"
+    data = load_training_data(avatar, encoder)
+    for _ in (*disguises.hear(avatar, encoder), *silences.hear(avatar, encoder)):
+        pass
+    sounds = {"others": disguises.heard(avatar, encoder), "silences": silences.heard(avatar, encoder)}
+
+    def learn(steps: int):
+        torch.manual_seed(0)
+        sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop
+        generator = Generator(GeneratorConfig(sizes, PixelsConfig(spec.size), data.points.shape[1]), spec)
+        generator.learn_shapes(data.points[data.learnt])
+        shapes = generator.encode_shapes(data.points)
+        generator.rest.copy_(rest_shape(data, shapes))
+        for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=0, **sounds):
+            pass
+        return generator.eval(), data
+
+    return learn

@@ -20,6 +20,7 @@ from udh_core.cli import app
 from udh_core.compiled import compile_pixels
 from udh_core.errors import FormatError, MediaError, MismatchError, NoFaceError, UdhError
 from udh_core.export import describe, export_onnx
+from udh_core.features import AudioFeatures
 from udh_core.generator_file import open_generator, save_generator
 from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -28,6 +29,7 @@ from udh_core.models.pixels import PixelsConfig
 from udh_core.painter import Painter
 from udh_core.prepare import import_clip, track_face
 from udh_core.render import RenderOptions, render
+from udh_core.speaker import mouth_shapes
 from udh_core.to_go import Unpacked, pack, unpack
 from udh_core.video import read_frames
 
@@ -118,6 +120,35 @@ def test_motion_agrees_with_torch(exported, times):
         wanted = exported.network.motion(features).numpy()
     assert wanted.std() > 1e-3
     assert np.abs(exported.run("motion", features=features.numpy()) - wanted).max() <= PARITY
+
+
+@needs_onnx
+def test_description_alone_adapts_a_voice(exported):
+    """As `mouth_shapes` does it, by nothing but the files and the steps written in one of them."""
+    facts, rng = exported.facts, np.random.default_rng(4)
+    voice, rest = facts["voice"], np.array(facts["rest"])
+    values = rng.normal(size=(1000, 80)) * 0.7 * np.array(voice["deviation"]) + np.array(voice["mean"])
+    values = (values + np.array(voice["deviation"]) * rng.normal(size=80)).astype(np.float32)
+    seconds = len(values) / facts["rate_hz"]
+    d = np.array(voice["mean"]) - values.mean(0)
+    evidence = np.mean((d / np.array(voice["deviation"])) ** 2)
+    moved = values + d * max(0, 1 - voice["mean_variance"] / seconds / evidence)
+    shapes = exported.run("motion", features=moved[None].astype(np.float32))[0]
+    r = np.log(voice["movement"] / np.sqrt(np.sum(shapes.var(0) * np.array(facts["shape_deviation"]) ** 2)))
+    scale = np.exp(r * r**2 / (r**2 + voice["movement_variance"] / seconds))
+    scaled = rest + np.clip(scale, 1 / voice["most"], voice["most"]) * (shapes - rest)
+    wanted = mouth_shapes(
+        exported.network,
+        AudioFeatures(values, facts["rate_hz"], "mel80"),
+        (np.arange(1000) + 0.5) / facts["rate_hz"],
+        rng.normal(size=round(16000 * seconds)).astype(np.float32) * 0.1,  # as loud all the time
+        rest=False,
+    ).numpy()
+    plain = exported.network.motion(torch.from_numpy(values)[None])[0].detach().numpy()
+    assert np.abs(wanted - plain).max() > 0.1  # there is something to adapt
+    within = np.abs(wanted).max(1) < 3  # a gain does not reach further
+    assert within.mean() > 0.5
+    assert np.abs(scaled - wanted)[within].max() < 0.01 * wanted.std()
 
 
 @needs_onnx

@@ -15,8 +15,8 @@ LEVELS = (
     "errors files ffmpeg media",
     "geometry video audio weights pose unpickle windows puppet voice models torch_zip",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar speeds silences alignment prepare batches references detail reach painter rest compiled generator_file "
-    "judge synthetic",
+    "avatar disguises silences alignment prepare batches references detail reach painter rest speaker compiled "
+    "generator_file judge synthetic",
     "train_syncnet train_motion train_generator render evaluate export to_go audit published",
     "report terminal",
     "closing demo published_commands export_commands cli __main__",
@@ -26,9 +26,9 @@ SIDEWAYS = {  # what a module may import of its own level
     **{"files": "errors", "ffmpeg": "errors", "media": "errors ffmpeg"},
     **{"models": "geometry", "weights": "unpickle", "windows": "audio", "voice": "audio"},
     **{"encoders": "wenet", "features": "encoders"},
-    **{"prepare": "avatar", "speeds": "avatar", "silences": "avatar", "alignment": "avatar"},
+    **{"prepare": "avatar", "disguises": "avatar", "silences": "avatar", "alignment": "avatar"},
     **{"batches": "alignment avatar", "references": "batches", "detail": "batches", "reach": "batches"},
-    **{"painter": "avatar batches", "rest": "batches painter", "compiled": "painter"},
+    **{"painter": "avatar batches", "rest": "batches", "speaker": "batches rest", "compiled": "painter"},
     **{"judge": "batches", "train_generator": "train_motion"},
     **{"torch_zip": "unpickle", "published": "render"},
     **{"cli": "closing demo published_commands export_commands", "__main__": "cli"},

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from udh_core import geometry, painter
+from udh_core import geometry, speaker
 from udh_core.avatar import open_avatar
 from udh_core.errors import FormatError, UdhError
 from udh_core.features import AudioFeatures
@@ -21,7 +21,7 @@ from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, w
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
-from udh_core.painter import predict_shapes
+from udh_core.speaker import predict_shapes
 from udh_core.training import Averaged, Schedule, check_finite
 
 SPEC = CropSpec(160)
@@ -220,7 +220,7 @@ def test_shapes_in_blocks_are_nearly_the_shapes_in_one(
 ) -> None:
     times_s = np.arange(250) / 25
     whole = predict_shapes(generator, heard, times_s)
-    monkeypatch.setattr(painter, "_BLOCK_ROWS", 150)
+    monkeypatch.setattr(speaker, "_BLOCK_ROWS", 150)
     in_blocks = predict_shapes(generator, heard, times_s)
     assert float((in_blocks - whole).square().mean().sqrt() / whole.std()) < 0.25
 
@@ -230,7 +230,7 @@ def test_shapes_in_blocks_are_the_shapes_in_one(
 ) -> None:
     times_s = np.arange(250) / 25
     whole = predict_shapes(generator, heard, times_s)
-    monkeypatch.setattr(painter, "_BLOCK_ROWS", 150)
+    monkeypatch.setattr(speaker, "_BLOCK_ROWS", 150)
     torch.testing.assert_close(predict_shapes(generator, heard, times_s), whole, atol=1e-4, rtol=1e-3)
 
 

@@ -17,9 +17,10 @@ from udh_core.errors import FormatError
 from udh_core.features import AudioFeatures, extract
 from udh_core.generator_file import open_generator
 from udh_core.landmarks import mouth_opening
-from udh_core.painter import Painter, predict_shapes, steer
+from udh_core.painter import Painter, steer
 from udh_core.render import RenderOptions, render
-from udh_core.rest import enlarge, mouth_shapes, rest_shape
+from udh_core.rest import enlarge, rest_shape
+from udh_core.speaker import mouth_shapes
 from udh_core.video import read_frames
 from udh_core.voice import EASE_S, LEAD_S, silence
 
@@ -126,10 +127,10 @@ def mouth(generator_file: Path):
 def test_shapes_are_predicted_in_speech_and_rest_in_silence(mouth, speech: Path) -> None:
     waveform = np.concatenate([load_waveform(speech), np.zeros(16000 * 2, np.float32)])
     features, times_s = extract(waveform, "mel80"), (np.arange(100) + 0.5) / 25
-    free, bound = predict_shapes(mouth, features, times_s), mouth_shapes(mouth, features, times_s, waveform)
+    free, bound = (mouth_shapes(mouth, features, times_s, waveform, rest=rest) for rest in (False, True))
     assert torch.equal(bound[75:], mouth.rest.expand(25, -1))
     assert torch.equal(bound[20:40], free[20:40])
-    assert torch.equal(mouth_shapes(mouth, features, times_s), free)
+    assert not torch.equal(free[75:], bound[75:])
 
 
 def test_render_of_silence_is_the_resting_mouth(

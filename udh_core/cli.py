@@ -200,7 +200,7 @@ def render_command(
     when_audio_longer: Longer = Longer.bounce,
     when_audio_shorter: Shorter = Shorter.cut,
     gain: Annotated[
-        float, typer.Option(help="How far the mouth moves from its rest, 0.5 to 1.5: 1 = as learnt.")
+        float, typer.Option(help="How far the mouth moves from its rest, 0.5 to 1.5: 1 = about as in the clip.")
     ] = 1.0,
     rest: Annotated[bool, typer.Option("--rest/--no-rest", help="Close the mouth where the audio is silent.")] = True,
     compiled: Annotated[

@@ -27,7 +27,8 @@ from .landmarks import FaceMesh, box_of, mouth_opening
 from .losses import Lpips
 from .models.generator import Generator
 from .painter import Painter, steer
-from .rest import APART_S, mouth_shapes
+from .rest import APART_S
+from .speaker import mouth_shapes
 from .video import read_frames
 from .voice import away_from_speech, speech_mask
 

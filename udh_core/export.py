@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import geometry
+from . import geometry, speaker
 from .checkpoint import Checkpoint
 from .encoders import open_encoder
 from .errors import MediaError, UdhError
@@ -23,12 +23,17 @@ from .generator_file import open_generator
 from .models.generator import Generator
 from .models.pixels import PixelsNet
 
-FORMAT = 1  # of the JSON
+FORMAT = 2  # of the JSON
 OPSET = 18
 PIXELS, MOTION, DESCRIPTION = "pixels.onnx", "motion.onnx", "generator.json"
 _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
+    "Over the n seconds of rows in which somebody speaks, with d = voice.mean - their mean, add "
+    "d * max(0, 1 - voice.mean_variance / n / mean((d / voice.deviation)^2)) to all rows.",
     "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
+    "Over the same rows, with r = log(voice.movement / sqrt(sum(variance of the shapes * shape_deviation^2))), scale "
+    "the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.movement_variance / n)), kept between "
+    "1 / voice.most and voice.most.",
     "Take the shapes at the middle of every video frame, (i + 0.5) / fps seconds, linearly between rows: any fps.",
     "Where the sound has been silent for a while, blend them smoothly into `rest`; to enlarge a movement, scale their "
     "distance from it.",
@@ -95,6 +100,15 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
         "shape_width": shape,
         "frames": frames,
         "rest": network.rest.tolist(),
+        "shape_deviation": network.shape_std.tolist(),
+        "voice": {
+            "mean": network.motion.speech_mean.tolist(),
+            "deviation": network.motion.feature_std.tolist(),
+            "mean_variance": speaker.MEAN_VARIANCE,
+            "movement": float(network.movement),
+            "movement_variance": speaker.MOVEMENT_VARIANCE,
+            "most": speaker.MOST,
+        },
         "references": config.pixels.references,
         "crop": geometry.description(info.crop),
         "motion": {

@@ -1,4 +1,4 @@
-"""From audio features to mouth shapes, and from shapes to frames with a redrawn mouth."""
+"""From mouth shapes to frames with a redrawn mouth."""
 
 from __future__ import annotations
 
@@ -11,26 +11,9 @@ from torch import Tensor
 
 from . import geometry
 from .avatar import Avatar
-from .batches import autocast_dtype, interpolate_rows, to_input, to_uint8
-from .features import AudioFeatures
+from .batches import autocast_dtype, to_input, to_uint8
 from .landmarks import FaceTrack
 from .models.generator import Generator, with_neighbours
-
-_BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network reaches 14 rows
-
-
-@torch.inference_mode()
-def predict_shapes(generator: Generator, features: AudioFeatures, times_s: np.ndarray) -> Tensor:
-    """(n, shape_width) float32 mouth shapes at `times_s` (n,), in standard deviations. Blockwise: any length fits."""
-    total = len(features.values)
-    device = next(generator.motion.parameters()).device
-    parts = []
-    for start in range(0, total, _BLOCK_ROWS):
-        low, high = max(0, start - _MARGIN_ROWS), min(total, start + _BLOCK_ROWS + _MARGIN_ROWS)
-        block = torch.from_numpy(np.array(features.values[low:high], np.float32))[None].to(device)
-        parts.append(generator.motion(block)[0, start - low :][:_BLOCK_ROWS].cpu())
-    rows = torch.from_numpy(times_s * features.rate_hz - 0.5).float()
-    return interpolate_rows(torch.cat(parts)[None], rows[None])[0]
 
 
 def steer(generator: Generator, shapes: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ from .generator_file import open_generator
 from .geometry import FEATHER
 from .models.generator import Generator
 from .painter import Painter, steer
-from .rest import GAINS, mouth_shapes
+from .rest import GAINS
+from .speaker import mouth_shapes
 from .video import VideoWriter, read_frames
 
 WhenLonger = Literal["bounce", "loop", "hold"]
@@ -177,7 +178,8 @@ def _steering(
     if options.when_audio_shorter == "keep":
         total = max(total, avatar.info.frame_count)
     times_s = (np.arange(total) + 0.5) / fps
-    return steer(generator, mouth_shapes(generator, driving, times_s, waveform if options.rest else None, options.gain))
+    chosen = {"gain": options.gain, "rest": options.rest}
+    return steer(generator, mouth_shapes(generator, driving, times_s, waveform, **chosen))
 
 
 def _render_frames(

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .batches import TrainingData
-from .features import AudioFeatures
 from .landmarks import mouth_opening
-from .models.generator import Generator
-from .painter import predict_shapes
-from .voice import away_from_speech, silence
+from .voice import away_from_speech
 
 APART_S = 0.2  # this close to speech a mouth may move already, or still
 MIN_FRAMES = 10  # in pauses, to learn from
@@ -34,23 +30,3 @@ def enlarge(shapes: Tensor, rest: Tensor, gain: float) -> Tensor:
     """(n, shape_width) with their distance from the rest shape scaled, within what a clip shows."""
     limit = shapes.abs().clamp_min(LIMIT)  # what is predicted beyond it stays where it is
     return (rest + gain * (shapes - rest)).clamp(-limit, limit)
-
-
-def mouth_shapes(
-    generator: Generator,
-    features: AudioFeatures,
-    times_s: np.ndarray,
-    waveform: np.ndarray | None = None,
-    gain: float = 1.0,
-) -> Tensor:
-    """(n, shape_width) float32 mouth shapes at `times_s` (n,), in standard deviations.
-
-    With the waveform (m,) of the features the mouth rests where that is silent.
-    """
-    rest = generator.rest.cpu()
-    shapes = predict_shapes(generator, features, times_s)
-    if gain != 1:
-        shapes = enlarge(shapes, rest, gain)
-    if waveform is None:
-        return shapes
-    return torch.lerp(shapes, rest.expand_as(shapes), torch.from_numpy(silence(waveform, times_s))[:, None])

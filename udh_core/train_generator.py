@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, silences, speeds
+from . import checkpoint, disguises, silences
+from .audio import load_waveform
 from .avatar import Avatar, describe_ranges
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
@@ -29,10 +30,10 @@ from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig
-from .painter import predict_shapes
 from .reach import set_reach
 from .references import choose_references
 from .rest import rest_shape
+from .speaker import mouth_shapes
 from .train_motion import train_motion
 from .training import (
     Averaged,
@@ -203,11 +204,11 @@ class GeneratorRun:
         schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None, self.spent_s)
         avatar, made_by = self.data.avatar, {"models": self.models, "device": str(self.device)}
         try:
-            for done in speeds.hear(avatar, self.encoder, **made_by):
+            for done in disguises.hear(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, done, {})
             for _ in silences.hear(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, 1.0, {})
-            sounds = {"others": speeds.heard(avatar, self.encoder), "silences": silences.heard(avatar, self.encoder)}
+            sounds = {"others": disguises.heard(avatar, self.encoder), "silences": silences.heard(avatar, self.encoder)}
             common = {"seed": options.seed, "trained": self.members, **sounds}
             yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)
             self.motion_done = True
@@ -316,7 +317,8 @@ class GeneratorRun:
         data, generator = self.data, self.generator
         generator.motion.eval()
         times_s = data.times_heard_s(np.arange(len(data.crops)))
-        shapes = predict_shapes(generator, data.avatar.features(self.encoder), times_s)
+        heard, waveform = data.avatar.features(self.encoder), load_waveform(data.avatar.audio)
+        shapes = mouth_shapes(generator, heard, times_s, waveform)
         return with_neighbours(shapes, generator.config.pixels.frames, data.shots)
 
     def _calibrate(self) -> None:

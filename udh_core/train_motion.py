@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .audio import load_waveform
 from .batches import TrainingData, autocast_dtype, interpolate_rows
+from .disguises import Heard
 from .models.generator import Generator
 from .models.motion import MotionMember
-from .speeds import Heard
+from .speaker import mean_of, movement, spoken_rows, voice_shift
 from .training import Schedule, StepReport, check_finite, set_rate
 
 CHUNK_S = 4.0
 BATCH = 16
 MAX_GAIN = 1.5
 TOLD = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back
-OTHER_SPEED = 0.5  # of the batches are heard at another speed
+DISGUISED = 0.5  # of the batches hear the speech in a disguise
 SILENT_WEIGHT = 1 / BATCH  # of the one silent stretch that every batch has beside its stretches of the clip
 NOISE = 0.1  # added to the normalised features
 _CHECK_EVERY = 50
@@ -42,21 +44,33 @@ class _Folds:
 
 
 class _Sounds:
-    """What the network hears, normalised: the clip's sound, plain and at other speeds, and recordings of silence."""
+    """What the network hears, normalised: the clip's sound, plain and in disguises, and recordings of silence."""
 
     def __init__(
-        self, generator: Generator, plain: np.ndarray, others: list[Heard], silences: list[np.ndarray]
+        self,
+        generator: Generator,
+        plain: np.ndarray,
+        others: list[Heard],
+        silences: list[np.ndarray],
+        spoken: np.ndarray,
+        seconds: float,
     ) -> None:
         def normalised(rows: np.ndarray) -> Tensor:
             return generator.motion.normalise(torch.from_numpy(np.array(rows, np.float32)))
 
+        def adapted(heard: Heard) -> Tensor:
+            """As `speaker` does it when somebody else speaks."""
+            where = np.rint((spoken + 0.5) / heard.speed - 0.5).astype(int).clip(0, len(heard.rows) - 1)
+            shift = voice_shift(generator, mean_of(heard.rows, where), seconds)
+            return normalised(heard.rows) + shift / generator.motion.feature_std
+
         self.plain = normalised(plain)
-        self.others = [(normalised(heard.rows), heard.speed) for heard in others]
+        self.others = [(adapted(heard), heard.speed) for heard in others]
         self.silences, self.rest = [normalised(rows) for rows in silences], generator.rest.cpu()
 
     def choose(self, rng: np.random.Generator) -> tuple[Tensor, float]:
         """(T, D) and its speed."""
-        if self.others and rng.random() < OTHER_SPEED:
+        if self.others and rng.random() < DISGUISED:
             return self.others[int(rng.integers(len(self.others)))]
         return self.plain, 1.0
 
@@ -115,15 +129,13 @@ def train_motion(
     """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
 
     shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
-    `others`: the same speech at other speeds, see `speeds`. `silences`: in these the mouth is `generator.rest`.
+    `others`: the same speech in disguises, see `disguises`. `silences`: in these the mouth is `generator.rest`.
     `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
     """
     trained = set() if trained is None else trained
     motion = generator.motion
-    learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
-    motion.feature_mean.copy_(learnt.mean(0))
-    motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
-    sounds = _Sounds(generator, data.features, others, silences)
+    spoken, seconds = _learn_voice(generator, data, shapes)
+    sounds = _Sounds(generator, data.features, others, silences, spoken, seconds)
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
     weight = _component_weights(generator)
@@ -139,6 +151,24 @@ def train_motion(
         for member, left in zip(motion.members, folds.left_out, strict=True)
     ]
     motion.gain.copy_(_gain(outside))
+
+
+def _learn_voice(generator: Generator, data: TrainingData, shapes: Tensor) -> tuple[np.ndarray, float]:
+    """Set what the learnt part of the clip tells of its voice and movement; the rows (k,) with speech, and seconds."""
+    motion = generator.motion
+    learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
+    motion.feature_mean.copy_(learnt.mean(0))
+    motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
+    heard_s = data.times_heard_s(data.learnt)
+    spoken, seconds = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s)
+    moving = data.learnt[data.spoken[data.learnt]]
+    if len(spoken) and len(moving) > 1:
+        motion.speech_mean.copy_(mean_of(data.features, spoken))
+        generator.movement.fill_(movement(generator, shapes[moving]))
+    else:  # nobody speaks
+        motion.speech_mean.copy_(motion.feature_mean)
+        generator.movement.fill_(movement(generator, shapes[data.learnt]))
+    return spoken, seconds
 
 
 def _train_member(

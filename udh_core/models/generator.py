@@ -40,6 +40,7 @@ class Generator(nn.Module):
     shape_basis: Tensor
     shape_std: Tensor
     rest: Tensor
+    movement: Tensor
 
     def __init__(self, config: GeneratorConfig, spec: CropSpec) -> None:
         super().__init__()
@@ -51,6 +52,7 @@ class Generator(nn.Module):
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
         self.register_buffer("shape_std", torch.ones(config.motion.shape_width))
         self.register_buffer("rest", torch.zeros(config.motion.shape_width))  # the shape of silence
+        self.register_buffer("movement", torch.ones(()))  # of the mouth in speech, see `speaker`
 
     @torch.no_grad()
     def learn_shapes(self, points: Tensor) -> Tensor:

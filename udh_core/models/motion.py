@@ -54,6 +54,7 @@ class MotionNet(nn.Module):
 
     feature_mean: Tensor
     feature_std: Tensor
+    speech_mean: Tensor
     gain: Tensor
 
     def __init__(self, config: MotionConfig) -> None:
@@ -62,6 +63,7 @@ class MotionNet(nn.Module):
         self.members = nn.ModuleList(MotionMember(config) for _ in range(config.members))
         self.register_buffer("feature_mean", torch.zeros(config.feature_width))
         self.register_buffer("feature_std", torch.ones(config.feature_width))
+        self.register_buffer("speech_mean", torch.zeros(config.feature_width))  # of the features where somebody speaks
         self.register_buffer("gain", torch.ones(config.shape_width))
 
     def normalise(self, features: Tensor) -> Tensor:

@@ -1,0 +1,91 @@
+"""The clip's speech in disguises: the same sounds at the same moments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+
+from udh_core import disguises, features
+from udh_core.audio import SAMPLE_RATE_HZ, load_waveform
+from udh_core.avatar import open_avatar
+from udh_core.disguises import Disguise, disguised, in_noise, through, with_throat
+
+PITCH_HZ, FORMANT_HZ = 100.0, 1500.0
+
+
+def test_rows_in_disguises_stand_for_the_same_sounds(person_avatar: Path) -> None:
+    avatar = open_avatar(person_avatar)
+    parts = list(disguises.hear(avatar, "mel80"))
+    assert parts == sorted(parts) and parts[-1] == 1.0
+    plain = features.extract(load_waveform(avatar.audio), "mel80").values
+    loudness = plain.mean(1)
+    loud = loudness > np.median(loudness)  # noise fills the pauses
+    for heard in disguises.heard(avatar, "mel80"):
+        assert abs(len(heard.rows) - len(plain) / heard.speed) <= 2
+        rows = np.clip(np.rint((np.arange(len(plain)) + 0.5) / heard.speed - 0.5).astype(int), 0, len(heard.rows) - 1)
+        told = heard.rows[rows].mean(1)
+        lags = np.arange(-20, 21)
+        likeness = [np.corrcoef(np.roll(told, lag)[loud], loudness[loud])[0, 1] for lag in lags]
+        assert abs(lags[int(np.argmax(likeness))]) <= 1  # rows, of 10 ms
+        assert max(likeness) > 0.8
+
+
+@pytest.fixture(scope="module")
+def vowel() -> np.ndarray:
+    """Three seconds of pulses through one resonance."""
+    pulses = np.zeros(3 * SAMPLE_RATE_HZ)
+    pulses[:: round(SAMPLE_RATE_HZ / PITCH_HZ)] = 1
+    time_s = np.arange(400) / SAMPLE_RATE_HZ
+    ring = np.exp(-time_s * 500) * np.sin(2 * np.pi * FORMANT_HZ * time_s)
+    sound = np.convolve(pulses, ring)[: len(pulses)]
+    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
+
+
+def pitch_and_formant_hz(sound: np.ndarray) -> tuple[float, float]:
+    pitch = librosa.yin(sound, fmin=60, fmax=300, sr=SAMPLE_RATE_HZ)
+    spectrum = np.abs(librosa.stft(sound, n_fft=1024)).mean(1)
+    smooth = np.convolve(spectrum, np.hanning(15), mode="same")
+    return float(np.median(pitch)), float(smooth.argmax() * SAMPLE_RATE_HZ / 1024)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.2])
+def test_throat_moves_formants_and_leaves_the_pitch(vowel: np.ndarray, factor: float) -> None:
+    pitch, formant = pitch_and_formant_hz(vowel)
+    moved = with_throat(vowel, factor)
+    assert moved.shape == vowel.shape and moved.dtype == np.float32
+    assert pitch_and_formant_hz(moved) == pytest.approx((pitch, formant * factor), rel=0.05)
+
+
+def test_speed_moves_both(vowel: np.ndarray) -> None:
+    pitch, formant = pitch_and_formant_hz(vowel)
+    faster = disguised(vowel, Disguise(1.22))
+    assert len(faster) == pytest.approx(len(vowel) / 1.22, abs=2)
+    assert pitch_and_formant_hz(faster) == pytest.approx((pitch * 1.22, formant * 1.22), rel=0.05)
+
+
+def test_long_recordings_are_changed_in_blocks(person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = load_waveform(person / "speech.wav")
+    whole = with_throat(speech, 1.1)
+    monkeypatch.setattr(disguises, "_BLOCK", 100 * 160)
+    np.testing.assert_allclose(with_throat(speech, 1.1), whole, atol=1e-4)
+
+
+def test_noise_is_as_loud_as_asked_for(vowel: np.ndarray) -> None:
+    noise = in_noise(vowel, 15) - vowel
+    assert 20 * np.log10(vowel.std() / noise.std()) == pytest.approx(15, abs=0.1)
+    np.testing.assert_array_equal(in_noise(vowel, 15), in_noise(vowel, 15))
+
+
+@pytest.mark.parametrize("rate", ["16k", "24k"])
+def test_codec_takes_detail_and_no_time(person: Path, rate: str) -> None:
+    speech = load_waveform(person / "speech.wav")
+    coded = through(speech, "aac", rate)
+    assert coded.shape == speech.shape
+    assert np.abs(coded - speech).max() > 0.01
+    lags = np.arange(-400, 401)
+    likeness = [float(np.dot(np.roll(coded, lag), speech)) for lag in lags]
+    assert abs(lags[int(np.argmax(likeness))]) <= 8  # half a millisecond
+    assert np.corrcoef(coded, speech)[0, 1] > 0.9

@@ -1,0 +1,137 @@
+"""Whoever speaks is brought to the voice of the clip: in what is heard of them, and in how far the mouth moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from udh_core import features, silences, speaker
+from udh_core.audio import load_waveform
+from udh_core.features import AudioFeatures
+from udh_core.geometry import CropSpec
+from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.motion import MotionConfig
+from udh_core.models.pixels import PixelsConfig
+from udh_core.speaker import mean_of, mouth_shapes, movement, predict_shapes, spoken_rows, voice_gain, voice_shift
+
+RATE_HZ, WIDTH = 50.0, 6
+
+
+def seconds_of_speech(seconds: float, seed: int = 0) -> tuple[AudioFeatures, np.ndarray]:
+    """Features, and a waveform that is loud all the time."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(round(seconds * RATE_HZ), WIDTH)).astype(np.float32)
+    return AudioFeatures(values, RATE_HZ, "mel80"), rng.normal(size=round(seconds * 16000)).astype(np.float32) * 0.1
+
+
+def times_in(heard: AudioFeatures) -> np.ndarray:
+    """The middle of every row."""
+    return (np.arange(len(heard.values)) + 0.5) / heard.rate_hz
+
+
+@pytest.fixture
+def generator() -> Generator:
+    """Its own voice has features of zero mean and unit variance; the mouth moves as far as in a minute of that."""
+    torch.manual_seed(0)
+    motion = MotionConfig(feature_width=WIDTH, channels=16, members=1)
+    pixels = PixelsConfig(160, references=1, widths=(16, 24), condition=16)
+    made = Generator(GeneratorConfig(motion, pixels, shape_points=20), CropSpec(160)).eval()
+    made.rest.normal_()
+    heard, _ = seconds_of_speech(60, seed=9)
+    made.movement.fill_(movement(made, predict_shapes(made, heard, times_in(heard))))
+    return made
+
+
+def test_own_voice_is_left_alone(generator: Generator) -> None:
+    heard, waveform = seconds_of_speech(20)
+    free = predict_shapes(generator, heard, times_in(heard))
+    told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
+    assert float((told - free).std() / free.std()) < 0.02
+
+
+def test_another_voice_is_brought_to_the_mean(generator: Generator) -> None:
+    heard, waveform = seconds_of_speech(60)
+    usual = predict_shapes(generator, heard, times_in(heard))
+    offset = np.array([0.8, -0.5, 0.3, 0, 0.6, -0.9], np.float32)
+    other = AudioFeatures(heard.values + offset, RATE_HZ, "mel80")
+    apart = predict_shapes(generator, other, times_in(other)) - usual
+    left = mouth_shapes(generator, other, times_in(other), waveform, rest=False) - usual
+    assert float(left.std()) < 0.1 * float(apart.std())
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.3])
+def test_movement_is_brought_to_the_usual(generator: Generator, factor: float) -> None:
+    heard, waveform = seconds_of_speech(60)
+    generator.motion.gain.mul_(factor)
+    told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
+    assert movement(generator, told) == pytest.approx(float(generator.movement), rel=0.05)
+
+
+def test_rest_stays_where_it_is(generator: Generator) -> None:
+    """What the network takes for rest is rest in every voice: the movement is scaled from there."""
+    shapes = torch.randn(3000, 12)
+    gain = voice_gain(generator, shapes * 0.7 * float(generator.movement) / movement(generator, shapes), 60.0)
+    assert gain > 1.3
+    resting = generator.rest[None]
+    torch.testing.assert_close(speaker.enlarge(resting, generator.rest, gain), resting)
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_gain_has_limits(generator: Generator, factor: float) -> None:
+    shapes = factor * float(generator.movement) / 12**0.5 * torch.randn(3000, 12)
+    wanted = speaker.MOST if factor < 1 else 1 / speaker.MOST
+    assert voice_gain(generator, shapes, 60.0) == pytest.approx(wanted)
+
+
+def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
+    mean, shapes = torch.full((WIDTH,), 0.4), torch.randn(3000, 12)
+    shapes *= 0.8 * float(generator.movement) / movement(generator, shapes)
+    seconds = (0.1, 0.6, 2.0, 10.0, 1000.0)
+    shifts = [float(voice_shift(generator, mean, s).norm()) for s in seconds]
+    gains = [voice_gain(generator, shapes, s) for s in seconds]
+    assert shifts == sorted(shifts) and gains == sorted(gains)
+    assert shifts[0] == 0 and gains[0] == 1
+    assert shifts[-1] == pytest.approx(0.4 * WIDTH**0.5, rel=0.01)
+    assert gains[-1] == pytest.approx(1 / 0.8, rel=0.01)
+
+
+@pytest.mark.parametrize("waveform", silences.waveforms(), ids=["nothing", *map(str, silences.FAINT_DB)])
+def test_silence_and_faint_noise_are_nobodys_voice(generator: Generator, waveform: np.ndarray) -> None:
+    heard, _ = seconds_of_speech(silences.LENGTH_S)
+    rows, seconds = spoken_rows(waveform, len(heard.values), RATE_HZ, times_in(heard))
+    assert len(rows) == 0 and seconds == 0
+    generator.motion.speech_mean.fill_(2.0)
+    told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
+    torch.testing.assert_close(told, predict_shapes(generator, heard, times_in(heard)))
+
+
+def test_only_the_stretch_asked_for_is_judged(generator: Generator) -> None:
+    heard, waveform = seconds_of_speech(10)
+    rows, seconds = spoken_rows(waveform, len(heard.values), RATE_HZ, np.array([2.0, 3.0, 4.0]))
+    assert (rows.min(), rows.max()) == (100, 199)
+    assert seconds == pytest.approx(2.0)
+
+
+def test_mean_in_blocks_is_the_mean_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=(1000, 5)).astype(np.float32)
+    rows = np.arange(3, 900, 2)
+    monkeypatch.setattr(speaker, "_BLOCK_ROWS", 64)
+    np.testing.assert_allclose(mean_of(values, rows), values[rows].mean(0), atol=1e-6)
+
+
+def test_a_voice_from_elsewhere_moves_the_mouth_as_far(
+    learn_motion: Callable, clips: Path, figure: Callable[[str], None]
+) -> None:
+    generator, data = learn_motion(100)
+    waveform = load_waveform(clips / "audio" / "piper_joe.wav")
+    heard = features.extract(waveform, "whisper-tiny")
+    plain = movement(generator, predict_shapes(generator, heard, times_in(heard)))
+    told = movement(generator, mouth_shapes(generator, heard, times_in(heard), waveform))
+    real = movement(generator, generator.encode_shapes(data.points[data.learnt[data.spoken[data.learnt]]]))
+    figure(f"a synthetic voice moves the mouth {told / real:.2f} of the clip's movement, unadapted {plain / real:.2f}")
+    assert plain < 0.8 * real
+    assert 0.8 * real < told < 1.1 * real

@@ -1,0 +1,130 @@
+"""The clip's own speech disguised: at another speed, in another throat, in noise, through a codec; the same mouth.
+
+A motion network that has heard them follows other voices and poor recordings better (README, "How it works").
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+
+from . import features, ffmpeg
+from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from .avatar import Avatar
+
+_FFT, _HOP = 1024, 160  # samples
+_ORDER = 18  # of the linear prediction that describes a throat: eight or nine formants up to 8 kHz
+_BLOCK, _MARGIN = 2000 * _HOP, 10 * _HOP  # samples at a time
+
+
+class Disguise(NamedTuple):
+    """What is done to a recording, in this order."""
+
+    speed: float  # moves pitch, formants and tempo together
+    throat: float = 1.0  # moves the formants alone
+    noise_db: float | None = None  # of white noise, below the speech
+    bit_rate: str | None = None  # of AAC
+
+
+DISGUISES = (
+    Disguise(0.8, noise_db=20),
+    Disguise(0.9, throat=1.1, bit_rate="24k"),
+    Disguise(1.1, throat=0.9, noise_db=20),
+    Disguise(1.22, bit_rate="24k"),
+)
+
+
+class Heard(NamedTuple):
+    """Features of the clip's sound in one disguise."""
+
+    rows: np.ndarray  # (T, D) float32
+    speed: float  # what is at row r of the plain sound is at (r + 0.5) / speed - 0.5 here
+
+
+def hear(avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[float]:
+    """Extract the features that `heard` opens into the avatar's folder; yields the fraction done, last 1.0.
+
+    What is there already is not done again.
+    """
+    waveform = load_waveform(avatar.audio)
+    for done, disguise in enumerate(DISGUISES):
+        other = disguised(waveform, disguise)
+        for part in features.extract_to(_folder(avatar, done), other, encoder, device=device, models=models):
+            yield (done + part) / len(DISGUISES)
+
+
+def heard(avatar: Avatar, encoder: str) -> list[Heard]:
+    """The clip's speech in all disguises, memory-mapped."""
+    return [
+        Heard(features.load(_folder(avatar, k), encoder).values, disguise.speed) for k, disguise in enumerate(DISGUISES)
+    ]
+
+
+def _folder(avatar: Avatar, number: int) -> Path:
+    return avatar.root / "features" / f"disguise-{number}"
+
+
+def disguised(waveform: np.ndarray, disguise: Disguise) -> np.ndarray:
+    """(n,) → (n / speed,) float32 at 16 kHz, always the same."""
+    result = soxr.resample(waveform, SAMPLE_RATE_HZ * disguise.speed, SAMPLE_RATE_HZ)
+    if disguise.throat != 1:
+        result = with_throat(result, disguise.throat)
+    if disguise.noise_db is not None:
+        result = in_noise(result, disguise.noise_db)
+    if disguise.bit_rate is not None:
+        result = through(result, "aac", disguise.bit_rate)
+    return result
+
+
+def with_throat(waveform: np.ndarray, factor: float) -> np.ndarray:
+    """(n,) → (n,) float32, formants moved by `factor`, the pitch left: the envelope of the spectrum is stretched."""
+    parts = []
+    for start in range(0, len(waveform), _BLOCK):
+        low = max(0, start - _MARGIN)
+        part = _stretched(waveform[low : start + _BLOCK + _MARGIN], factor)
+        parts.append(part[start - low :][:_BLOCK])
+    return np.concatenate(parts)
+
+
+def _stretched(waveform: np.ndarray, factor: float) -> np.ndarray:
+    import librosa
+
+    spectrum = librosa.stft(waveform, n_fft=_FFT, hop_length=_HOP)
+    envelope = _log_envelope(spectrum)
+    place = np.minimum(np.arange(len(envelope)) / factor, len(envelope) - 1)
+    low = np.minimum(place.astype(int), len(envelope) - 2)
+    part = (place - low)[:, None]
+    moved = envelope[low] * (1 - part) + envelope[low + 1] * part
+    result = librosa.istft(spectrum * np.exp(moved - envelope), hop_length=_HOP, length=len(waveform))
+    return result.astype(np.float32)
+
+
+def _log_envelope(spectrum: np.ndarray) -> np.ndarray:
+    """(bins, t) complex → (bins, t) float64: what linear prediction says of the throat, natural logarithm."""
+    likeness = np.fft.irfft(np.abs(spectrum.T) ** 2)[:, : _ORDER + 1]
+    likeness[:, 0] = likeness[:, 0] * 1.001 + 1e-9
+    near = np.abs(np.arange(_ORDER)[:, None] - np.arange(_ORDER))
+    taps = np.linalg.solve(likeness[:, near], likeness[:, 1:, None])[..., 0]
+    whitening = np.concatenate([np.ones((len(taps), 1)), -taps], axis=1)
+    return -np.log(np.abs(np.fft.rfft(whitening, _FFT)) + 1e-6).T
+
+
+def in_noise(waveform: np.ndarray, below_db: float) -> np.ndarray:
+    """(n,) → (n,) float32 with white noise so far below it, always the same."""
+    noise = np.random.default_rng(0).standard_normal(len(waveform)) * waveform.std() * 10 ** (-below_db / 20)
+    return (waveform + noise).astype(np.float32)
+
+
+def through(waveform: np.ndarray, codec: str, rate: str) -> np.ndarray:
+    """(n,) → (n,) float32, encoded by ffmpeg at this bit rate and decoded."""
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, coded = Path(scratch) / "plain.wav", Path(scratch) / "coded.mkv"
+        write_wave(plain, waveform)
+        ffmpeg.run(["-i", str(plain), "-c:a", codec, "-b:a", rate, str(coded)], f"cannot make {coded}")
+        decoded = load_waveform(coded)[: len(waveform)]
+        return np.pad(decoded, (0, len(waveform) - len(decoded)))
