@@ -137,11 +137,13 @@ def test_description_alone_adapts_a_voice(exported):
     r = np.log(voice["movement"] / np.sqrt(np.sum(shapes.var(0) * np.array(facts["shape_deviation"]) ** 2)))
     scale = np.exp(r * r**2 / (r**2 + voice["movement_variance"] / seconds))
     scaled = rest + np.clip(scale, 1 / voice["most"], voice["most"]) * (shapes - rest)
+    loudness = 0.02 + 0.1 * np.sin(np.linspace(0, 40 * np.pi, round(16000 * seconds))) ** 2
+    waveform = loudness * rng.normal(size=len(loudness))  # it comes and goes without a pause
     wanted = mouth_shapes(
         exported.network,
         AudioFeatures(values, facts["rate_hz"], "mel80"),
         (np.arange(1000) + 0.5) / facts["rate_hz"],
-        rng.normal(size=round(16000 * seconds)).astype(np.float32) * 0.1,  # as loud all the time
+        waveform.astype(np.float32),
         rest=False,
     ).numpy()
     plain = exported.network.motion(torch.from_numpy(values)[None])[0].detach().numpy()

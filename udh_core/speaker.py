@@ -21,7 +21,7 @@ from .voice import LEVEL_RATE_HZ, levels_db, silence, speech_mask
 MEAN_VARIANCE = 0.12  # of the mean of a feature, whose own variance is 1
 MOVEMENT_VARIANCE = 0.035  # of the logarithm of how much the mouth moves
 MOST = 1.6  # a movement is scaled by this factor, or divided by it, at most
-VOICE_DB = -40.0  # of full scale: what is quieter is nobody speaking (see `silences`)
+STEADY_DB = 2.5  # a sound whose level varies by less is noise: pink noise by 1.7, speech in noise 5 dB below it by 3.4
 LEAST_S = 0.5  # of speech, to say anything about a voice
 _BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network reaches 14 rows
 
@@ -56,10 +56,13 @@ def spoken_rows(waveform: np.ndarray, count: int, rate_hz: float, times_s: np.nd
     And how many seconds these are.
     """
     rows_s = (np.arange(count) + 0.5) / rate_hz
+    within = (rows_s >= times_s.min()) & (rows_s <= times_s.max())
+    spoken = np.flatnonzero(speech_mask(waveform, rows_s) & within)
     level = levels_db(waveform)
-    loud = level[np.minimum((rows_s * LEVEL_RATE_HZ).astype(int), len(level) - 1)] > VOICE_DB
-    spoken = speech_mask(waveform, rows_s) & loud & (rows_s >= times_s.min()) & (rows_s <= times_s.max())
-    return np.flatnonzero(spoken), float(spoken.sum() / rate_hz)
+    heard = level[np.minimum((rows_s[spoken] * LEVEL_RATE_HZ).astype(int), len(level) - 1)]
+    if len(spoken) and heard.std() < STEADY_DB:
+        spoken = spoken[:0]
+    return spoken, len(spoken) / rate_hz
 
 
 def mean_of(values: np.ndarray, rows: np.ndarray) -> Tensor:
