@@ -143,17 +143,20 @@ def motion(chosen: argparse.Namespace) -> Iterator[str]:
         if not wanted(variant.name, chosen) or (variant.started and len(data) == 1):
             continue
         if variant.started:
-            other = learnt_motion(variant, data[0], chosen.steps, None)
+            other = learnt_motion(variant, data[0], chosen.steps, None, sounds(variant, data[0].avatar))
         with with_constants(variant):
             start = other.motion if variant.started and other else None
-            begun = time.perf_counter()
-            generator = learnt_motion(variant, data[-1], chosen.steps, start)
+            heard, begun = sounds(variant, data[-1].avatar), time.perf_counter()
+            generator = learnt_motion(variant, data[-1], chosen.steps, start, heard)
             seconds = time.perf_counter() - begun
             cells = judge(generator)
         yield f"| {variant.name} | {cells} | {seconds:.0f} |"
 
 
-def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None) -> Generator:
+def learnt_motion(
+    variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None, heard: dict[str, list]
+) -> Generator:
+    """`heard`: see `sounds`."""
     sizes = MotionConfig(**{**MotionConfig(data.features.shape[1]).to_dict(), **variant.sizes})
     spec = data.avatar.crop
     torch.manual_seed(variant.seed)
@@ -169,9 +172,7 @@ def learnt_motion(variant: MotionVariant, data: TrainingData, steps: int, start:
     generator.rest.copy_(rest_shape(data, shapes))
     weight = train_motion.SILENT_WEIGHT
     train_motion.SILENT_WEIGHT = weight if variant.silence else 0.0
-    for _ in train_motion.train_motion(
-        generator, data, shapes, Schedule(steps, None), seed=variant.seed, **sounds(variant, data.avatar)
-    ):
+    for _ in train_motion.train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, **heard):
         pass
     train_motion.SILENT_WEIGHT = weight
     if not variant.gain:
@@ -202,8 +203,9 @@ def with_constants(variant: MotionVariant) -> Iterator[None]:
 
 
 class MotionJudge:
-    """The mouth opening it is told beside the true one: on held-out frames, in the clip's voice and in others, and on
-    all frames of other people. How far off its rest the mouth is in noise that nobody has heard before."""
+    """The mouth opening of its shapes beside the true one: on held-out frames, in the clip's voice and in others, and
+    on all frames of other people. Amplitudes are parts of the true one on the held-out frames. How far off its rest
+    the mouth is in noise that nobody has heard before."""
 
     COLUMNS = (
         *("opening: correlation", "amplitude", "in other voices: correlation", "amplitude"),

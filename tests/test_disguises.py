@@ -89,3 +89,11 @@ def test_codec_takes_detail_and_no_time(person: Path, rate: str) -> None:
     likeness = [float(np.dot(np.roll(coded, lag), speech)) for lag in lags]
     assert abs(lags[int(np.argmax(likeness))]) <= 8  # half a millisecond
     assert np.corrcoef(coded, speech)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("disguise", disguises.DISGUISES)
+def test_silence_stays_silence(disguise: Disguise) -> None:
+    result = disguised(np.zeros(16000, np.float32), disguise)
+    assert result.dtype == np.float32
+    assert len(result) == pytest.approx(16000 / disguise.speed, abs=2)
+    assert np.abs(result).max() < 1e-4

@@ -12,7 +12,7 @@ from udh_core import features, silences
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
 from udh_core.models.generator import Generator
-from udh_core.speaker import predict_shapes
+from udh_core.speaker import mouth_shapes
 
 
 def loudness_db(waveform: np.ndarray) -> float:
@@ -33,9 +33,10 @@ def test_what_is_heard_in_them_is_kept(person_avatar: Path) -> None:
         np.testing.assert_array_equal(rows, features.extract(waveform, "mel80").values)
 
 
-def away_from_rest(generator: Generator, data: TrainingData, heard: features.AudioFeatures) -> float:
+def away_from_rest(generator: Generator, data: TrainingData, noise: np.ndarray) -> float:
     """How far from its rest the mouth is, as a share of what speech moves it by."""
-    told = predict_shapes(generator, heard, np.arange(0.5, 2.5, 0.04))
+    heard = features.extract(noise, "whisper-tiny")
+    told = mouth_shapes(generator, heard, np.arange(0.5, 2.5, 0.04), noise, rest=False)
     usual = generator.encode_shapes(data.points).norm(dim=1).mean()
     return float((told - generator.rest).norm(dim=1).mean() / usual)
 
@@ -43,10 +44,9 @@ def away_from_rest(generator: Generator, data: TrainingData, heard: features.Aud
 def test_mouth_rests_in_a_noise_it_has_not_heard(
     learn_motion: Callable, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
-    noise = np.random.default_rng(9).normal(size=16000 * 3) * 10 ** (-65 / 20)
-    heard = features.extract(noise.astype(np.float32), "whisper-tiny")
-    learnt = away_from_rest(*learn_motion(100), heard)
+    noise = (np.random.default_rng(9).normal(size=16000 * 3) * 10 ** (-65 / 20)).astype(np.float32)
+    learnt = away_from_rest(*learn_motion(100), noise)
     monkeypatch.setattr("udh_core.train_motion.SILENT_WEIGHT", 0.0)
-    not_learnt = away_from_rest(*learn_motion(100), heard)
+    not_learnt = away_from_rest(*learn_motion(100), noise)
     figure(f"mouth off its rest in faint noise: {learnt:.2f}, without silence in training {not_learnt:.2f}")
     assert learnt < 0.4 * not_learnt

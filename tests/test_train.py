@@ -86,6 +86,15 @@ def test_resume_refuses_another_encoder(person_avatar, generator_file, tmp_path)
         trained(person_avatar, tmp_path / "g.safetensors", TINY, resume=True)
 
 
+def test_resume_refuses_what_an_earlier_version_began(person_avatar, generator_file, tmp_path):
+    info, state = checkpoint.load_resume(generator_file)
+    del state["networks"]["movement"]
+    checkpoint.save_resume(tmp_path / "g.safetensors", info, state)
+    options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
+    with pytest.raises(MismatchError, match="another version"):
+        trained(person_avatar, tmp_path / "g.safetensors", options, resume=True)
+
+
 def test_syncnet_resumes_and_judges(person_avatar, tmp_path):
     out = tmp_path / "s.safetensors"
     options = SyncNetOptions(steps=6, neighbourhoods=2, check_every=3)

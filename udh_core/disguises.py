@@ -27,7 +27,7 @@ class Disguise(NamedTuple):
 
     speed: float  # moves pitch, formants and tempo together
     throat: float = 1.0  # moves the formants alone
-    noise_db: float | None = None  # of white noise, below the speech
+    noise_db: float | None = None  # of white noise, below the recording
     bit_rate: str | None = None  # of AAC
 
 
@@ -49,7 +49,7 @@ class Heard(NamedTuple):
 def hear(avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[float]:
     """Extract the features that `heard` opens into the avatar's folder; yields the fraction done, last 1.0.
 
-    What is there already is not done again.
+    What is there already is not encoded again.
     """
     waveform = load_waveform(avatar.audio)
     for done, disguise in enumerate(DISGUISES):
@@ -116,8 +116,8 @@ def _log_envelope(spectrum: np.ndarray) -> np.ndarray:
 
 def in_noise(waveform: np.ndarray, below_db: float) -> np.ndarray:
     """(n,) → (n,) float32 with white noise so far below it, always the same."""
-    noise = np.random.default_rng(0).standard_normal(len(waveform)) * waveform.std() * 10 ** (-below_db / 20)
-    return (waveform + noise).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(len(waveform)).astype(np.float32)
+    return waveform + noise * np.float32(waveform.std() * 10 ** (-below_db / 20))
 
 
 def through(waveform: np.ndarray, codec: str, rate: str) -> np.ndarray:

@@ -217,7 +217,7 @@ class Bench:
         }
 
     def _told(self, heard: Heard, waveform: np.ndarray) -> Tensor:
-        """What `render` makes of it."""
+        """What `render` makes of it, were it no longer than what is judged."""
         return mouth_shapes(self.generator, heard.sound, heard.times_s, waveform)
 
     def _hear(self, listener: _Listener, waveform: np.ndarray) -> Heard:

@@ -22,18 +22,22 @@ from .files import replacing
 from .generator_file import open_generator
 from .models.generator import Generator
 from .models.pixels import PixelsNet
+from .rest import LIMIT
+from .voice import STEADY_DB
 
 FORMAT = 2  # of the JSON
 OPSET = 18
 PIXELS, MOTION, DESCRIPTION = "pixels.onnx", "motion.onnx", "generator.json"
 _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
-    "Over the n seconds of rows in which somebody speaks, with d = voice.mean - their mean, add "
+    "Find the rows in which somebody speaks, n seconds in all. With n below voice.least_s, with a level that varies by "
+    "less than voice.steady_db, or with voice.movement 0, leave out the two steps beginning with “Voice”.",
+    "Voice: with d = voice.mean - the mean of those rows, add "
     "d * max(0, 1 - voice.mean_variance / n / mean((d / voice.deviation)^2)) to all rows.",
     "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
-    "Over the same rows, with r = log(voice.movement / sqrt(sum(variance of the shapes * shape_deviation^2))), scale "
-    "the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.movement_variance / n)), kept between "
-    "1 / voice.most and voice.most.",
+    "Voice: over the same rows, with r = log(voice.movement / sqrt(sum(variance of the shapes * shape_deviation^2))), "
+    "scale the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.movement_variance / n)), kept between "
+    "1 / voice.most and voice.most; no value goes beyond voice.limit by that.",
     "Take the shapes at the middle of every video frame, (i + 0.5) / fps seconds, linearly between rows: any fps.",
     "Where the sound has been silent for a while, blend them smoothly into `rest`; to enlarge a movement, scale their "
     "distance from it.",
@@ -108,6 +112,9 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
             "movement": float(network.movement),
             "movement_variance": speaker.MOVEMENT_VARIANCE,
             "most": speaker.MOST,
+            "limit": LIMIT,
+            "least_s": speaker.LEAST_S,
+            "steady_db": STEADY_DB,
         },
         "references": config.pixels.references,
         "crop": geometry.description(info.crop),

@@ -178,8 +178,8 @@ def _steering(
     if options.when_audio_shorter == "keep":
         total = max(total, avatar.info.frame_count)
     times_s = (np.arange(total) + 0.5) / fps
-    chosen = {"gain": options.gain, "rest": options.rest}
-    return steer(generator, mouth_shapes(generator, driving, times_s, waveform, **chosen))
+    shapes = mouth_shapes(generator, driving, times_s, waveform, gain=options.gain, rest=options.rest)
+    return steer(generator, shapes)
 
 
 def _render_frames(

@@ -21,7 +21,7 @@ from .avatar import Avatar, describe_ranges
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
 from .detail import add_detail
-from .errors import FormatError
+from .errors import FormatError, MismatchError
 from .generator_file import save_generator
 from .geometry import in_crop, mask
 from .judge import SyncJudge
@@ -362,7 +362,12 @@ class GeneratorRun:
         avatar = self.data.avatar
         checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop, encoder=self.encoder)
         checkpoint.check_settings(info, asdict(self.options), self.generator.config.to_dict())
-        self.generator.load_state_dict(state["networks"])
+        try:
+            self.generator.load_state_dict(state["networks"])
+        except RuntimeError as error:
+            raise MismatchError(
+                f"{self.out}: begun by another version of this program; train without resume"
+            ) from error
         self.shapes = self.generator.encode_shapes(self.data.points)
         self.average.restore(state["average"])
         restore_optimiser(self.optimiser, state["optimiser"])

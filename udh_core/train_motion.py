@@ -13,7 +13,7 @@ from .batches import TrainingData, autocast_dtype, interpolate_rows
 from .disguises import Heard
 from .models.generator import Generator
 from .models.motion import MotionMember
-from .speaker import mean_of, movement, spoken_rows, voice_shift
+from .speaker import LEAST_S, mean_of, movement, spoken_rows, voice_shift
 from .training import Schedule, StepReport, check_finite, set_rate
 
 CHUNK_S = 4.0
@@ -53,7 +53,7 @@ class _Sounds:
         others: list[Heard],
         silences: list[np.ndarray],
         spoken: np.ndarray,
-        seconds: float,
+        rate_hz: float,
     ) -> None:
         def normalised(rows: np.ndarray) -> Tensor:
             return generator.motion.normalise(torch.from_numpy(np.array(rows, np.float32)))
@@ -61,7 +61,7 @@ class _Sounds:
         def adapted(heard: Heard) -> Tensor:
             """As `speaker` does it when somebody else speaks."""
             where = np.rint((spoken + 0.5) / heard.speed - 0.5).astype(int).clip(0, len(heard.rows) - 1)
-            shift = voice_shift(generator, mean_of(heard.rows, where), seconds)
+            shift = voice_shift(generator, mean_of(heard.rows, where), len(spoken) / rate_hz)
             return normalised(heard.rows) + shift / generator.motion.feature_std
 
         self.plain = normalised(plain)
@@ -134,8 +134,8 @@ def train_motion(
     """
     trained = set() if trained is None else trained
     motion = generator.motion
-    spoken, seconds = _learn_voice(generator, data, shapes)
-    sounds = _Sounds(generator, data.features, others, silences, spoken, seconds)
+    spoken = learn_voice(generator, data, shapes)
+    sounds = _Sounds(generator, data.features, others, silences, spoken, data.rate_hz)
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
     weight = _component_weights(generator)
@@ -153,22 +153,19 @@ def train_motion(
     motion.gain.copy_(_gain(outside))
 
 
-def _learn_voice(generator: Generator, data: TrainingData, shapes: Tensor) -> tuple[np.ndarray, float]:
-    """Set what the learnt part of the clip tells of its voice and movement; the rows (k,) with speech, and seconds."""
+def learn_voice(generator: Generator, data: TrainingData, shapes: Tensor) -> np.ndarray:
+    """Set what the learnt part of the clip tells of its voice and movement; (k,) rows of it with speech."""
     motion = generator.motion
     learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
     motion.feature_mean.copy_(learnt.mean(0))
     motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
     heard_s = data.times_heard_s(data.learnt)
-    spoken, seconds = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s)
+    spoken = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s)
+    motion.speech_mean.copy_(mean_of(data.features, spoken))
     moving = data.learnt[data.spoken[data.learnt]]
-    if len(spoken) and len(moving) > 1:
-        motion.speech_mean.copy_(mean_of(data.features, spoken))
-        generator.movement.fill_(movement(generator, shapes[moving]))
-    else:  # nobody speaks
-        motion.speech_mean.copy_(motion.feature_mean)
-        generator.movement.fill_(movement(generator, shapes[data.learnt]))
-    return spoken, seconds
+    known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S
+    generator.movement.fill_(movement(generator, shapes[moving]) if known else 0.0)
+    return spoken
 
 
 def _train_member(

@@ -52,7 +52,7 @@ class Generator(nn.Module):
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
         self.register_buffer("shape_std", torch.ones(config.motion.shape_width))
         self.register_buffer("rest", torch.zeros(config.motion.shape_width))  # the shape of silence
-        self.register_buffer("movement", torch.ones(()))  # of the mouth in speech, see `speaker`
+        self.register_buffer("movement", torch.zeros(()))  # of the mouth in speech, see `speaker`; 0: unknown
 
     @torch.no_grad()
     def learn_shapes(self, points: Tensor) -> Tensor:
