@@ -37,6 +37,7 @@ from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import PixelsConfig
 from udh_core.reach import openings
 from udh_core.rest import rest_shape
+from udh_core.speaker import mouth_shapes
 from udh_core.train_generator import GeneratorOptions
 from udh_core.training import Schedule
 
@@ -205,7 +206,7 @@ def with_constants(variant: MotionVariant) -> Iterator[None]:
 class MotionJudge:
     """The mouth opening of its shapes beside the true one: on held-out frames, in the clip's voice and in others, and
     on all frames of other people. Amplitudes are parts of the true one on the held-out frames. How far off its rest
-    the mouth is in noise that nobody has heard before."""
+    the mouth is in noise that nobody has heard before, as a part of how far its shapes are from their mean."""
 
     COLUMNS = (
         *("opening: correlation", "amplitude", "in other voices: correlation", "amplitude"),
@@ -229,8 +230,10 @@ class MotionJudge:
 
         voices = [judged(openings_to(generator, *voice, heard_s(data)), true) for voice in self.voices]
         people = [judged(*openings_of(generator, other, ENCODER)) for other in self.people]
-        still = openings_to(generator, *self.noise, np.arange(1, 9, 0.04))
-        off = np.abs(still - opening(generator, generator.rest[None])).mean() / true.std()
+        heard, waveform = self.noise
+        still = mouth_shapes(generator, heard, np.arange(1, 9, 0.04), waveform, rest=False)
+        usual = generator.encode_shapes(data.points[data.held_out]).norm(dim=1).mean()
+        off = float((still - generator.rest).norm(dim=1).mean() / usual)
         theirs = np.mean(people, axis=0) if people else (np.nan, np.nan)
         return " | ".join(f"{value:.3f}" for value in (*voices[0], *np.mean(voices[1:], axis=0), *theirs, off))
 
