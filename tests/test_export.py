@@ -127,11 +127,10 @@ def test_description_alone_adapts_a_voice(exported):
     """As `mouth_shapes` does it, by nothing but the files and the steps written in one of them."""
     facts, rng = exported.facts, np.random.default_rng(4)
     voice, rest = facts["voice"], np.array(facts["rest"])
-    values = rng.normal(size=(1000, 80)) * 0.7 * np.array(voice["deviation"]) + np.array(voice["mean"])
-    values = (values + np.array(voice["deviation"]) * rng.normal(size=80)).astype(np.float32)
-    seconds = len(values) / facts["rate_hz"]
-    d = np.array(voice["mean"]) - values.mean(0)
-    evidence = np.mean((d / np.array(voice["deviation"])) ** 2)
+    mean, deviation = np.array(voice["mean"]), np.array(voice["deviation"])
+    values = mean + deviation * (0.7 * rng.normal(size=(1000, 80)) + rng.normal(size=80))
+    seconds, d = len(values) / facts["rate_hz"], mean - values.mean(0)
+    evidence = np.mean((d / deviation) ** 2)
     moved = values + d * max(0, 1 - voice["mean_variance"] / seconds / evidence)
     shapes = exported.run("motion", features=moved[None].astype(np.float32))[0]
     r = np.log(voice["movement"] / np.sqrt(np.sum(shapes.var(0) * np.array(facts["shape_deviation"]) ** 2)))
@@ -141,12 +140,12 @@ def test_description_alone_adapts_a_voice(exported):
     waveform = loudness * rng.normal(size=len(loudness))  # it comes and goes without a pause
     wanted = mouth_shapes(
         exported.network,
-        AudioFeatures(values, facts["rate_hz"], "mel80"),
+        AudioFeatures(values.astype(np.float32), facts["rate_hz"], "mel80"),
         (np.arange(1000) + 0.5) / facts["rate_hz"],
         waveform.astype(np.float32),
         rest=False,
     ).numpy()
-    plain = exported.network.motion(torch.from_numpy(values)[None])[0].detach().numpy()
+    plain = exported.network.motion(torch.from_numpy(values).float()[None])[0].detach().numpy()
     assert np.abs(wanted - plain).max() > 0.1  # there is something to adapt
     limit = np.maximum(np.abs(shapes), voice["limit"])
     assert np.abs(np.clip(scaled, -limit, limit) - wanted).max() < 0.01 * wanted.std()
