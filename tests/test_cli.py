@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from udh_core.cli import app
 from udh_core.geometry import CropSpec
 from udh_core.judge import save_syncnet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def refused(*arguments: object) -> str:
@@ -42,6 +47,36 @@ def render_refused(folder: Path, audio: Path, generator: Path | None = None, out
     assert not out.exists()
     assert not list(folder.glob(".*part*"))
     return line
+
+
+TOLD = """
+from typer.main import get_command
+from typer.testing import CliRunner
+from udh_core.cli import app
+
+lines = [CliRunner().invoke(app, ["--help"]).output]
+for name, command in get_command(app).commands.items():
+    lines.append(CliRunner().invoke(app, [name, "--help"]).output)
+    for part in getattr(command, "commands", {}):
+        lines.append(CliRunner().invoke(app, [name, part, "--help"]).output)
+print("".join(lines))
+"""
+
+
+def test_help_needs_no_docstrings():
+    plain, bare = (
+        subprocess.run([sys.executable, *options, "-c", TOLD], cwd=ROOT, capture_output=True, text=True, check=True)
+        for options in ([], ["-OO"])
+    )
+    assert "Train the generator" in plain.stdout
+    assert bare.stdout == plain.stdout
+
+
+@pytest.mark.parametrize("folder", ["udh_core", "nodes"])
+def test_nothing_is_made_of_docstrings(folder):
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py")]
+    assert sources
+    assert not any(re.search(r"__doc__|getdoc", text) for text in sources)
 
 
 def test_no_such_file(tmp_path):

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from udh_core.speaker import mouth_shapes
 from udh_core.to_go import Unpacked, pack, unpack
 from udh_core.video import read_frames
 
+ROOT = Path(__file__).resolve().parent.parent
 PARITY = 1e-3  # of 0..1
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 needs_onnx = pytest.mark.skipif(
@@ -193,6 +196,24 @@ def test_description_is_plain(shaken):
     facts = describe(*open_generator(shaken))
     again = json.loads(json.dumps(facts))
     assert again["pixels"]["inputs"][1]["shape"] == ["batch", again["frames"], again["shape_width"]] == ["batch", 3, 12]
+
+
+DESCRIBED = """
+import json, sys
+from pathlib import Path
+from udh_core.export import describe
+from udh_core.generator_file import open_generator
+
+print(json.dumps(describe(*open_generator(Path(sys.argv[1])))))
+"""
+
+
+def test_description_needs_no_docstrings(shaken):
+    command = [sys.executable, "-OO", "-c", DESCRIBED, shaken]
+    bare = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    facts = json.loads(bare.stdout)
+    assert facts == json.loads(json.dumps(describe(*open_generator(shaken))))
+    assert facts["mask_formula"].startswith("depth = ")
 
 
 # Avatars to go

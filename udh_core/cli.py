@@ -45,7 +45,12 @@ class ExitCodes(TyperGroup):
 
 
 app = typer.Typer(
-    cls=ExitCodes, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__
+    cls=ExitCodes,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Give a person on video new things to say. Exit codes: 0 done, 2 the input is at fault, 1 a fault of this "
+    "program, 130 interrupted.",
 )
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
 
@@ -83,7 +88,7 @@ class Shorter(str, Enum):
     keep = "keep"
 
 
-@app.command("prepare")
+@app.command("prepare", help="Turn a clip of a talking person into an avatar folder; run again to continue.")
 def prepare_command(
     video: Path,
     avatar: AvatarDir,
@@ -102,7 +107,6 @@ def prepare_command(
     skip_lost: Annotated[bool, typer.Option("--skip-lost", help="Leave longer faceless stretches out.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Turn a clip of a talking person into an avatar folder; run again to continue."""
     options = PrepareOptions(size, encoder, start, duration, face_index, face_at, max_gap, skip_lost)
     show(prepare(video, avatar, options, audio=audio, device=device), lambda p: (p.stage, p.done, p.total, ""))
     made = open_avatar(avatar)
@@ -115,7 +119,7 @@ def prepare_command(
     )
 
 
-@app.command("train-syncnet")
+@app.command("train-syncnet", help="Train the SyncNet, the judge of lip-sync.")
 def train_syncnet_command(
     avatar: Annotated[
         list[Path], typer.Option(help="Folder of a prepared avatar; several make a SyncNet for many people.")
@@ -129,7 +133,6 @@ def train_syncnet_command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Train the SyncNet, the judge of lip-sync."""
     from .checkpoint import read_info
     from .report.tables import syncnet_table
     from .train_syncnet import SyncNetOptions, train_syncnet
@@ -140,7 +143,10 @@ def train_syncnet_command(
     console.print(syncnet_table(read_info(out, "syncnet").metrics))
 
 
-@app.command("train")
+@app.command(
+    "train",
+    help="Train the generator, the model of this person's mouth, and judge it: a page named like the file tells how.",
+)
 def train_command(
     avatar: AvatarDir,
     out: Annotated[Path, typer.Option(help="Where the generator goes (.safetensors).")],
@@ -156,7 +162,6 @@ def train_command(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Train the generator, the model of this person's mouth, and judge it: a page named like the file tells how."""
     from .checkpoint import check_match
     from .judge import open_syncnet
     from .train_generator import GeneratorOptions, train_generator
@@ -189,7 +194,7 @@ def _train(reports: Iterator[StepReport], out: Path) -> list[StepReport]:
     return kept
 
 
-@app.command("render")
+@app.command("render", help="Make the person say it.")
 def render_command(
     out: Annotated[Path, typer.Option(help="The mp4 to write.")],
     avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
@@ -208,7 +213,6 @@ def render_command(
     ] = False,
     device: Device = "cpu",
 ) -> None:
-    """Make the person say it."""
     from .audio import write_wave
     from .render import RenderOptions, render
     from .speech import speak
@@ -227,7 +231,7 @@ def render_command(
     console.print(f"{out} is ready")
 
 
-@app.command("evaluate")
+@app.command("evaluate", help="Judge a generator on the held-out part of its clip.")
 def evaluate_command(
     avatar: AvatarDir,
     generator: Annotated[Path, typer.Option(help="The trained generator.")],
@@ -240,7 +244,6 @@ def evaluate_command(
     html: Annotated[Path | None, typer.Option(help="Write a page here: words, video, plots and tables.")] = None,
     device: Device = "cpu",
 ) -> None:
-    """Judge a generator on the held-out part of its clip."""
     from .closing import judged, write_page
     from .evaluate import evaluate
     from .judge import open_syncnet
@@ -257,7 +260,7 @@ def evaluate_command(
         write_page(html, generator, opened, result, judge)
 
 
-@app.command("audit")
+@app.command("audit", help="Say what is wrong with a clip before anyone trains on it.")
 def audit_command(
     video: Path,
     avatar: Annotated[
@@ -266,7 +269,6 @@ def audit_command(
     picture: Annotated[Path | None, typer.Option(help="Draw where the clip is good and bad into this PNG.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
-    """Say what is wrong with a clip before anyone trains on it."""
     from .audit import Audit, audit, write_picture
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -301,7 +303,7 @@ def _stage(progress: StageProgress) -> tuple[str, float, float, str]:
     return progress.stage, progress.done, progress.total, ""
 
 
-@app.command("demo")
+@app.command("demo", help="The whole chain in one go.")
 def demo_command(
     video: Annotated[Path | None, typer.Option(help="Your clip; without it a talking person is made.")] = None,
     audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
@@ -311,7 +313,6 @@ def demo_command(
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
-    """The whole chain in one go."""
     from .closing import print_evaluation
     from .demo import DemoOptions, Result, Stage, run_demo
 
@@ -340,9 +341,8 @@ weights_app = typer.Typer(no_args_is_help=True, help="The weight files this prog
 app.add_typer(weights_app, name="weights")
 
 
-@weights_app.command("list")
+@weights_app.command("list", help="Name, size, licence and source of every weight file.")
 def weights_list() -> None:
-    """Name, size, licence and source of every weight file."""
     wrapped = (Column(title, overflow="fold") for title in ("licence", "source", "here"))
     table = Table(Column("file", no_wrap=True), Column("MB", no_wrap=True), *wrapped)
     for weight in WEIGHTS.values():
@@ -352,9 +352,8 @@ def weights_list() -> None:
     console.print(f"folder: {models_dir()}", soft_wrap=True)
 
 
-@weights_app.command("fetch")
+@weights_app.command("fetch", help="Fetch and verify what is missing.")
 def weights_fetch() -> None:
-    """Fetch and verify what is missing."""
     for _ in show_lines(fetch()):
         pass
 

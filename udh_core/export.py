@@ -131,7 +131,7 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
             ],
             "outputs": [_socket("drawn", ["batch", 3, size, size], f"{picture}, to be clipped")],
         },
-        "mask_formula": " ".join((geometry.description.__doc__ or "").split("\n\n")[-1].split()),
+        "mask_formula": geometry.MASK_FORMULA,
         "use": list(_STEPS),
     }
 

@@ -14,7 +14,10 @@ from .terminal import console, show
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command("export")(export_command)
+    app.command(
+        "export",
+        help="Take a trained person elsewhere: as ONNX for other programs, or as one file that `udh render` takes.",
+    )(export_command)
 
 
 def export_command(
@@ -27,7 +30,6 @@ def export_command(
     start: Annotated[float, typer.Option(help="--to-go: where in the clip to begin, s.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="--to-go: seconds of the clip to take; 20 without it.")] = None,
 ) -> None:
-    """Take a trained person elsewhere: as ONNX for other programs, or as one file that `udh render` takes."""
     if (onnx is None) == (to_go is None) or (to_go is None) != (avatar is None):
         raise MediaError("give either --onnx, or --to-go with --avatar")
     if onnx is not None:

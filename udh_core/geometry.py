@@ -43,6 +43,11 @@ _MASK_TAPER = 0.25  # narrower towards the throat, as a jaw is
 _MASK_POWER = 2.6
 FEATHER = 0.10  # width of the blend inside the mask's border
 _MARGIN = 0.04  # hidden beyond the mask, so that no uncovered lip or jaw gives the answer away
+MASK_FORMULA = (  # with the values of `description`
+    "depth = (1 − (|u|^power + |v|^power)^(1/power)) · min(radii), with v = (y − centre_y) / radius_y and "
+    "u = (x − centre_x) / (radius_x · (1 − taper · v)), v cut to ±1.5 there; t = depth / feather cut to 0..1. "
+    "The mask is t²·(3 − 2t); hidden is where depth > −margin."
+)
 
 
 @dataclass(frozen=True)
@@ -199,12 +204,7 @@ def mask_box(spec: CropSpec, multiple: int = 1) -> tuple[slice, slice]:
 
 
 def description(spec: CropSpec) -> dict[str, Any]:
-    """What another program needs to align, hide and paste as this file does; plain values for JSON.
-
-    depth = (1 − (|u|^power + |v|^power)^(1/power)) · min(radii), with v = (y − centre_y) / radius_y and
-    u = (x − centre_x) / (radius_x · (1 − taper · v)), v cut to ±1.5 there; t = depth / feather cut to 0..1.
-    The mask is t²·(3 − 2t); hidden is where depth > −margin.
-    """
+    """What another program needs to align, hide and paste as this file does, with `MASK_FORMULA`; plain for JSON."""
     rows, columns = mask_box(spec)
     shape = {"centre": _MASK_CENTRE, "radii": _MASK_RADII, "taper": _MASK_TAPER, "power": _MASK_POWER}
     return {

@@ -13,15 +13,22 @@ from .terminal import console, show
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command("import")(import_command)
-    app.command("render-published")(render_published_command)
+    app.command(
+        "import",
+        help="Take over files of Ultralight-Digital-Human: a model, to render with; a data folder, as a clip to "
+        "prepare.",
+    )(import_command)
+    app.command(
+        "render-published",
+        help="Render with an imported model onto its data folder, by the published rules: the baseline to compare "
+        "with.",
+    )(render_published_command)
 
 
 def import_command(
     source: Annotated[Path, typer.Argument(help="A .pth, or a data folder (full_body_img, landmarks, aud.wav).")],
     out: Annotated[Path, typer.Option(help=".safetensors for a .pth; .mp4 for a data folder.")],
 ) -> None:
-    """Take over files of Ultralight-Digital-Human: a model, to render with; a data folder, as a clip to prepare."""
     from .published.dataset import open_dataset, write_clip
     from .published.model import import_model
 
@@ -48,7 +55,6 @@ def render_published_command(
     encoder: Annotated[str | None, typer.Option(help="Or what extracts them: hubert:FOLDER, wenet:FILE.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
 ) -> None:
-    """Render with an imported model onto its data folder, by the published rules: the baseline to compare with."""
     from .published.dataset import extract_rows, load_rows, open_dataset
     from .published.model import open_published
     from .published.rendering import render_published
