@@ -17,7 +17,7 @@ FPS = 25
 
 
 def cuts_in(found: list[FaceFrame]) -> list[int]:
-    return np.flatnonzero(find_cuts(np.stack([face.thumbnail for face in found]))).tolist()
+    return np.flatnonzero(find_cuts(np.array([face.change for face in found]))).tolist()
 
 
 def points_of(face: FaceFrame) -> np.ndarray:
@@ -168,14 +168,26 @@ def test_a_cut_to_another_framing_is_found(frames: list[np.ndarray], models: Pat
     assert cuts_in(list(detect([*frames[:20], *closer], models=models))) == [0, 20]
 
 
+def test_what_is_kept_of_a_frame_is_its_landmarks(followed: list[FaceFrame]) -> None:
+    kept = [sum(getattr(value, "nbytes", 0) for value in vars(face).values()) for face in followed]
+    assert max(kept) == 468 * 2 * 4
+    assert all(points_of(face).base is None for face in followed)  # no view that keeps more alive
+
+
+def test_a_change_is_told_from_the_frame_before() -> None:
+    changes = np.array([99.0, 1, 1, 1, 8, 1, 1, 1, 1, 1])
+    assert np.flatnonzero(find_cuts(changes)).tolist() == [0, 4]
+    assert np.flatnonzero(find_cuts(np.full(10, 8.0))).tolist() == [0]
+    assert np.flatnonzero(find_cuts(changes[:2])).tolist() == [0]
+
+
 # Gaps
 
 
 def found_with_gaps(present: str) -> list[FaceFrame]:
     """One FaceFrame per letter: x where a face is found, all its landmarks at (frame number, 0)."""
-    thumbnail = np.zeros((48, 48), np.float32)
     rows = [np.tile(np.array([i, 0], np.float32), (468, 1)) for i in range(len(present))]
-    return [FaceFrame(row if p == "x" else None, 1.0, thumbnail) for p, row in zip(present, rows, strict=True)]
+    return [FaceFrame(row if p == "x" else None, 1.0, 0.0) for p, row in zip(present, rows, strict=True)]
 
 
 def filled(present: str, cuts: tuple[int, ...] = (), max_gap: int = 3) -> tuple[list[float | None], list[bool]]:

@@ -27,6 +27,7 @@ _ROI_SCALE = 1.5  # MediaPipe's face mesh expects the face box enlarged by this
 _SETTLED = 0.03  # of the face's side: how far it moves from frame to frame; further, landmarks slip
 _CUT_SIDE = 48  # px of the thumbnail on which cuts are judged
 _CUT_RATIO, _CUT_MIN = 2.5, 3.0  # a cut differs this many times more than its neighbours, and this many grey levels
+_ABRUPT = 12.0  # grey levels: the face may be anywhere in the next picture
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class FaceFrame:
 
     landmarks: np.ndarray | None  # (468, 2) float32, x y in source-frame px; None where no face was found
     score: float  # 0..1, the mesh's own confidence
-    thumbnail: np.ndarray  # (48, 48) float32 grey, for cut detection
+    change: float  # mean grey levels by which the picture differs from the frame before; 0 for the first
 
 
 @dataclass(frozen=True)
@@ -232,9 +233,10 @@ def detect(
     previous: np.ndarray | None = None
     for frame in frames:
         thumbnail = _thumbnail(frame)
-        if previous is not None and float(np.abs(thumbnail - previous).mean()) > 12.0:
-            box, last = None, None  # another shot: the face may be anywhere
+        change = 0.0 if previous is None else float(np.abs(thumbnail - previous).mean())
         previous = thumbnail
+        if change > _ABRUPT:
+            box, last = None, None
         landmarks, score = mesh.locate(frame, box) if box is not None else (None, 0.0)
         if score < MIN_SCORE:
             box = _choose(detector.find(frame), last, face_index, point)
@@ -245,20 +247,20 @@ def detect(
             landmarks = None
         box = None if landmarks is None else box_of(landmarks)
         last = box or last
-        yield FaceFrame(landmarks, score, thumbnail)
+        yield FaceFrame(landmarks, score, change)
 
 
-def find_cuts(thumbnails: np.ndarray) -> np.ndarray:
-    """(N,) bool, True at frame 0 and at every first frame after a cut, from (N, 48, 48) float32 thumbnails.
+def find_cuts(changes: np.ndarray) -> np.ndarray:
+    """(N,) bool, True at frame 0 and at every first frame after a cut, from (N,) float `FaceFrame.change`s.
 
     A cut is a change that stands out from the changes around it: the bare size of a change says little, a cut between
     two takes of one person moves few pixels.
     """
-    starts = np.zeros(len(thumbnails), bool)
+    starts = np.zeros(len(changes), bool)
     starts[:1] = True
-    if len(thumbnails) < 3:
+    if len(changes) < 3:
         return starts
-    change = np.abs(np.diff(thumbnails, axis=0)).mean((1, 2))
+    change = changes[1:]
     padded = np.pad(change, 4, mode="reflect") if len(change) > 4 else np.pad(change, 4, mode="edge")
     around = np.stack([padded[k : k + len(change)] for k in range(9) if k != 4])
     starts[1:] = (change > _CUT_MIN) & (change > _CUT_RATIO * np.sort(around, axis=0)[-2])

@@ -234,7 +234,7 @@ def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) ->
     for face in landmarks.detect(read_frames(avatar.video), models=models, **choice):
         found.append(face)
         yield Progress("landmarks", len(found), total)
-    starts = landmarks.find_cuts(np.stack([face.thumbnail for face in found]))
+    starts = landmarks.find_cuts(np.array([face.change for face in found]))
     points, valid = landmarks.fill_gaps(found, starts, round(options.max_gap_s * fps))
     if not options.skip_lost:
         _refuse_lost(points, fps, options.max_gap_s)
