@@ -14,7 +14,6 @@ from typing import NamedTuple, cast
 import cv2
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
@@ -88,8 +87,8 @@ def trained(root: Path, work: Path) -> Trained:
 
 def save(name: str, figure: Figure) -> None:
     path = PICTURES / f"{name}.png"
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi="figure")
     console.print(path)
 
 

@@ -14,7 +14,7 @@ from ..udh_core.errors import MediaError
 from ..udh_core.evaluate import Evaluation, Progress, evaluate
 from ..udh_core.judge import open_syncnet
 from ..udh_core.report.figures import strict_json
-from ..udh_core.report.page import write_html
+from ..udh_core.report.html import write_html
 from ..udh_core.report.pictures import draw_evaluation
 from ..udh_core.report.verdict import summary, verdicts
 from . import host

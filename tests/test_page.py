@@ -32,10 +32,11 @@ from udh_core.evaluate import (
 )
 from udh_core.geometry import CropSpec
 from udh_core.judge import OFFSETS, SyncReport
-from udh_core.report import page
+from udh_core.report import html
 from udh_core.report.figures import GROUPS, MEANINGS, cell, strict_json
-from udh_core.report.page import side_by_side, write_html
+from udh_core.report.html import write_html
 from udh_core.report.pictures import draw_evaluation
+from udh_core.report.side_by_side import side_by_side
 from udh_core.report.tables import evaluation_tables, syncnet_table
 from udh_core.report.verdict import Limits, summary, verdicts
 from udh_core.training import StepReport
@@ -147,10 +148,10 @@ def test_page_without_syncnet_and_other_voice(evaluation, tmp_path):
 def test_nothing_is_left_of_a_page_that_failed(evaluation, tmp_path, monkeypatch):
     (tmp_path / "p.html").write_text("before")
 
-    def fail(*_: object) -> None:
+    def fail(**_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(page, "document", fail)
+    monkeypatch.setattr(html, "render_page", fail)
     with pytest.raises(OSError, match="disk full"):
         write_html(tmp_path / "p.html", "title", evaluation)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]

@@ -330,11 +330,7 @@ def demo_command(
     if not isinstance(result, Result):
         raise RuntimeError("the demo ended without a result")
     print_evaluation(result.evaluation)
-    console.print(
-        f"talking video: {result.video.resolve()}\nreport:        {result.page.resolve()}\n"
-        f"as a picture:  {result.report.resolve()}",
-        soft_wrap=True,
-    )
+    console.print(f"talking video: {result.video.resolve()}\nreport:        {result.page.resolve()}", soft_wrap=True)
 
 
 weights_app = typer.Typer(no_args_is_help=True, help="The weight files this program uses.")

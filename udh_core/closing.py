@@ -9,7 +9,7 @@ from .avatar import Avatar
 from .errors import UdhError
 from .evaluate import Evaluation, Progress, evaluate
 from .judge import SyncJudge
-from .report.page import write_html
+from .report.html import write_html
 from .report.tables import evaluation_tables
 from .terminal import console, errors, show
 from .training import StepReport

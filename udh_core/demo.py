@@ -18,8 +18,7 @@ from .judge import open_syncnet
 from .prepare import PrepareOptions, prepare
 from .render import render
 from .report.figures import strict_json
-from .report.page import write_html
-from .report.pictures import write_report
+from .report.html import write_html
 from .synthetic import NEW_SPEECH, VIDEO_NAME, make_clip, speak
 from .train_generator import GeneratorOptions, train_generator
 from .train_syncnet import SyncNetOptions, train_syncnet
@@ -61,7 +60,6 @@ class Result(NamedTuple):
     """What the demo made."""
 
     video: Path
-    report: Path  # a picture
     page: Path  # HTML
     figures: Path
     evaluation: Evaluation
@@ -138,10 +136,9 @@ def _write_results(
     evaluation: Evaluation,
     syncnet: checkpoint.Checkpoint,
 ) -> Result:
-    report, page, figures = (out.with_name(name) for name in ("report.png", "report.html", "evaluation.json"))
+    page, figures = out.with_name("report.html"), out.with_name("evaluation.json")
     title = f"{video.name}: learnt and judged"
-    write_report(report, title, steps, evaluation)
     write_html(page, title, evaluation, steps=steps, syncnet=syncnet, sound=sound)
     with replacing(figures) as temporary:
         temporary.write_text(strict_json(evaluation.to_dict()), encoding="utf-8")
-    return Result(out, report, page, figures, evaluation)
+    return Result(out, page, figures, evaluation)

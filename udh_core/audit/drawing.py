@@ -13,6 +13,7 @@ from ..audio import SAMPLE_RATE_HZ, load_waveform
 from ..avatar import Avatar
 from ..files import replacing
 from ..landmarks import runs
+from ..raster import encode_picture, figure_to_rgb
 from ..video import read_frames
 from ..voice import levels_db, speech_mask
 from .finding import Audit, Finding, Level, examples
@@ -28,7 +29,6 @@ LINE_CHARACTERS = 135
 
 def draw_audit(avatar: Avatar, audit: Audit) -> np.ndarray:
     """(H, W, 3) uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     words = [line for finding in audit.sorted() if finding.level != "green" for line in _wrapped(finding)]
@@ -40,16 +40,14 @@ def draw_audit(avatar: Avatar, audit: Audit) -> np.ndarray:
     _draw_loudness(loudness, avatar)
     text.set_axis_off()
     text.text(0, 1, "\n".join(words) or "nothing to complain about", va="top", fontsize=9, family="monospace")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return figure_to_rgb(figure)
 
 
 def write_picture(path: Path, avatar: Avatar, audit: Audit) -> None:
     """Write what `draw_audit` draws as a PNG."""
     picture = draw_audit(avatar, audit)
     with replacing(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+        temporary.write_bytes(encode_picture(picture))
 
 
 def _wrapped(finding: Finding) -> list[str]:

@@ -1,10 +1,9 @@
-"""Pictures and words about what was made: the page of a training run, its losses alone, the face that was found."""
+"""Pictures and words about what was made: an evaluation, the losses of a training, the face that was found."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,8 +11,8 @@ import numpy as np
 
 from ..avatar import Avatar
 from ..evaluate import Evaluation
-from ..files import replacing
 from ..judge import OFFSETS
+from ..raster import figure_to_rgb
 from ..training import StepReport
 from ..video import read_frames
 from .figures import cell
@@ -22,7 +21,6 @@ from .verdict import Grade, summary, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 MIN_SCALE = 0.6  # what track_report warns below
@@ -42,22 +40,6 @@ HEADINGS = {
 }
 
 
-def write_report(path: Path, title: str, steps: Sequence[StepReport], evaluation: Evaluation) -> None:
-    """Draw the page as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 11), layout="constrained")
-    figure.suptitle(title, fontsize=15)
-    grid = figure.add_gridspec(3, 3, height_ratios=(1, 1, 1.25))
-    for column, (phase, (title, names)) in enumerate(PHASES.items()):
-        _draw_losses(figure.add_subplot(grid[0, column]), steps, phase, names, title)
-    _draw_offsets(figure.add_subplot(grid[1, 0]), evaluation)
-    _draw_table(figure.add_subplot(grid[1, 1:]), evaluation)
-    _draw_pictures(figure.add_subplot(grid[2, :]), evaluation.pictures())
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-
-
 def draw_evaluation(title: str, evaluation: Evaluation) -> np.ndarray:
     """(H, W, 3) uint8: verdicts, openings over time, SyncNet distances, figures and a contact sheet on one page."""
     from matplotlib.figure import Figure
@@ -72,7 +54,7 @@ def draw_evaluation(title: str, evaluation: Evaluation) -> np.ndarray:
     _draw_verdicts(figure.add_subplot(grid[1, 0]), evaluation)
     _draw_table(figure.add_subplot(grid[2, :]), evaluation)
     _draw_pictures(figure.add_subplot(grid[3, :]), evaluation.pictures())
-    return _rendered(figure)
+    return figure_to_rgb(figure)
 
 
 def _draw_verdicts(axes: Axes, evaluation: Evaluation) -> None:
@@ -82,14 +64,6 @@ def _draw_verdicts(axes: Axes, evaluation: Evaluation) -> None:
     for row, verdict in enumerate(found):
         text = textwrap.shorten(verdict.line(), 130, placeholder=" …")
         axes.text(0, 1 - (row + 0.5) / len(found), text, fontsize=8, va="center", color=GRADE_COLOURS[verdict.grade])
-
-
-def _rendered(figure: Figure) -> np.ndarray:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
@@ -109,7 +83,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
         every[-1].set_title("distance of real mouths and their sound, held-out part", fontsize=10)
         draw_curve(every[-1], LIGHT, [best[f"distance_{offset}"] for offset in OFFSETS], f"AUC {best['auc']:.2f}")
         every[-1].legend(fontsize=8)
-    return _rendered(figure)
+    return figure_to_rgb(figure)
 
 
 def face_sheet(avatar: Avatar, count: int = 8, width: int = 512) -> list[np.ndarray]:

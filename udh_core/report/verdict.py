@@ -65,9 +65,6 @@ class Verdict:
         return f"{MARKS[self.grade]} {self.words}{remedy}"
 
 
-Rows = dict[str, dict[str, float]]
-
-
 def verdicts(evaluation: Evaluation) -> list[Verdict]:
     """All that can be said of what was measured."""
     return [verdict for check in _CHECKS for verdict in check(evaluation)]
