@@ -23,7 +23,7 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
 
-from ..udh_core.errors import MediaError, WeightsError
+from ..udh_core.errors import FileError, MediaError, OptionError, WeightsError
 from ..udh_core.weights import WEIGHTS, models_dir
 
 T = TypeVar("T")
@@ -190,14 +190,14 @@ def model_folders(kind: str) -> list[Path]:
 
 
 def safe_name(name: str, fallback: str) -> str:
-    """A name as a file name; `fallback` where it is empty. MediaError for one that would leave its folder."""
+    """A name as a file name; `fallback` where it is empty. OptionError for one that would leave its folder."""
     name = name.strip()
     if not name:
         return re.sub(r"[^\w\- ]+", "_", fallback).strip("_ ")[:60] or "person"
     if re.search(r'[/\\:*?"<>|\x00-\x1f]', name) or name.startswith(".") or name.endswith(".") or len(name) > 100:
-        raise MediaError(f"{name!r} cannot be a name: use up to 100 letters, digits, spaces, - and _, no path")
+        raise OptionError(f"{name!r} cannot be a name: use up to 100 letters, digits, spaces, - and _, no path")
     if name.split(".")[0].lower().strip() in _RESERVED:
-        raise MediaError(f"{name!r} cannot be a name: Windows keeps it for itself; choose another")
+        raise OptionError(f"{name!r} cannot be a name: Windows keeps it for itself; choose another")
     return name
 
 
@@ -221,12 +221,12 @@ def saved_names(kind: str, pattern: str) -> list[str]:
 
 
 def saved_path(kind: str, name: str, suffix: str = "") -> Path:
-    """Path of a saved thing; MediaError when it is not there."""
+    """Path of a saved thing; FileError when it is not there."""
     safe = safe_name(name, "")
     for folder in model_folders(kind):
         if (folder / f"{safe}{suffix}").exists():
             return folder / f"{safe}{suffix}"
-    raise MediaError(
+    raise FileError(
         f"there is no {'avatar' if kind == 'to-go' else kind.removesuffix('s')} called {name!r} in "
         f"{model_folders(kind)[0]}; {'export' if kind == 'to-go' else 'train'} it first"
     )

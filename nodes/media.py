@@ -10,7 +10,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.audio import load_sound
 from ..udh_core.avatar import open_avatar
-from ..udh_core.errors import MediaError
+from ..udh_core.errors import OptionError
 from ..udh_core.prepare import PrepareOptions, Progress, identity_of, import_clip
 from ..udh_core.video import muxing, picture_info, read_frames
 from . import host
@@ -146,7 +146,7 @@ def _chosen_part(file: str, video: object, start_s: float, duration_s: float) ->
     length_s = duration_s or None
     if video is None:
         if file == NO_FILE:
-            raise MediaError("Load Avatar Video has no clip: choose or upload a file, or connect a video")
+            raise OptionError("Load Avatar Video has no clip: choose or upload a file, or connect a video")
         return host.input_path(file), start_s, length_s
     source, video_start_s, video_length_s = host.clip_of(video)
     if video_length_s is not None:

@@ -19,7 +19,7 @@ from udh_core import geometry
 from udh_core.audio import write_wave
 from udh_core.avatar import Avatar, check_features, open_avatar
 from udh_core.batches import load_training_data
-from udh_core.errors import FormatError, MediaError, NoFaceError, UdhError
+from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
 from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
@@ -175,7 +175,7 @@ def test_interrupted_preparation_is_refused_and_can_be_completed(
 def test_two_preparations_of_one_folder_do_not_mix(person: Path, models: Path, tmp_path: Path) -> None:
     first, root = prepare(person / "person.mp4", tmp_path / "avatar", OPTIONS, models=models), tmp_path / "avatar"
     next(first)
-    with pytest.raises(MediaError, match=r"another run is working in .*avatar"):
+    with pytest.raises(FileError, match=r"another run is working in .*avatar"):
         next(prepare(person / "person.mp4", root, OPTIONS, models=models))
     first.close()
     list(prepare(person / "person.mp4", root, OPTIONS, models=models))
@@ -340,20 +340,20 @@ def test_no_such_file(tmp_path: Path, person: Path) -> None:
 def test_folder_that_cannot_be_made(person: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     for root in (tmp_path / "file", tmp_path / "file" / "avatar"):
-        with pytest.raises(MediaError, match=r"cannot make the folder .*choose another place"):
+        with pytest.raises(FileError, match=r"cannot make the folder .*choose another place"):
             list(prepare(person / "person.mp4", root, OPTIONS))
     assert (tmp_path / "file").read_text(encoding="utf-8") == "in the way"
 
 
 @pytest.mark.parametrize("size", [100, 64])
 def test_wrong_options(size: int) -> None:
-    with pytest.raises(FormatError, match=f"crop size {size}"):
+    with pytest.raises(OptionError, match=f"crop size {size}"):
         PrepareOptions(size)
 
 
 @pytest.mark.parametrize("trim", [{"start_s": -1.0}, {"duration_s": 0.0}])
 def test_wrong_trim(trim: dict) -> None:
-    with pytest.raises(MediaError, match="must not be negative"):
+    with pytest.raises(OptionError, match="must not be negative"):
         PrepareOptions(**trim)
 
 
@@ -364,6 +364,14 @@ def test_damaged_description(copy: Path, person: Path, text: str) -> None:
         open_avatar(copy)
     with pytest.raises(FormatError, match=r"avatar\.json is damaged"):
         list(prepare(person / "person.mp4", copy, OPTIONS))
+
+
+def test_description_with_an_impossible_crop(copy: Path) -> None:
+    state = json.loads((copy / "avatar.json").read_text(encoding="utf-8"))
+    state["crop"]["size"] = 100
+    (copy / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
+    with pytest.raises(FormatError, match=r"avatar\.json is damaged"):
+        open_avatar(copy)
 
 
 def test_description_of_another_version(copy: Path) -> None:

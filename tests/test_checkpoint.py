@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from udh_core import checkpoint
 from udh_core.checkpoint import Checkpoint, check_match, flatten, load, load_resume, resume_path, save, unflatten
-from udh_core.errors import FormatError, MediaError, MismatchError
+from udh_core.errors import FileError, FormatError, MismatchError
 from udh_core.generator_file import open_generator, save_generator
 from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -147,7 +147,7 @@ def test_wrong_kind(tmp_path: Path) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"no such file: .*gone\.safetensors"):
+    with pytest.raises(FileError, match=r"no such file: .*gone\.safetensors"):
         load(tmp_path / "gone.safetensors", "generator")
 
 
@@ -182,7 +182,11 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
         load(tmp_path / "foreign.safetensors", "generator")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"kind": "generator", "crop": {"size": 160}}'])
+NO_CONFIG = '{"kind": "generator", "crop": {"size": 160, "layout": 1}}'
+NO_SUCH_SIZE = NO_CONFIG.replace("160", "100")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", NO_CONFIG, NO_SUCH_SIZE])
 def test_damaged_description(tmp_path: Path, text: str) -> None:
     save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"udh": text})
     with pytest.raises(FormatError, match="its description is damaged or of another version"):
@@ -236,6 +240,6 @@ def test_failed_saving_leaves_the_old_file_and_nothing_else(tmp_path: Path, monk
 
 
 def test_unwritable_place(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="there is no folder"):
+    with pytest.raises(FileError, match="there is no folder"):
         save(tmp_path / "gone" / "model.safetensors", INFO, tensors())
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from udh_core import checkpoint, geometry
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
 from udh_core.compiled import compile_pixels
-from udh_core.errors import FormatError, MediaError, MismatchError, NoFaceError, UdhError
+from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError, UdhError
 from udh_core.export import describe, export_onnx
 from udh_core.features import AudioFeatures
 from udh_core.generator_file import open_generator, save_generator
@@ -303,7 +303,7 @@ def test_files_that_are_something_else(person_avatar, shaken, tmp_path):
         unpack(shaken, tmp_path / "unpacked")
     list(pack(open_avatar(person_avatar), shaken, tmp_path / "p.safetensors", duration_s=1.0))
     (tmp_path / "taken").mkdir()
-    with pytest.raises(MediaError, match="there already"):
+    with pytest.raises(FileError, match="there already"):
         unpack(tmp_path / "p.safetensors", tmp_path / "taken")
     with pytest.raises(FormatError, match="generator is needed"):
         open_generator(tmp_path / "p.safetensors")
@@ -314,11 +314,13 @@ def test_what_cannot_be_packed(person_avatar, shaken, tmp_path):
     other = replace(own, identity="0123456789abcdef")
     with pytest.raises(MismatchError):
         list(pack(other, shaken, out))
-    for part in ({"start_s": 6.0}, {"start_s": -1.0}, {"duration_s": 0.0}, {"start_s": float("nan")}):
-        with pytest.raises(MediaError):
+    with pytest.raises(MediaError, match="start before that"):
+        list(pack(own, shaken, out, start_s=6.0))
+    for part in ({"start_s": -1.0}, {"duration_s": 0.0}, {"start_s": float("nan")}):
+        with pytest.raises(OptionError):
             list(pack(own, shaken, out, **part))
     for bad in (tmp_path / "p.zip", own.root / "p.safetensors", shaken, tmp_path / "none" / "p.safetensors"):
-        with pytest.raises(MediaError):
+        with pytest.raises(FileError):
             list(pack(own, shaken, bad))
     assert list(tmp_path.iterdir()) == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from udh_core.errors import MediaError
+from udh_core.errors import FileError
 from udh_core.files import replacing
 
 
@@ -33,7 +33,7 @@ def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
 def test_an_impossible_target_fails_before_the_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(MediaError, match=r"cannot write") as caught, replacing(tmp_path / name):
+    with pytest.raises(FileError, match=r"cannot write") as caught, replacing(tmp_path / name):
         pytest.fail("the block must not start")
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

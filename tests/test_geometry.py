@@ -12,7 +12,7 @@ import pytest
 
 from udh_core import geometry
 from udh_core.avatar import open_avatar
-from udh_core.errors import FormatError
+from udh_core.errors import FormatError, OptionError
 from udh_core.geometry import CropSpec
 from udh_core.video import read_frames
 
@@ -310,7 +310,7 @@ def test_mouth_shape_does_not_depend_on_where_the_head_is(person_avatar: Path) -
 
 @pytest.mark.parametrize("size", [0, -32, 64, 100, 161, 544])
 def test_wrong_crop_size(size: int) -> None:
-    with pytest.raises(FormatError, match=f"crop size {size}: choose a multiple of 32"):
+    with pytest.raises(OptionError, match=f"crop size {size}: choose a multiple of 32"):
         CropSpec(size)
 
 

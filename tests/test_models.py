@@ -13,7 +13,7 @@ from torch import Tensor
 
 from udh_core import geometry, speaker
 from udh_core.avatar import open_avatar
-from udh_core.errors import FormatError, UdhError
+from udh_core.errors import OptionError, UdhError
 from udh_core.features import AudioFeatures
 from udh_core.geometry import CropSpec
 from udh_core.models.blocks import softened, unshuffled
@@ -349,7 +349,7 @@ def test_schedule_ends_by_steps_or_by_the_clock() -> None:
 
 @pytest.mark.parametrize(("steps", "minutes"), [(0, None), (10, 0.0), (10, -1.0)])
 def test_schedule_without_any_time(steps: int, minutes: float | None) -> None:
-    with pytest.raises(FormatError, match="at least 1 step"):
+    with pytest.raises(OptionError, match="at least 1 step"):
         Schedule(steps, minutes)
 
 

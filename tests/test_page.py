@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from udh_core import closing
 from udh_core.checkpoint import Checkpoint
 from udh_core.cli import app
-from udh_core.errors import MediaError
+from udh_core.errors import FileError, MediaError
 from udh_core.evaluate import (
     GENERATED,
     OTHER,
@@ -155,7 +155,7 @@ def test_nothing_is_left_of_a_page_that_failed(evaluation, tmp_path, monkeypatch
     with pytest.raises(OSError, match="disk full"):
         write_html(tmp_path / "p.html", "title", evaluation)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
-    with pytest.raises(MediaError):
+    with pytest.raises(FileError):
         write_html(tmp_path / "none" / "p.html", "title", evaluation)
 
 

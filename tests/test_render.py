@@ -9,7 +9,7 @@ import pytest
 
 from udh_core.avatar import open_avatar
 from udh_core.checkpoint import Checkpoint
-from udh_core.errors import FormatError, MismatchError
+from udh_core.errors import MismatchError, OptionError
 from udh_core.features import AudioFeatures
 from udh_core.generator_file import save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -84,5 +84,5 @@ def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Pa
 
 @pytest.mark.parametrize("wrong", [{"when_audio_longer": "stop"}, {"when_audio_shorter": "bounce"}])
 def test_wrong_render_options(wrong: dict) -> None:
-    with pytest.raises(FormatError, match="choose"):
+    with pytest.raises(OptionError, match="choose"):
         RenderOptions(**wrong)

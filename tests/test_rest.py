@@ -13,7 +13,7 @@ import torch
 from udh_core.audio import load_waveform, write_wave
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
-from udh_core.errors import FormatError
+from udh_core.errors import OptionError
 from udh_core.features import AudioFeatures, extract
 from udh_core.generator_file import open_generator
 from udh_core.landmarks import mouth_opening
@@ -93,7 +93,7 @@ def test_gain_is_monotone_and_stays_within_the_clip() -> None:
 
 @pytest.mark.parametrize("gain", [0.4, 1.6, -1.0, float("nan")])
 def test_wrong_gain(gain: float) -> None:
-    with pytest.raises(FormatError, match=r"gain = .*: choose from 0\.5 to 1\.5"):
+    with pytest.raises(OptionError, match=r"gain = .*: choose from 0\.5 to 1\.5"):
         RenderOptions(gain=gain)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform
-from udh_core.errors import MediaError
+from udh_core.errors import FileError, OptionError, UdhError
 from udh_core.landmarks import detect, mouth_opening
 from udh_core.puppet import MAX_OPENING, Pose, Puppet
 from udh_core.synthetic import NEW_SPEECH, make_clip, mouth_for, passages, speak, truth_for
@@ -148,17 +148,17 @@ def test_the_detector_reads_the_true_opening(clip: Path, truth: dict[str, np.nda
 
 
 def test_bad_requests_are_one_line_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MediaError, match="at least one second"):
+    with pytest.raises(OptionError, match="at least one second"):
         next(make_clip(tmp_path, seconds=0.2))
     (tmp_path / "file").touch()
-    with pytest.raises(MediaError, match="cannot make the folder"):
+    with pytest.raises(FileError, match="cannot make the folder"):
         next(make_clip(tmp_path / "file", seconds=2))
-    with pytest.raises(MediaError, match="nothing to say"):
+    with pytest.raises(OptionError, match="nothing to say"):
         speak(" ")
-    with pytest.raises(MediaError, match="nobody"):
+    with pytest.raises(OptionError, match="nobody"):
         speak("Hello.", voice="nobody")
     monkeypatch.setitem(sys.modules, "hibari", None)
-    with pytest.raises(MediaError, match="pip install hibari-tts"):
+    with pytest.raises(UdhError, match="pip install hibari-tts"):
         speak("Hello.", voice="fenrir")
 
 

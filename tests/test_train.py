@@ -13,7 +13,7 @@ import torch
 
 from udh_core import checkpoint, disguises, silences
 from udh_core.avatar import open_avatar
-from udh_core.errors import FormatError, MismatchError
+from udh_core.errors import MismatchError, OptionError
 from udh_core.generator_file import open_generator
 from udh_core.geometry import paste_area
 from udh_core.judge import open_syncnet
@@ -136,11 +136,11 @@ def test_frames_with_landmarks_astray_are_not_learnt(training_data, models, tmp_
 
 
 def test_options_are_checked():
-    with pytest.raises(FormatError):
+    with pytest.raises(OptionError):
         GeneratorOptions(steps=0)
-    with pytest.raises(FormatError):
+    with pytest.raises(OptionError):
         GeneratorOptions(held_out=0.9)
-    with pytest.raises(FormatError):
+    with pytest.raises(OptionError):
         SyncNetOptions(minutes=-1)
 
 

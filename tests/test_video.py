@@ -9,7 +9,7 @@ import pytest
 
 from udh_core import video
 from udh_core.audio import load_waveform, write_wave
-from udh_core.errors import MediaError
+from udh_core.errors import FileError, MediaError
 from udh_core.ffmpeg import run, url
 from udh_core.video import VideoWriter, import_video, mux, probe, read_frames
 
@@ -313,7 +313,7 @@ def test_impossible_outputs(numbered: Path, flash: Path, tmp_path: Path) -> None
         lambda: import_video(numbered, missing),
         lambda: mux(numbered, flash, missing),
     ):
-        with pytest.raises(MediaError, match=r"cannot write a\.mp4: there is no folder .*nowhere"):
+        with pytest.raises(FileError, match=r"cannot write a\.mp4: there is no folder .*nowhere"):
             attempt()
 
 

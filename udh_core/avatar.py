@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import features, landmarks
-from .errors import FormatError, MismatchError
+from .errors import FormatError, MismatchError, OptionError
 from .features import AudioFeatures
 from .geometry import CropSpec
 from .landmarks import FaceTrack
@@ -69,7 +69,7 @@ def _undamaged(path: Path) -> Iterator[Path]:
     """FormatError with the remedy when what is done with the file shows that it is damaged."""
     try:
         yield path
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, OptionError) as error:
         raise FormatError(f"{path} is damaged or missing; delete it and run prepare again") from error
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import FormatError, MediaError, MismatchError
+from .errors import FileError, FormatError, MismatchError, OptionError
 from .files import replacing
 from .geometry import CropSpec
 
@@ -66,7 +66,7 @@ def load(path: Path, kind: Kind) -> tuple[Checkpoint, dict[str, Tensor]]:
 
 def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
     if not path.is_file():
-        raise MediaError(f"no such file: {path}")
+        raise FileError(f"no such file: {path}")
     try:
         with safe_open(path, "pt") as file:
             metadata, names = file.metadata() or {}, list(file.keys())
@@ -79,7 +79,7 @@ def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
         raise FormatError(f"{path} is a safetensors file of another program; give a checkpoint written by this one")
     try:
         info = Checkpoint.from_json(metadata[_KEY])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OptionError) as error:
         raise FormatError(f"{path}: its description is damaged or of another version of this program") from error
     if info.format != FORMAT:
         raise FormatError(f"{path} has format {info.format}, this program reads {FORMAT}; train again or update")

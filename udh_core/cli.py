@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from . import export_commands, published_commands
 from .avatar import describe_ranges, lost_ranges, open_avatar
-from .errors import FormatError, MediaError, UdhError
+from .errors import FormatError, OptionError, UdhError
 from .files import check_writable, replacing
 from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
 from .prepare import Progress as StageProgress
@@ -218,7 +218,7 @@ def render_command(
     from .speech import speak
 
     if (audio is None) == (text is None):
-        raise MediaError("give either --audio or --text")
+        raise OptionError("give either --audio or --text")
     longer, shorter = when_audio_longer.value, when_audio_shorter.value
     options = RenderOptions(longer, shorter, compiled=compiled, rest=rest, gain=gain)
     with tempfile.TemporaryDirectory() as scratch:

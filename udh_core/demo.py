@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from . import checkpoint
 from .audio import write_wave
 from .avatar import open_avatar
-from .errors import MediaError
+from .errors import OptionError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
 from .judge import open_syncnet
@@ -42,9 +42,9 @@ class DemoOptions:
 
     def __post_init__(self) -> None:
         if (self.video is None) != (self.audio is None) and self.video is not None:
-            raise MediaError("give the new speech too: --video and --audio belong together")
+            raise OptionError("give the new speech too: --video and --audio belong together")
         if self.minutes <= 0:
-            raise MediaError("minutes must be more than 0")
+            raise OptionError("minutes must be more than 0")
 
 
 class Stage(NamedTuple):

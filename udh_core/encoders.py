@@ -15,7 +15,7 @@ import numpy as np
 
 from . import weights
 from .audio import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, SAMPLE_RATE_HZ, log_mel
-from .errors import FormatError, UdhError, WeightsError
+from .errors import FormatError, OptionError, WeightsError
 from .wenet import WenetEncoder
 from .windows import crossfaded, piece, row_count
 
@@ -53,13 +53,13 @@ def encoder_names() -> list[str]:
 
 
 def canonical_name(name: str) -> str:
-    """One spelling per encoder, so that names can be compared; UdhError for an unknown one."""
+    """One spelling per encoder, so that names can be compared; OptionError for an unknown one."""
     kind, _, model = name.partition(":")
     if name in ("whisper-tiny", "mel80") or (kind in ("hubert", "wenet") and model):
         return "hubert" if name == f"hubert:{HUBERT_ID}" else name
     if name == "hubert":
         return name
-    raise UdhError(f"there is no audio encoder “{name}”; choose one of {', '.join(encoder_names())}")
+    raise OptionError(f"there is no audio encoder “{name}”; choose one of {', '.join(encoder_names())}")
 
 
 def open_encoder(name: str, *, device: str = "cpu", models: Path | None = None) -> Encoder:

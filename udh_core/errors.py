@@ -5,8 +5,16 @@ class UdhError(Exception):
     """Base of every error a user can cause; the command line turns it into one line and exit code 2."""
 
 
+class OptionError(UdhError):
+    """An option has a value that is not possible, or options contradict each other."""
+
+
+class FileError(UdhError):
+    """A file or folder is missing, in use, in the way, or cannot be written under the name that was given."""
+
+
 class MediaError(UdhError):
-    """A video or audio file is missing, unreadable, too short, silent where sound is needed, or cannot be written."""
+    """A video or audio file is missing, unreadable, too short, or silent where sound is needed; or encoding failed."""
 
 
 class NoFaceError(UdhError):

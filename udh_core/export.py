@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from . import geometry, speaker
 from .checkpoint import Checkpoint
 from .encoders import open_encoder
-from .errors import MediaError, UdhError
+from .errors import FileError, UdhError
 from .files import replacing
 from .generator_file import open_generator
 from .models.generator import Generator
@@ -78,7 +78,7 @@ def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MediaError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
+        raise FileError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
     size, shape = info.crop.size, network.config.motion.shape_width
     crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.pixels.frames, shape)
     yield _write(_Pixels(network.pixels), {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / PIXELS)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .avatar import Avatar, open_avatar
-from .errors import MediaError
+from .errors import OptionError
 from .terminal import console, show
 
 
@@ -31,7 +31,7 @@ def export_command(
     duration: Annotated[float | None, typer.Option(help="--to-go: seconds of the clip to take; 20 without it.")] = None,
 ) -> None:
     if (onnx is None) == (to_go is None) or (to_go is None) != (avatar is None):
-        raise MediaError("give either --onnx, or --to-go with --avatar")
+        raise OptionError("give either --onnx, or --to-go with --avatar")
     if onnx is not None:
         _export_onnx(generator, onnx)
     if to_go is not None and avatar is not None:
@@ -60,5 +60,5 @@ def person(avatar: Path | None, generator: Path | None, to_go: Path | None, scra
 
         return unpack(to_go, scratch / "avatar")
     if to_go is not None or avatar is None or generator is None:
-        raise MediaError("give either --avatar and --generator, or --to-go")
+        raise OptionError("give either --avatar and --generator, or --to-go")
     return open_avatar(avatar), generator

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import MediaError
+from .errors import FileError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, with its suffix; it becomes `path` at success, nothing on failure.
 
-    MediaError when the folder is missing or cannot be written to, before any work is done.
+    FileError when the folder is missing or cannot be written to, before any work is done.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
@@ -37,16 +37,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` at success, nothing on failure.
 
-    MediaError when there is something already, or when it cannot be made.
+    FileError when there is something already, or when it cannot be made.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.part")
     if path.exists():
-        raise MediaError(f"{path} is there already; give the name of a new folder")
+        raise FileError(f"{path} is there already; give the name of a new folder")
     try:
         temporary.mkdir(parents=True)
     except OSError as e:
-        raise MediaError(f"cannot make a folder in {path.parent}: {e.strerror or e}; choose another place") from e
+        raise FileError(f"cannot make a folder in {path.parent}: {e.strerror or e}; choose another place") from e
     try:
         yield temporary
         os.replace(temporary, path)
@@ -56,17 +56,17 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Nobody else is let in meanwhile: MediaError for them. A run that crashes lets go by itself."""
+    """Nobody else is let in meanwhile: FileError for them. A run that crashes lets go by itself."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise MediaError(f"there is no folder {folder}")
+        raise FileError(f"there is no folder {folder}")
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as e:
-        raise MediaError(f"another run is working in {folder}; wait until it ends, or give another folder") from e
+        raise FileError(f"another run is working in {folder}; wait until it ends, or give another folder") from e
     except OSError as e:
-        raise MediaError(f"cannot write into {folder}: {e.strerror or e}; choose another folder") from e
+        raise FileError(f"cannot write into {folder}: {e.strerror or e}; choose another folder") from e
     try:
         yield
     finally:
@@ -74,7 +74,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """MediaError when `replacing(path)` could not begin; what is there stays as it is."""
+    """FileError when `replacing(path)` could not begin; what is there stays as it is."""
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     _create(temporary, path)
@@ -83,13 +83,13 @@ def check_writable(path: Path) -> None:
 
 def _create(temporary: Path, path: Path) -> None:
     if path.is_dir():
-        raise MediaError(f"cannot write {path}: it is a folder; give a file name")
+        raise FileError(f"cannot write {path}: it is a folder; give a file name")
     if not path.parent.is_dir():
-        raise MediaError(f"cannot write {path.name}: there is no folder {path.parent}; create it first")
+        raise FileError(f"cannot write {path.name}: there is no folder {path.parent}; create it first")
     try:
         temporary.touch(exist_ok=False)
     except OSError as e:
-        raise MediaError(f"cannot write into {path.parent}: {e.strerror or e}; choose another folder") from e
+        raise FileError(f"cannot write into {path.parent}: {e.strerror or e}; choose another folder") from e
 
 
 def _flush(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .errors import FormatError
+from .errors import FormatError, OptionError
 
 SIZES = (160, 256, 320, 512)
 
@@ -59,7 +59,7 @@ class CropSpec:
 
     def __post_init__(self) -> None:
         if self.size % 32 or not 96 <= self.size <= 512:
-            raise FormatError(f"crop size {self.size}: choose a multiple of 32 from 96 to 512, such as {SIZES}")
+            raise OptionError(f"crop size {self.size}: choose a multiple of 32 from 96 to 512, such as {SIZES}")
         if self.layout != 1:
             raise FormatError(f"crop layout {self.layout} is of a newer version of this program; update it")
 

@@ -16,7 +16,7 @@ import numpy as np
 from . import features, geometry, landmarks
 from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, read_state
-from .errors import FormatError, MediaError, NoFaceError
+from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import alone_in, replacing
 from .geometry import CropSpec
 from .video import importing, picture_info, probe, read_frames
@@ -41,9 +41,9 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         CropSpec(self.crop_size)
         if not 0 <= self.start_s < math.inf or not (self.duration_s is None or 0 < self.duration_s < math.inf):
-            raise MediaError("the start must not be negative, and the duration must be more than 0 seconds")
+            raise OptionError("the start must not be negative, and the duration must be more than 0 seconds")
         if not 0 <= self.max_gap_s < math.inf or self.face_index < 0:
-            raise MediaError("the longest gap and the number of the face must not be negative")
+            raise OptionError("the longest gap and the number of the face must not be negative")
 
 
 class Progress(NamedTuple):
@@ -66,7 +66,7 @@ def prepare(
     """Make or complete the avatar folder `root` from a clip; `audio` replaces the clip's own sound.
 
     Finished stages are skipped as long as their input is the same; a source that changed is noticed and done anew.
-    Raises MediaError, NoFaceError or WeightsError; the folder keeps what was finished.
+    Raises MediaError, FileError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
     features.canonical_name(options.encoder)  # a wrong name is known before the work, not after it
     yield from import_clip(source, root, options, audio=audio)
@@ -83,7 +83,7 @@ def import_clip(
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MediaError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
+        raise FileError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
     with alone_in(root):
         yield from _import(source, root, options, audio)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import FormatError, MediaError
+from .errors import FileError, OptionError
 from .terminal import console, show
 
 
@@ -34,14 +34,14 @@ def import_command(
 
     wanted = ".mp4" if source.is_dir() else ".safetensors"
     if out.suffix.lower() != wanted:
-        raise FormatError(f"{out}: {source} becomes a {wanted} file; give a name that ends so")
+        raise FileError(f"{out}: {source} becomes a {wanted} file; give a name that ends so")
     if not source.is_dir():
         info = import_model(source, out)
         console.print(f"{out} is ready: a {info.encoder} model; use it with udh render-published", soft_wrap=True)
         return
     dataset = open_dataset(source)
     if out.resolve().is_relative_to(source.resolve()):
-        raise MediaError(f"{out} lies in the data folder; give another place")
+        raise FileError(f"{out} lies in the data folder; give another place")
     show(write_clip(dataset, out), lambda done: ("import", done, len(dataset.squares), ""))
     console.print(f"{out} is ready; make an avatar of it with udh prepare", soft_wrap=True)
 
@@ -60,7 +60,7 @@ def render_published_command(
     from .published.rendering import render_published
 
     if (audio is None and (features or encoder)) or (audio is not None and (features is None) == (encoder is None)):
-        raise MediaError("with --audio give either --features or --encoder; without it, neither")
+        raise OptionError("with --audio give either --features or --encoder; without it, neither")
     opened, variant, driving = open_dataset(dataset), open_published(model)[1].variant, None
     if features is not None:
         driving = load_rows(features, variant)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .errors import MediaError
+from .errors import UdhError
 
 EYE_DISTANCE = 63.5
 MAX_OPENING = 0.26  # inner-lip gap / eye distance of a wide "ah"
@@ -281,7 +281,7 @@ def _levelled_portrait(size: int) -> np.ndarray:
     try:
         from skimage.data import astronaut  # heavy import, only the built-in person needs it
     except ImportError as e:
-        raise MediaError("the built-in person needs scikit-image: pip install scikit-image") from e
+        raise UdhError("the built-in person needs scikit-image: pip install scikit-image") from e
     cos, sin = math.cos(math.radians(_LEVEL_DEG)), math.sin(math.radians(_LEVEL_DEG))
     turn = np.array([[cos, -sin], [sin, cos]]) / (size / SPAN)
     corner = np.array([_LEFT, _TOP]) * (size / SPAN) + 0.5

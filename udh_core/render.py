@@ -18,7 +18,7 @@ from .audio import load_waveform
 from .avatar import Avatar
 from .batches import prefetch
 from .compiled import compile_pixels
-from .errors import FormatError, MediaError, MismatchError
+from .errors import FileError, MediaError, MismatchError, OptionError
 from .features import AudioFeatures
 from .files import check_writable
 from .generator_file import open_generator
@@ -49,13 +49,13 @@ class RenderOptions:
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.feather <= 0.4:
-            raise FormatError(f"feather = {self.feather}: choose a width from 0.01 to 0.4")
+            raise OptionError(f"feather = {self.feather}: choose a width from 0.01 to 0.4")
         if not GAINS[0] <= self.gain <= GAINS[1]:
-            raise FormatError(f"gain = {self.gain}: choose from {GAINS[0]} to {GAINS[1]}")
+            raise OptionError(f"gain = {self.gain}: choose from {GAINS[0]} to {GAINS[1]}")
         if self.when_audio_longer not in get_args(WhenLonger):
-            raise FormatError(f"when_audio_longer = {self.when_audio_longer}: choose {', '.join(get_args(WhenLonger))}")
+            raise OptionError(f"when_audio_longer = {self.when_audio_longer}: choose {', '.join(get_args(WhenLonger))}")
         if self.when_audio_shorter not in get_args(WhenShorter):
-            raise FormatError(
+            raise OptionError(
                 f"when_audio_shorter = {self.when_audio_shorter}: choose {', '.join(get_args(WhenShorter))}"
             )
 
@@ -135,7 +135,8 @@ def render(
 ) -> Iterator[Progress]:
     """Make the avatar say `audio`; `out` (mp4) appears when it is complete, and not before.
 
-    `driving` are features of that audio, where they are known already. Raises MediaError, FormatError or MismatchError.
+    `driving` are features of that audio, where they are known already. Raises MediaError, FileError, FormatError or
+    MismatchError.
     """
     info, network = open_generator(generator, device)
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
@@ -160,12 +161,12 @@ def render(
 
 
 def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> None:
-    """MediaError before the work when the output is no mp4, cannot be written, or would replace what it is made of."""
+    """FileError before the work when the output is no mp4, cannot be written, or would replace what it is made of."""
     if out.suffix.lower() != ".mp4":
-        raise MediaError(f"{out}: the output is an mp4; give a name that ends in .mp4")
+        raise FileError(f"{out}: the output is an mp4; give a name that ends in .mp4")
     place = out.resolve()
     if place in (generator.resolve(), audio.resolve()) or place.is_relative_to(avatar.root.resolve()):
-        raise MediaError(f"{out} is what the video is made of, or lies in the avatar's folder; give another name")
+        raise FileError(f"{out} is what the video is made of, or lies in the avatar's folder; give another name")
     check_writable(out)
 
 

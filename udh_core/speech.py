@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .audio import SAMPLE_RATE_HZ
-from .errors import MediaError
+from .errors import OptionError, UdhError
 
 if TYPE_CHECKING:
     from hibari import Hibari
@@ -70,14 +70,15 @@ _TEMPLATES = (
 def speak(text: str, *, voice: str | None = None, speed: float = 1.0) -> np.ndarray:
     """Speak English text: (n,) float32 [-1, 1] at 16 kHz, always the same for the same text.
 
-    The default voice comes inside hibari-tts; others are downloaded by it. MediaError: no voice to be had.
+    The default voice comes inside hibari-tts; others are downloaded by it. OptionError: no words, or no such voice.
+    UdhError: hibari-tts is not installed.
     """
     import soxr
 
     speaker = _speaker(voice)
     samples = speaker(text, speed=speed, seed=0)
     if not len(samples):
-        raise MediaError(f"nothing to say in {text[:40]!r}: give some English words")
+        raise OptionError(f"nothing to say in {text[:40]!r}: give some English words")
     return np.clip(soxr.resample(samples, speaker.sample_rate, SAMPLE_RATE_HZ), -1, 1).astype(np.float32)
 
 
@@ -86,11 +87,11 @@ def _speaker(voice: str | None) -> Hibari:
     try:
         from hibari import Hibari
     except ImportError as e:
-        raise MediaError("speaking text needs hibari-tts, which is not installed: pip install hibari-tts") from e
+        raise UdhError("speaking text needs hibari-tts, which is not installed: pip install hibari-tts") from e
     try:
         return Hibari(voice) if voice else Hibari()
     except (ValueError, RuntimeError, OSError) as e:  # unknown name; could not be downloaded
-        raise MediaError(f"voice {voice!r} cannot be used: {' '.join(str(e).split())}") from e
+        raise OptionError(f"voice {voice!r} cannot be used: {' '.join(str(e).split())}") from e
 
 
 def passages(seed: int, seconds: float) -> list[str]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from .audio import SAMPLE_RATE_HZ, write_wave
-from .errors import MediaError
+from .errors import FileError, OptionError
 from .files import replacing
 from .puppet import EYE_DISTANCE, MAX_OPENING, NARROWEST, WIDEST, Pose, Puppet
 from .speech import NEW_SPEECH, passages, speak
@@ -119,11 +119,11 @@ def make_clip(
     folder = Path(folder)
     frame_count = round(seconds * fps)
     if frame_count < fps:
-        raise MediaError(f"a clip of {seconds:g} s is too short; ask for at least one second")
+        raise OptionError(f"a clip of {seconds:g} s is too short; ask for at least one second")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise MediaError(f"cannot make the folder {folder}: {e.strerror or e}; choose another") from e
+        raise FileError(f"cannot make the folder {folder}: {e.strerror or e}; choose another") from e
     speech = _speech(text or passages(seed, seconds), round(frame_count / fps * SAMPLE_RATE_HZ), seed)
     write_wave(folder / SPEECH_NAME, speech)
     mouth = mouth_for(speech, frame_count, fps)

@@ -24,7 +24,7 @@ from . import avatar as avatar_folder
 from . import checkpoint
 from .avatar import FILES, Avatar, open_avatar
 from .checkpoint import Checkpoint
-from .errors import FormatError, MediaError, NoFaceError
+from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import check_writable, new_folder
 from .generator_file import open_generator
 from .landmarks import FaceTrack
@@ -58,8 +58,8 @@ def pack(
 ) -> Iterator[Progress]:
     """Write avatar and generator into the one file `out`, with this part of the clip (default: DURATION_S from 0).
 
-    The whole clip is kept byte for byte; a part of it is encoded anew, almost without loss. Raises MediaError,
-    FormatError, MismatchError, and NoFaceError when there is no face in that part.
+    The whole clip is kept byte for byte; a part of it is encoded anew, almost without loss. Raises FileError,
+    OptionError, MediaError, FormatError, MismatchError, and NoFaceError when there is no face in that part.
     """
     info, network = open_generator(generator)
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
@@ -87,7 +87,7 @@ def pack(
 def unpack(bundle: Path, folder: Path) -> Unpacked:
     """Make `folder`: an avatar that can be rendered, and nothing else, with its generator's checkpoint inside.
 
-    It appears whole or not at all. FormatError when the bundle is damaged or none, MediaError when `folder` exists.
+    It appears whole or not at all. FormatError when the bundle is damaged or none, FileError when `folder` exists.
     """
     bundle, folder = Path(bundle), Path(folder)
     info, tensors = checkpoint.load(bundle, "avatar to go")
@@ -112,17 +112,17 @@ def reopen(folder: Path) -> Unpacked:
 
 def _check_output(out: Path, avatar: Avatar, generator: Path) -> None:
     if out.suffix.lower() != SUFFIX:
-        raise MediaError(f"{out}: an avatar to go is a {SUFFIX} file; give a name that ends so")
+        raise FileError(f"{out}: an avatar to go is a {SUFFIX} file; give a name that ends so")
     if out.resolve() == generator.resolve() or out.resolve().is_relative_to(avatar.root.resolve()):
-        raise MediaError(f"{out} is what the file is made of, or lies in the avatar's folder; give another name")
+        raise FileError(f"{out} is what the file is made of, or lies in the avatar's folder; give another name")
     check_writable(out)
 
 
 def _stretch(info: VideoInfo, start_s: float, duration_s: float | None) -> slice:
-    """The frames to keep; MediaError when there are none."""
+    """The frames to keep; OptionError for impossible seconds, MediaError when there are no frames."""
     wanted_s = DURATION_S if duration_s is None else duration_s
     if not 0 <= start_s < math.inf or not 0 < wanted_s < math.inf:
-        raise MediaError("the start must not be negative, and the duration must be more than 0 seconds")
+        raise OptionError("the start must not be negative, and the duration must be more than 0 seconds")
     first = round(start_s * info.fps)
     if first >= info.frame_count:
         raise MediaError(f"the clip ends at {info.duration_s:.1f} s; start before that, not at {start_s:g} s")

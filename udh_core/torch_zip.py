@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import FormatError, MediaError
+from .errors import FileError, FormatError
 from .unpickle import ArrayUnpickler, unpickled
 
 _DTYPES = {  # as strings: a file cannot change what they mean
@@ -46,11 +46,11 @@ class _StoredTensor(NamedTuple):
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a `.pth`: a bare state dict, or the one under "model", "state_dict" or "net".
 
-    MediaError when there is no such file; FormatError when it is damaged, of another kind, or asks for code.
+    FileError when there is no such file; FormatError when it is damaged, of another kind, or asks for code.
     """
     path = Path(path)
     if not path.is_file():
-        raise MediaError(f"no such file: {path}")
+        raise FileError(f"no such file: {path}")
     try:
         with zipfile.ZipFile(path) as file:
             archive = _Archive(file, path)

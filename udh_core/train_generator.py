@@ -21,7 +21,7 @@ from .avatar import Avatar, describe_ranges
 from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
 from .detail import add_detail
-from .errors import FormatError, MismatchError
+from .errors import MismatchError, OptionError
 from .generator_file import save_generator
 from .geometry import in_crop, mask
 from .judge import SyncJudge
@@ -77,13 +77,13 @@ class GeneratorOptions:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.motion_steps, self.batch) < 1 or not (self.minutes is None or self.minutes > 0):
-            raise FormatError("training needs at least 1 step, 1 motion step and a batch of 1, and more than 0 minutes")
+            raise OptionError("training needs at least 1 step, 1 motion step and a batch of 1, and more than 0 minutes")
         if self.seed < 0:
-            raise FormatError(f"seed = {self.seed}: choose 0 or more")
+            raise OptionError(f"seed = {self.seed}: choose 0 or more")
         if self.size not in WIDTHS:
-            raise FormatError(f"size = {self.size}: choose {', '.join(WIDTHS)}")
+            raise OptionError(f"size = {self.size}: choose {', '.join(WIDTHS)}")
         if not 0.02 <= self.held_out <= 0.5:
-            raise FormatError(f"held_out = {self.held_out}: keep between 0.02 and 0.5 of the clip for judging")
+            raise OptionError(f"held_out = {self.held_out}: keep between 0.02 and 0.5 of the clip for judging")
 
 
 def train_generator(

@@ -16,7 +16,7 @@ from . import checkpoint
 from .avatar import Avatar
 from .batches import TrainingData, autocast_dtype, load_training_data, run_starts
 from .checkpoint import Checkpoint
-from .errors import FormatError, MismatchError
+from .errors import MediaError, MismatchError, OptionError
 from .judge import (
     MIN_SPOKEN,
     Heard,
@@ -54,9 +54,9 @@ class SyncNetOptions:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not (self.minutes is None or self.minutes > 0) or self.neighbourhoods < 2:
-            raise FormatError("training needs at least 1 step, more than 0 minutes, and 2 neighbourhoods")
+            raise OptionError("training needs at least 1 step, more than 0 minutes, and 2 neighbourhoods")
         if self.seed < 0:
-            raise FormatError(f"seed = {self.seed}: choose 0 or more")
+            raise OptionError(f"seed = {self.seed}: choose 0 or more")
 
 
 def train_syncnet(
@@ -140,7 +140,7 @@ class _Person:
         self.shots = data.shots.numpy()
         self.starts = run_starts(data.learnt, self.shots, config.frames)
         if len(self.starts) < NEIGHBOURS:
-            raise FormatError(f"{data.avatar.root}: too few frames in a row to learn from; use a longer clip")
+            raise MediaError(f"{data.avatar.root}: too few frames in a row to learn from; use a longer clip")
         spoken = data.spoken[self.starts[:, None] + np.arange(config.frames)].mean(1) >= MIN_SPOKEN
         self.middles = self.starts[spoken] if spoken.any() else self.starts
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .errors import FormatError, UdhError
+from .errors import OptionError, UdhError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not (self.minutes is None or self.minutes > 0):
-            raise FormatError("training needs at least 1 step, or more than 0 minutes")
+            raise OptionError("training needs at least 1 step, or more than 0 minutes")
 
     @property
     def elapsed_s(self) -> float:

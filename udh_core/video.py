@@ -109,7 +109,8 @@ def import_video(
     """Make `target`: H.264, constant rate, upright, square pixels, even size, no sound, seekable to any frame.
 
     `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
-    is copied without loss, any other encoded almost without. MediaError: bad source, nothing left, unwritable target.
+    is copied without loss, any other encoded almost without. MediaError: bad source, nothing left. FileError: the
+    target cannot be written.
     """
     for _ in importing(source, target, fps=fps, start_s=start_s, duration_s=duration_s):
         pass
@@ -198,7 +199,8 @@ class VideoWriter:
     """Encode frames to an mp4, one at a time; a context manager. The file appears when the block ends well, or never.
 
     `audio` is encoded to AAC beside them at its full length, both starting at zero. Odd sizes are padded by repeating
-    the edge. MediaError at once if the file cannot be written, the audio is none, or NVENC is asked for and missing.
+    the edge. At once FileError if the file cannot be written; MediaError if the audio is none, or NVENC is asked for
+    and missing.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from . import unpickle
-from .errors import MediaError, WeightsError
+from .errors import FileError, WeightsError
 from .files import replacing
 
 
@@ -216,7 +216,7 @@ def _install(weight: WeightFile, archive: Path, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         with replacing(target / weight.name) as path:
             path.write_bytes(raw)
-    except (OSError, MediaError) as e:
+    except (OSError, FileError) as e:
         raise WeightsError(f"cannot write {weight.name} into {target}: {e}") from e
 
 

@@ -12,7 +12,7 @@ import torch
 from making import Trap, both, network
 
 from udh_core.checkpoint import read_info
-from udh_core.errors import FormatError, MediaError, UdhError
+from udh_core.errors import FileError, FormatError, UdhError
 from udh_core.generator_file import open_generator
 from udh_core.published.model import import_model, open_published
 from udh_core.torch_zip import read_state_dict
@@ -125,7 +125,7 @@ def test_other_network_is_refused_by_name(tmp_path: Path, change, words: str) ->
 
 
 def test_files_of_another_kind(pth: Path, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"no such file: .*gone\.pth"):
+    with pytest.raises(FileError, match=r"no such file: .*gone\.pth"):
         import_model(tmp_path / "gone.pth", tmp_path / "out.safetensors")
     with pytest.raises(FormatError, match=r"199\.pth is a checkpoint as published; convert it once"):
         open_published(pth)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from udh_core.audio import SAMPLE_RATE_HZ, write_wave
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
-from udh_core.errors import MediaError, MismatchError, UdhError
+from udh_core.errors import FileError, MismatchError, UdhError
 from udh_core.published import rules
 from udh_core.published.dataset import (
     load_rows,
@@ -144,7 +144,7 @@ def test_features_of_the_other_kind(folder: Path) -> None:
 
 @pytest.mark.parametrize("out", ["anna/out.mp4", "model.mov", "nowhere/out.mp4"])
 def test_render_into_a_bad_place(folder: Path, model: Path, tmp_path: Path, out: str) -> None:
-    with pytest.raises(MediaError, match=Path(out).name):
+    with pytest.raises(FileError, match=Path(out).name):
         list(render_published(open_dataset(folder), model, tmp_path / out))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import features
 from ..audio import load_waveform
 from ..avatar import Avatar
-from ..errors import FormatError, MediaError, MismatchError, NoFaceError
+from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceError
 from ..features import AudioFeatures
 from ..models.reference import Variant
 from ..video import VideoInfo, VideoWriter, read_frames
@@ -121,7 +121,7 @@ def _read_square(path: Path) -> Square:
 def load_rows(path: Path, variant: Variant) -> np.ndarray:
     """Features of a .npy file of the published system, (n, 2, 1024) or (n, 16, 512) float, memory-mapped."""
     if not path.is_file():
-        raise MediaError(f"no such file: {path}; extract the features of the sound, or name an encoder that does")
+        raise FileError(f"no such file: {path}; extract the features of the sound, or name an encoder that does")
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..checkpoint import Checkpoint
-from ..errors import FormatError, UdhError
+from ..errors import FormatError, OptionError
 from ..geometry import CropSpec
 from ..models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from ..torch_zip import read_state_dict
@@ -27,7 +27,7 @@ _FIRST_AUDIO_WEIGHT = "audio_model.conv1.conv.0.weight"
 
 
 def import_model(source: Path, out: Path) -> Checkpoint:
-    """Convert a published `.pth` once into a checkpoint of ours; MediaError or FormatError, and nothing is written.
+    """Convert a published `.pth` once into a checkpoint of ours; FileError or FormatError, and nothing is written.
 
     Nothing that a pickle asks for is run. The numbers stay as they are; half precision becomes single.
     """
@@ -73,7 +73,7 @@ def _moved(network: ReferenceUnet, device: str) -> ReferenceUnet:
     try:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise UdhError(f"torch cannot compute on {device} here; use cpu, or install torch for it") from error
+        raise OptionError(f"torch cannot compute on {device} here; use cpu, or install torch for it") from error
 
 
 def _variant_of(state: Mapping[str, np.ndarray], source: Path) -> Variant:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE_HZ, load_waveform
 from ..batches import prefetch
-from ..errors import MediaError, MismatchError
+from ..errors import FileError, MismatchError, OptionError
 from ..files import check_writable
 from ..render import Progress, Stretch, stretches
 from ..video import VideoWriter
@@ -34,11 +34,11 @@ def render_published(
     """Make the person of a data folder say `audio`; `out` (mp4) appears when it is complete, and not before.
 
     `driving`: features of that audio, (n, 2, 1024) or (n, 16, 512); one frame is drawn per row. Without both, the
-    folder's own sound and features drive it. Raises MediaError, FormatError or MismatchError.
+    folder's own sound and features drive it. Raises MediaError, FileError, FormatError or MismatchError.
     """
     network = open_published(model, device)[1]
     if (audio is None) != (driving is None):
-        raise MediaError("give the sound and its features together, or neither for the data folder's own")
+        raise OptionError("give the sound and its features together, or neither for the data folder's own")
     sound = audio or dataset.audio
     rows = dataset.features(network.variant) if driving is None else driving
     duration_s, fps = len(load_waveform(sound)) / SAMPLE_RATE_HZ, dataset.info(network.variant).fps
@@ -52,10 +52,10 @@ def render_published(
 
 def _check_output(out: Path, dataset: PublishedDataset, model: Path, audio: Path) -> None:
     if out.suffix.lower() != ".mp4":
-        raise MediaError(f"{out}: the output is an mp4; give a name that ends in .mp4")
+        raise FileError(f"{out}: the output is an mp4; give a name that ends in .mp4")
     place = out.resolve()
     if place in (model.resolve(), audio.resolve()) or place.is_relative_to(dataset.root.resolve()):
-        raise MediaError(f"{out} is what the video is made of, or lies in the data folder; give another name")
+        raise FileError(f"{out} is what the video is made of, or lies in the data folder; give another name")
     check_writable(out)
 
 

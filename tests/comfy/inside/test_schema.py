@@ -63,7 +63,7 @@ BAD_NAMES = ["../up", "a/b", "a\\b", "/etc/passwd", "C:", "C:\\x", "..", ".", ".
 
 @pytest.mark.parametrize("name", [*BAD_NAMES, "CON", "nul.txt", "com1"])
 def test_names_cannot_leave_their_folder(host, name):
-    with pytest.raises(host.core("errors").MediaError):
+    with pytest.raises(host.core("errors").OptionError):
         host.module("host").safe_name(name, "fallback")
 
 
