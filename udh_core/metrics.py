@@ -14,14 +14,15 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Probability that a positive score (n,) is above a negative one (m,); ties count half."""
-    order = np.argsort(np.concatenate([negative, positive]), kind="stable")
-    scores = np.concatenate([negative, positive])[order]
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    is_positive = order >= len(negative)
-    total = ranks[is_positive].sum() - len(positive) * (len(positive) + 1) / 2
-    return float(total / (len(positive) * len(negative)))
+    """Probability that a positive score (n,) is above a negative one (m,); ties count half.
+
+    The area under the ROC curve is Mann and Whitney's U / (n · m) (Hanley and McNeil 1982).
+    """
+    from scipy.stats import rankdata
+
+    n, m = len(positive), len(negative)
+    u = rankdata(np.concatenate([positive, negative]))[:n].sum() - n * (n + 1) / 2
+    return float(u / (n * m))
 
 
 def offset_accuracy(distances: np.ndarray, offsets: np.ndarray, averaged: int, tolerance: int) -> float:
