@@ -13,6 +13,9 @@ import pytest
 import skimage.data
 import skimage.filters
 import torch
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 from safetensors.numpy import load as load_safetensors
 from torch.nn import functional as F
 
@@ -81,6 +84,21 @@ def test_models_dir_prefers_argument_then_environment(tmp_path: Path, monkeypatc
     assert weights.models_dir(tmp_path) == tmp_path
     monkeypatch.delenv("UDH_MODELS")
     assert weights.models_dir().parts[-2:] == ("udh", "models")
+
+
+def test_models_dir_is_the_users_cache_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("UDH_MODELS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: f"{tmp_path}/{name}")
+    found = []
+    for system in (Unix, MacOS, Windows):
+        monkeypatch.setattr("platformdirs.PlatformDirs", system)
+        found.append(weights.models_dir().relative_to(tmp_path).as_posix())
+    assert found == [".cache/udh/models", "Library/Caches/udh/models", "CSIDL_LOCAL_APPDATA/udh/models"]
+    monkeypatch.setattr("platformdirs.PlatformDirs", Unix)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert weights.models_dir() == tmp_path / "xdg" / "udh" / "models"
 
 
 def test_missing_and_truncated_file_say_what_to_do(tmp_path: Path) -> None:

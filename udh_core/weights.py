@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from . import unpickle
 from .errors import FileError, WeightsError
@@ -107,13 +108,7 @@ def models_dir(folder: Path | None = None) -> Path:
     chosen = folder or os.environ.get("UDH_MODELS")
     if chosen:
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "udh" / "models"
+    return platformdirs.user_cache_path("udh", appauthor=False, opinion=False) / "models"
 
 
 def weight_path(name: str, folder: Path | None = None) -> Path:
