@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from udh_core import ffmpeg
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, log_mel, write_wave
 from udh_core.errors import MediaError
 from udh_core.ffmpeg import run, url
@@ -44,6 +45,34 @@ def test_16_khz_mono_pcm_comes_back_bit_for_bit(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "a.wav")) as file:
         stored = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     assert np.array_equal(load_waveform(tmp_path / "a.wav"), stored.astype(np.float32) / 32768)
+
+
+def foreign(path: Path) -> Path:
+    """The same sound with one more chunk before it, as other programs write."""
+    raw = path.read_bytes()
+    copy = path.with_name(f"foreign_{path.name}")
+    copy.write_bytes(raw[:4] + struct.pack("<I", len(raw) - 8 + 12) + raw[8:36] + b"note\x04\0\0\0abcd" + raw[36:])
+    return copy
+
+
+@pytest.mark.parametrize("part", [{}, {"start_s": 0.31}, {"start_s": 0.2, "duration_s": 0.4}, {"duration_s": 9.0}])
+def test_own_wav_needs_no_ffmpeg_and_gives_the_same_samples(
+    tmp_path: Path, part: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wave(tmp_path / "a.wav", np.random.default_rng(0).uniform(-1, 1, 16001))
+    decoded = load_waveform(foreign(tmp_path / "a.wav"), **part)
+    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: "no such program")
+    assert np.array_equal(load_waveform(tmp_path / "a.wav", **part), decoded)
+    with pytest.raises(OSError, match="no such program"):
+        load_waveform(tmp_path / "foreign_a.wav", **part)
+
+
+@pytest.mark.parametrize("lost", [1000, 1001])
+def test_own_wav_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path, lost: int) -> None:
+    write_wave(tmp_path / "a.wav", tone())
+    whole = load_waveform(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-lost])
+    assert np.array_equal(load_waveform(tmp_path / "a.wav"), whole[: -((lost + 1) // 2)])
 
 
 def test_a_part_equals_the_slice_of_the_whole(clips: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import wave
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ SAMPLE_RATE_HZ = 16000
 MEL_HOP_SAMPLES = 160  # 10 ms
 MEL_WINDOW_SAMPLES = 400  # 25 ms
 MEL_RATE_HZ = SAMPLE_RATE_HZ // MEL_HOP_SAMPLES  # 100
-MEL_FLOOR = 1e-10  # power; what silence is worth before the logarithm
+MEL_FLOOR = 1e-10  # power floor before the logarithm
 MIN_DURATION_S = 0.1
+HEADER_BYTES = 44  # of a wav file that write_wave wrote
 CHUNK_SAMPLES = 1 << 18  # decoded at a time: 1 MB
 MEL_BLOCK_FRAMES = 6000  # one minute: 10 MB of spectrum
 
@@ -29,23 +30,55 @@ def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None 
     A sound stream that starts later than the picture begins with silence here, so that both share one clock.
     MediaError: no such file, no sound, shorter than MIN_DURATION_S, or samples that are not finite numbers.
     """
+    path = check_readable(path)
+    begin = round(start_s * SAMPLE_RATE_HZ)
+    count = None if duration_s is None else round(duration_s * SAMPLE_RATE_HZ)
+    read = _read_own if _is_own(path) else _decode_resampled
+    waveform = read(path, begin, count)
+    if len(waveform) < MIN_DURATION_S * SAMPLE_RATE_HZ:
+        least = f"{MIN_DURATION_S * 1000:g} ms are the least"
+        raise MediaError(f"{path}: {_milliseconds(waveform)} of sound from {start_s:g} s on; {least}")
+    return np.clip(waveform, -1.0, 1.0, out=waveform)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is laid out as `write_wave` does at SAMPLE_RATE_HZ, mono: it can be read as it is."""
+    import soundfile
+
+    if path.suffix.lower() != ".wav":
+        return False
+    try:
+        info = soundfile.info(path)
+    except soundfile.LibsndfileError:
+        return False
+    form = (info.format, info.subtype, info.samplerate, info.channels)
+    return form == ("WAV", "PCM_16", SAMPLE_RATE_HZ, 1) and path.stat().st_size == HEADER_BYTES + 2 * info.frames
+
+
+def _read_own(path: Path, begin: int, count: int | None) -> np.ndarray:
+    """`count` samples from `begin` on, (n,) float32; fewer where the file ends."""
+    import soundfile
+
+    with soundfile.SoundFile(path) as file:
+        file.seek(min(max(0, begin), file.frames))
+        return file.read(-1 if count is None else count, dtype="float32")
+
+
+def _decode_resampled(path: Path, begin: int, count: int | None) -> np.ndarray:
+    """The same of any file that ffmpeg reads, resampled to SAMPLE_RATE_HZ."""
     import soxr
 
-    rate_hz, zero_s = _clock(check_readable(path))
-    begin = round(start_s * SAMPLE_RATE_HZ)
-    end = None if duration_s is None else begin + round(duration_s * SAMPLE_RATE_HZ)
+    rate_hz, zero_s = _clock(path)
+    until_s = None if count is None else (begin + count) / SAMPLE_RATE_HZ + MIN_DURATION_S
     resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
     parts: list[np.ndarray] = []
     done = 0
-    for chunk in _decode(path, round(zero_s * rate_hz), None if end is None else end / SAMPLE_RATE_HZ + MIN_DURATION_S):
+    for chunk in _decode(path, round(zero_s * rate_hz), until_s):
         part = resampler.resample_chunk(chunk)
         parts.append(part[max(0, begin - done) :])
         done += len(part)
     parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True)[max(0, begin - done) :])
-    waveform = np.concatenate(parts)[: None if end is None else end - begin]
-    if len(waveform) < MIN_DURATION_S * SAMPLE_RATE_HZ:
-        raise MediaError(f"{path}: {_milliseconds(waveform)} of sound from {start_s:g} s on; 100 ms are the least")
-    return np.clip(waveform, -1.0, 1.0, out=waveform)
+    return np.concatenate(parts)[:count]
 
 
 def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:
@@ -61,22 +94,21 @@ def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = N
 
 
 def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> None:
-    """Write a waveform (n,) or (n, channels), [-1, 1], as 16-bit PCM."""
+    """Write a waveform (n,) or (n, channels), [-1, 1], as 16-bit PCM, whole or not at all."""
+    import soundfile
+
     if not np.isfinite(waveform).all():
         raise MediaError(f"cannot write {path}: the waveform has samples that are not numbers")
-    samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
-    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(1 if waveform.ndim == 1 else waveform.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(samples.tobytes())
+    samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
+    with replacing(path) as temporary:
+        soundfile.write(temporary, samples, rate_hz, subtype="PCM_16", format="WAV")
 
 
 def log_mel(waveform: np.ndarray, bands: int = 80) -> np.ndarray:
     """(n,) waveform → (1 + n // 160, bands) float32, natural logarithm of mel power; row t is centred on t · 10 ms."""
     import librosa
 
-    filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=bands)
+    filters = mel_filters(bands)
     padded = np.pad(np.asarray(waveform, np.float32), MEL_WINDOW_SAMPLES // 2)
     rows = np.empty((1 + len(waveform) // MEL_HOP_SAMPLES, bands), np.float32)
     for first in range(0, len(rows), MEL_BLOCK_FRAMES):
@@ -85,6 +117,16 @@ def log_mel(waveform: np.ndarray, bands: int = 80) -> np.ndarray:
         spectrum = librosa.stft(piece, n_fft=MEL_WINDOW_SAMPLES, hop_length=MEL_HOP_SAMPLES, center=False)
         rows[first:last] = np.log(np.maximum(filters @ np.abs(spectrum) ** 2, MEL_FLOOR)).T
     return rows
+
+
+@lru_cache(maxsize=4)
+def mel_filters(bands: int) -> np.ndarray:
+    """(bands, 201) float32, read-only: mel filters over the power spectrum (Slaney's scale, as librosa and Whisper)."""
+    import librosa
+
+    filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=bands)
+    filters.setflags(write=False)
+    return filters
 
 
 def _milliseconds(waveform: np.ndarray) -> str:

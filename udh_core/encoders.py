@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from . import weights
-from .audio import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, SAMPLE_RATE_HZ, log_mel
+from .audio import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, SAMPLE_RATE_HZ, log_mel, mel_filters
 from .errors import FormatError, OptionError, WeightsError
 from .wenet import WenetEncoder
 from .windows import crossfaded, piece, row_count
@@ -156,14 +156,12 @@ class SpeechModelEncoder:
 
 def whisper_mel(samples: np.ndarray) -> np.ndarray:
     """(480000,) → (80, 3000) float32 as Whisper learned it: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
-    import librosa
     import torch
 
     wave = torch.from_numpy(samples)
     window = torch.hann_window(MEL_WINDOW_SAMPLES)
     spectrum = torch.stft(wave, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, window=window, return_complex=True)[:, :-1]
-    filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=80)
-    decades = np.log10(np.maximum(filters @ (spectrum.abs() ** 2).numpy(), 1e-10))
+    decades = np.log10(np.maximum(mel_filters(80) @ (spectrum.abs() ** 2).numpy(), 1e-10))
     return ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
 
 
