@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import torch
 from udh_core.avatar import open_avatar
 from udh_core.batches import (
     TrainingData,
+    autocast_dtype,
     interpolate_rows,
     load_training_data,
     prefetch,
@@ -23,8 +25,10 @@ from udh_core.batches import (
     sample_runs,
     to_input,
     to_uint8,
+    training_dtype,
 )
 from udh_core.errors import NoFaceError
+from udh_core.models.generator import with_neighbours
 from udh_core.references import choose_references
 
 SHOTS = np.repeat([1, 2, 3], [10, 4, 16])
@@ -62,6 +66,37 @@ def test_points_are_mouth_shapes_of_every_frame(data: TrainingData) -> None:
     assert data.points.shape == (150, 53, 2)
     assert torch.isfinite(data.points).all()
     assert data.shots.tolist() == [1] * 150
+
+
+def test_nothing_of_a_lost_frame_reaches_its_neighbours(person_avatar: Path, tmp_path: Path) -> None:
+    root, lost = shutil.copytree(person_avatar, tmp_path / "person"), slice(40, 52)
+    track = open_avatar(root).track()
+    for rows in (track.landmarks, track.transforms, crops := np.load(root / "crops.npy", mmap_mode="r+")):
+        rows[lost] = 0 if rows is crops else np.nan
+    track.valid[lost] = False
+    np.savez(root / "track.npz", **vars(track))
+    whole, found = (load_training_data(open_avatar(folder), "mel80") for folder in (person_avatar, root))
+    assert np.array_equal(np.setdiff1d(whole.learnt, found.learnt), np.arange(40, 52))
+    beside = [36, 38, 39, 52, 53, 55]
+    assert (found.pose - whole.pose)[beside, :2].abs().max() < 0.4  # one-sided means of a nodding head
+    assert torch.isfinite(found.points).all() and torch.isfinite(found.pose).all()
+    told = with_neighbours(torch.arange(150.0)[:, None], 5, found.shots)[..., 0]
+    assert not np.isin(told[found.learnt], np.arange(40, 52)).any()
+
+
+@pytest.mark.parametrize(("major", "training"), [(7, None), (8, torch.bfloat16), (9, torch.bfloat16)])
+def test_half_precision_in_training_is_native_bfloat16_or_none(
+    monkeypatch: pytest.MonkeyPatch, major: int, training: torch.dtype | None
+) -> None:
+    """Before Ampere bfloat16 is emulated, and float16 is for finished networks only."""
+    asked: list[torch.device] = []
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or (major, 5))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    second = torch.device("cuda:1")
+    assert training_dtype(second) is training
+    assert autocast_dtype(second) is (training or torch.float16)
+    assert set(asked) == {second}
 
 
 # Sampling

@@ -76,3 +76,44 @@ def test_a_head_that_nods_with_the_speech_takes_nothing_of_it() -> None:
 def test_a_head_that_stands_still_changes_nothing() -> None:
     found = free(TRUE, np.zeros((COUNT, 12, 2)))
     assert np.allclose(found, TRUE, atol=1e-5)
+
+
+LOST = slice(100, 115)
+
+
+def without(lost: slice, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places with the face lost in some frames, and the frames left to learn from."""
+    places = places.copy()
+    places[lost] = np.nan
+    return places, np.setdiff1d(LEARNT, np.arange(COUNT)[lost])
+
+
+def test_lost_frames_have_no_weight_in_the_pose_of_their_neighbours() -> None:
+    far = STABLE + 0.2  # where a lost frame's zeros would be far from every pose there is
+    stable, learnt = without(LOST, far)
+    whole, found = head_pose(far, SHOTS, learnt, FPS), head_pose(stable, SHOTS, learnt, FPS)
+    beside = [LOST.start - k for k in (1, 2, 3, 5)] + [LOST.stop + k for k in (0, 1, 2, 4)]
+    assert np.abs(found - whole)[beside, :2].max() < 0.2
+    assert np.abs(found - whole)[learnt, :2].mean() < 0.005
+    assert not found[LOST].any()
+
+
+def test_a_shot_whose_end_is_lost_is_one_that_ends_before() -> None:
+    lost = slice(180, 200)
+    stable, learnt = without(lost, STABLE)
+    kept = np.delete(np.arange(COUNT), lost)
+    found = head_pose(stable, SHOTS, learnt, FPS)[kept]
+    cut = head_pose(STABLE[kept], SHOTS[kept], np.searchsorted(kept, learnt), FPS)
+    np.testing.assert_allclose(found, cut, atol=1e-6)
+
+
+def test_lost_frames_change_no_other_mouth() -> None:
+    stable, learnt = without(LOST, STABLE)
+    points, _ = without(LOST, SEEN)
+    pose = head_pose(stable, SHOTS, learnt, FPS)
+    found = without_pose(points, pose, HEARD, learnt, FPS)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[LOST], np.broadcast_to(found[learnt].mean(0), found[LOST].shape), atol=1e-5)
+    kept = np.delete(np.arange(COUNT), LOST)
+    other = without_pose(np.where(np.isnan(points), 7.0, points), pose, HEARD, learnt, FPS)
+    np.testing.assert_allclose(found[kept], other[kept], atol=1e-6)

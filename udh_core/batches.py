@@ -23,6 +23,7 @@ from .voice import speech_mask
 T = TypeVar("T")
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
 MIN_FRAMES = 50
+LOST = -1
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class TrainingData:
 
     avatar: Avatar
     crops: np.ndarray  # (N, S, S, 3) uint8 memmap
-    pose: Tensor  # (N, 4) float32 how the head is turned, in standard deviations
+    pose: Tensor  # (N, 4) float32 how the head is turned, in standard deviations; 0 where the face is lost
     points: Tensor  # (N, P, 2) float32 lips and jaw, face units, as in the mean pose of the head
     landmarks: np.ndarray  # (N, 468, 2) float32
-    shots: Tensor  # (N,) int64
+    shots: Tensor  # (N,) int64 number of the shot; LOST where the face is lost: no neighbour of any other frame
     features: np.ndarray  # (T, D) float32 memmap
     rate_hz: float
     learnt: np.ndarray  # (n,) int64 frames to learn from
@@ -68,7 +69,7 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
             f"{avatar.root}: only {len(learnt)} frames with a face to learn from and {len(kept)} to judge by; "
             f"at least {MIN_FRAMES} and 5 are needed, use a longer clip"
         )
-    shots = torch.from_numpy(np.cumsum(track.shot_starts).astype(np.int64))
+    shots = torch.from_numpy(np.where(track.present, np.cumsum(track.shot_starts), LOST).astype(np.int64))
     shift = alignment.check(avatar)
     heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
     pose, points = _pose_and_mouth(avatar, track, features.at(heard_s), learnt)
@@ -89,9 +90,9 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
 
 
 def _pose_and_mouth(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Pose of the head (N, 4), and lips and jaw (N, P, 2) without it."""
+    """Pose of the head (N, 4), and lips and jaw (N, P, 2) without it; their means where the face is lost."""
     where, fps = (track.landmarks, track.transforms, avatar.crop), float(avatar.info.fps)
-    points, stable = (np.nan_to_num(find(*where)) for find in (geometry.mouth_shape, geometry.stable_places))
+    points, stable = geometry.mouth_shape(*where), geometry.stable_places(*where)
     pose = head_pose(stable, np.cumsum(track.shot_starts), learnt, fps)
     return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, heard, learnt, fps))
 
@@ -185,10 +186,22 @@ def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The half precision that is faster on this device, or None where there is none."""
+    """The half precision in which a finished network runs faster on this device, or None where there is none."""
+    if device.type == "cuda" and not _computes_bfloat16(device):
+        return torch.float16
+    return training_dtype(device)
+
+
+def training_dtype(device: torch.device) -> torch.dtype | None:
+    """The half precision to train in, or None: float16 would need its gradients scaled, or the small ones vanish."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _computes_bfloat16(device) else None
     if device.type == "cpu":
         fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         return torch.bfloat16 if fast() else None
     return None
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """In hardware: every AMD GPU that torch runs on, NVIDIA's from Ampere (8.0) on; before it is slow emulation."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability(device)[0] >= 8

@@ -14,6 +14,7 @@ from .weights import weight_path
 # The scaling layer of LPIPS 0.1 for images in [-1, 1].
 _LPIPS_SHIFT = (-0.030, -0.088, -0.188)
 _LPIPS_SCALE = (0.458, 0.448, 0.450)
+_EPSILON = 1e-8  # inside the root: where all features are 0, the root itself has no finite gradient
 
 
 class Lpips(nn.Module):
@@ -52,7 +53,7 @@ class Lpips(nn.Module):
             if i in (1, 2):
                 x = F.max_pool2d(x, 3, stride=2)
             x = F.relu(conv(x))
-            maps.append(x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10))
+            maps.append(x / (x.pow(2).sum(1, keepdim=True) + _EPSILON).sqrt())
         return maps
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:

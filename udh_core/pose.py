@@ -22,26 +22,44 @@ _RIDGE = 0.003
 def head_pose(stable: np.ndarray, shots: np.ndarray, learnt: np.ndarray, fps: float) -> np.ndarray:
     """(N, COMPONENTS) float32 how the head is turned, in standard deviations over the frames `learnt` (n,).
 
-    stable: (N, Q, 2) float32 where the points that speech does not move lie in the crop; shots: (N,) the frames' shots.
+    stable: (N, Q, 2) float32 where the points that speech does not move lie in the crop, NaN where the face is lost:
+    such frames get the mean pose, 0, and no weight in the pose of their neighbours. shots: (N,) the frames' shots.
     """
-    angles = np.clip(_components(stable.reshape(len(stable), -1), learnt, COMPONENTS), -4, 4)
-    parts = np.split(angles, np.flatnonzero(np.diff(shots)) + 1)
-    smooth = [gaussian_filter1d(part, SMOOTH_S * fps, axis=0, mode="nearest") for part in parts]
-    return np.concatenate(smooth).astype(np.float32)
+    flat, known = _with_mean_where_lost(stable, learnt)
+    angles = np.clip(_components(flat, learnt, COMPONENTS), -4, 4)
+    borders = np.flatnonzero(np.diff(shots)) + 1
+    parts = zip(np.split(angles, borders), np.split(known, borders), strict=True)
+    return np.concatenate([_smooth(part, seen, SMOOTH_S * fps) for part, seen in parts]).astype(np.float32)
 
 
 def without_pose(points: np.ndarray, pose: np.ndarray, heard: np.ndarray, learnt: np.ndarray, fps: float) -> np.ndarray:
     """points (N, P, 2) float32 with what turning and nodding explain taken out, a regression over the frames `learnt`.
 
-    pose: (N, COMPONENTS), see `head_pose`; learnt: (n,); heard: (N, D) float32 features of the sound.
+    Points are NaN where the face is lost: such frames get the mean shape. pose: (N, COMPONENTS), see `head_pose`;
+    learnt: (n,); heard: (N, D) float32 features of the sound.
     """
-    flat = points.reshape(len(points), -1).astype(np.float64)
+    flat, known = _with_mean_where_lost(points, learnt)
     pose = pose[:, :ANGLES].astype(np.float64)
     terms = np.column_stack([pose, *(pose[:, i] * pose[:, k] for i in range(ANGLES) for k in range(i, ANGLES))])
     terms -= terms[learnt].mean(0)
+    terms[~known] = 0.0
     sound = _around(_components(heard, learnt, HEARD), fps)[learnt]
     x, y = (_unexplained(part - part.mean(0), sound - sound.mean(0)) for part in (terms[learnt], flat[learnt]))
     return (flat - terms @ _regression(x, y)).reshape(points.shape).astype(np.float32)
+
+
+def _with_mean_where_lost(places: np.ndarray, learnt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, P, 2) → (N, 2·P) float64 with the mean of the frames learnt in place of NaN, and (N,) bool where none was."""
+    flat = places.reshape(len(places), -1).astype(np.float64)
+    known = np.isfinite(flat).all(1)
+    return np.where(known[:, None], flat, flat[learnt].mean(0)), known
+
+
+def _smooth(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean over time of those rows of (n, K) that are known (n,); `sigma` in frames. The others become 0."""
+    total = gaussian_filter1d(np.where(known[:, None], values, 0.0), sigma, axis=0, mode="constant")
+    weight = gaussian_filter1d(known.astype(np.float64), sigma, mode="constant")
+    return np.where(known[:, None], total / np.maximum(weight, 1e-12)[:, None], 0.0)
 
 
 def _components(values: np.ndarray, learnt: np.ndarray, count: int) -> np.ndarray:

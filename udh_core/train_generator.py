@@ -18,7 +18,7 @@ from torch import Tensor
 from . import checkpoint, disguises, silences
 from .audio import load_waveform
 from .avatar import Avatar, describe_ranges
-from .batches import TrainingData, autocast_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
+from .batches import TrainingData, training_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
 from .checkpoint import Checkpoint
 from .detail import add_detail
 from .errors import MismatchError, OptionError
@@ -143,7 +143,7 @@ class GeneratorRun:
         self.generator.rest.copy_(rest_shape(data, self.shapes))
         self.steered = with_neighbours(self.shapes, pixels_config.frames, data.shots)
         self.lpips, self.mesh = Lpips(models).to(device), FaceMesh(models)
-        self.models, self.dtype = models, autocast_dtype(device)
+        self.models, self.dtype = models, training_dtype(device)
         pixels = self.generator.pixels.to(device)
         pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = Averaged(self.generator.pixels)

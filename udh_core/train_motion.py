@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .audio import load_waveform
-from .batches import TrainingData, autocast_dtype, interpolate_rows
+from .batches import TrainingData, training_dtype, interpolate_rows
 from .disguises import Heard
 from .models.generator import Generator
 from .models.motion import MotionMember
@@ -180,7 +180,7 @@ def _train_member(
     rate: float,
 ) -> Iterator[StepReport]:
     optimiser = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.02)
-    linked, dtype = torch.from_numpy(folds.same_shot), autocast_dtype(torch.device("cpu"))
+    linked, dtype = torch.from_numpy(folds.same_shot), training_dtype(torch.device("cpu"))
     left, rest = folds.left_out[index], sounds.rest
     best, best_weights, step = float("inf"), None, 0
     while schedule.done(step) < 1:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import checkpoint
 from .avatar import Avatar
-from .batches import TrainingData, autocast_dtype, load_training_data, run_starts
+from .batches import TrainingData, training_dtype, load_training_data, run_starts
 from .checkpoint import Checkpoint
 from .errors import MediaError, MismatchError, OptionError
 from .judge import (
@@ -184,7 +184,7 @@ class _Run:
         self.network.to(device)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.rate, weight_decay=0.05)
         self.average = Averaged(self.network, 0.995)
-        self.dtype = autocast_dtype(device)
+        self.dtype = training_dtype(device)
         self.step, self.best, self.spent_s = 0, -1.0, 0.0
         self.metrics: dict[str, float] = {}
 
