@@ -53,7 +53,7 @@ class Lpips(nn.Module):
             if i in (1, 2):
                 x = F.max_pool2d(x, 3, stride=2)
             x = F.relu(conv(x))
-            maps.append(x / (x.pow(2).sum(1, keepdim=True) + _EPSILON).sqrt())
+            maps.append(unit_features(x))
         return maps
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -65,6 +65,11 @@ class Lpips(nn.Module):
             weight = getattr(self, f"lin{i}")
             total = total + ((a - b).float().pow(2) * weight[None, :, None, None]).sum(1).mean((1, 2))
         return total
+
+
+def unit_features(maps: Tensor) -> Tensor:
+    """(B, C, H, W) → the same with the C features of every place of length 1, or 0 where all of them are."""
+    return maps / (maps.pow(2).sum(1, keepdim=True) + _EPSILON).sqrt()
 
 
 def weighted_l1(images: Tensor, targets: Tensor, weight: Tensor) -> Tensor:

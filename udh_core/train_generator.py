@@ -18,7 +18,7 @@ from torch import Tensor
 from . import checkpoint, disguises, silences
 from .audio import load_waveform
 from .avatar import Avatar, describe_ranges
-from .batches import TrainingData, training_dtype, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8
+from .batches import TrainingData, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8, training_dtype
 from .checkpoint import Checkpoint
 from .detail import add_detail
 from .errors import MismatchError, OptionError

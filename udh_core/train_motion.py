@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .audio import load_waveform
-from .batches import TrainingData, training_dtype, interpolate_rows
+from .batches import TrainingData, interpolate_rows, training_dtype
 from .disguises import Heard
 from .models.generator import Generator
 from .models.motion import MotionMember

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import checkpoint
 from .avatar import Avatar
-from .batches import TrainingData, training_dtype, load_training_data, run_starts
+from .batches import TrainingData, load_training_data, run_starts, training_dtype
 from .checkpoint import Checkpoint
 from .errors import MediaError, MismatchError, OptionError
 from .judge import (
