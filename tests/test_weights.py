@@ -19,7 +19,7 @@ from platformdirs.windows import Windows
 from safetensors.numpy import load as load_safetensors
 from torch.nn import functional as F
 
-from udh_core import unpickle, weights
+from udh_core import convert, unpickle, weights
 from udh_core.errors import FormatError, WeightsError
 
 CONTENT = b"four tensors in a trench coat"
@@ -210,17 +210,53 @@ def test_damaged_pickles_are_format_errors(raw: bytes) -> None:
     with pytest.raises(FormatError):
         unpickle.array_tree(raw)
     with pytest.raises(FormatError):
-        unpickle.lpips_alex(raw or pickle.dumps({}))
+        convert.lpips_alex(raw or pickle.dumps({}))
     with pytest.raises(FormatError):
-        unpickle.whisper_encoder(raw)
+        convert.whisper_encoder(raw)
+
+
+def whisper_checkpoint(state: dict) -> bytes:
+    """As OpenAI saves it."""
+    stream = io.BytesIO()
+    torch.save({"dims": {"n_mels": 80, "n_audio_layer": 1}, "model_state_dict": state}, stream)
+    return stream.getvalue()
+
+
+def test_whisper_encoder_goes_by_the_names_of_transformers() -> None:
+    tensor = torch.rand(2, 3).half()
+    theirs = (
+        "positional_embedding",
+        "conv1.weight",
+        "blocks.0.attn.query.weight",
+        "blocks.0.mlp.0.bias",
+        "ln_post.bias",
+    )
+    state = {f"encoder.{name}": tensor for name in theirs} | {"decoder.ln.weight": torch.ones(3)}
+    back = convert.whisper_encoder(whisper_checkpoint(state))
+    ours = {"embed_positions.weight", "conv1.weight", "layers.0.self_attn.q_proj.weight", "layers.0.fc1.bias"}
+    assert set(back) == ours | {"layer_norm.bias"}
+    assert all(value.dtype == np.float16 and np.array_equal(value, tensor.numpy()) for value in back.values())
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [({"decoder.ln.weight": torch.ones(3)}, "holds no encoder"), ({"encoder.ln": torch.ones(3), "x": Runs()}, "mkdir")],
+)
+def test_other_checkpoints_are_no_whisper(
+    state: dict, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FormatError, match=words):
+        convert.whisper_encoder(whisper_checkpoint(state))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_our_safetensors_are_what_the_library_reads() -> None:
     tensors = {"b": np.ones((2, 3), np.float16), "a": np.arange(5, dtype=np.float32)}
-    raw = unpickle.safetensors_bytes(tensors)
+    raw = convert.safetensors_bytes(tensors)
     back = load_safetensors(raw)
     assert all(np.array_equal(back[k], v) and back[k].dtype == v.dtype for k, v in tensors.items())
-    assert raw == unpickle.safetensors_bytes(dict(reversed(tensors.items())))
+    assert raw == convert.safetensors_bytes(dict(reversed(tensors.items())))
 
 
 def installed(name: str) -> bytes:

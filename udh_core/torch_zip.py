@@ -1,4 +1,10 @@
-"""Checkpoints that torch.save wrote, read as plain numpy arrays: no torch, and nothing in the file is ever run."""
+"""Checkpoints that torch.save wrote, read as plain numpy arrays: no torch, and nothing in the file is ever run.
+
+Why not torch.load(weights_only=True): it was broken twice, CVE-2025-32434 (code execution, torch ≤ 2.5.1) and
+CVE-2026-24747 (memory corruption through storage metadata that is not checked, torch ≤ 2.9.1), and any torch from 2.4
+on may be installed here. This reader knows the few names that a state dict needs, and checks every tensor's size,
+offset and strides against its storage.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -25,6 +31,8 @@ _DTYPES = {  # as strings: a file cannot change what they mean
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
+_WRAPPERS = ("model_state_dict", "model", "state_dict", "net")  # what a training saves its network's state dict under
+_PREFIX = "module."  # before every name, where torch.nn.DataParallel wrapped the network
 _MAX_PICKLE_BYTES = 64 << 20  # names and shapes only; the numbers lie in files of their own
 
 
@@ -44,52 +52,69 @@ class _StoredTensor(NamedTuple):
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a `.pth`: a bare state dict, or the one under "model", "state_dict" or "net".
+    """The tensors of a `.pth`, under the names that the network itself gives them.
 
     FileError when there is no such file; FormatError when it is damaged, of another kind, or asks for code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileError(f"no such file: {path}")
+    with path.open("rb") as file:
+        return state_dict(file, str(path))
+
+
+def state_dict(file: BinaryIO, name: str) -> dict[str, np.ndarray]:
+    """The same of an open file, which goes by `name` in errors."""
     try:
-        with zipfile.ZipFile(path) as file:
-            archive = _Archive(file, path)
-            return {name: archive.array(tensor) for name, tensor in _state_dict(archive.tree(), path).items()}
+        with zipfile.ZipFile(file) as opened:
+            archive = _Archive(opened, name)
+            tensors = _canonical(archive.tree())
+            if not tensors:
+                raise FormatError(f"{name} holds no network's tensors; give the checkpoint of a trained model")
+            return {key: archive.array(tensor) for key, tensor in tensors.items()}
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OSError) as error:
         raise FormatError(
-            f"{path} is damaged, or no file of torch.save since version 1.6; save its state_dict again"
+            f"{name} is damaged, or no file of torch.save since version 1.6; save its state_dict again"
         ) from error
 
 
-def _state_dict(tree: object, path: Path) -> dict[str, _StoredTensor]:
-    candidates = [tree, *(tree.get(key) for key in ("model", "state_dict", "net"))] if isinstance(tree, dict) else []
+def _canonical(tree: object) -> dict[str, _StoredTensor]:
+    """A network's tensors under its own names: taken out of what wraps them, without a prefix that all of them have."""
+    candidates = [tree, *(tree.get(key) for key in _WRAPPERS)] if isinstance(tree, dict) else []
     for candidate in candidates:
-        if isinstance(candidate, dict) and any(isinstance(value, _StoredTensor) for value in candidate.values()):
-            return {str(name): value for name, value in candidate.items() if isinstance(value, _StoredTensor)}
-    raise FormatError(f"{path} holds no network's tensors; give the checkpoint of a trained model")
+        tensors = _tensors(candidate)
+        if tensors:
+            prefix = _PREFIX if all(name.startswith(_PREFIX) for name in tensors) else ""
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return {}
+
+
+def _tensors(candidate: object) -> dict[str, _StoredTensor]:
+    entries = candidate.items() if isinstance(candidate, dict) else ()
+    return {str(name): value for name, value in entries if isinstance(value, _StoredTensor)}
 
 
 class _Archive:
     """The zip file: one pickle that names the tensors, and one file of numbers per storage."""
 
-    def __init__(self, file: zipfile.ZipFile, path: Path) -> None:
-        self.file, self.path = file, path
-        entries = [name for name in file.namelist() if name.endswith("/data.pkl")]
+    def __init__(self, file: zipfile.ZipFile, name: str) -> None:
+        self.file, self.name = file, name
+        entries = [entry for entry in file.namelist() if entry.endswith("/data.pkl")]
         if len(entries) != 1:
-            raise FormatError(f"{path} is a zip file, but not one of torch.save")
+            raise FormatError(f"{name} is a zip file, but not one of torch.save")
         self.root = entries[0].removesuffix("data.pkl")
         if f"{self.root}byteorder" in file.namelist() and file.read(f"{self.root}byteorder") != b"little":
-            raise FormatError(f"{path} was saved on a big-endian machine; save it again on another")
+            raise FormatError(f"{name} was saved on a big-endian machine; save it again on another")
 
     def tree(self) -> object:
         """What was saved, with a _StoredTensor in place of every tensor."""
         name = f"{self.root}data.pkl"
         if self.file.getinfo(name).file_size > _MAX_PICKLE_BYTES:
-            raise FormatError(f"{self.path}: its list of tensors is larger than that of any network")
+            raise FormatError(f"{self.name}: its list of tensors is larger than that of any network")
         try:
             return unpickled(_TorchUnpickler(io.BytesIO(self.file.read(name))))
         except FormatError as error:
-            raise FormatError(f"{self.path} is not opened: {error}") from error
+            raise FormatError(f"{self.name} is not opened: {error}") from error
 
     def array(self, tensor: _StoredTensor) -> np.ndarray:
         """The numbers of a tensor, in an array of their own."""
@@ -98,10 +123,10 @@ class _Archive:
         try:
             entry = self.file.getinfo(name)
         except KeyError as error:
-            raise FormatError(f"{self.path} is damaged: {name} is missing") from error
+            raise FormatError(f"{self.name} is damaged: {name} is missing") from error
         size = storage.length * dtype.itemsize
         if entry.file_size != size or entry.compress_type != zipfile.ZIP_STORED or not _fits(tensor):
-            raise FormatError(f"{self.path} is damaged: {name} is not what its list of tensors says")
+            raise FormatError(f"{self.name} is damaged: {name} is not what its list of tensors says")
         flat = np.frombuffer(self.file.read(name), dtype)[tensor.offset :]
         strides = [step * dtype.itemsize for step in tensor.strides]
         return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides).copy()

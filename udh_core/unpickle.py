@@ -1,4 +1,4 @@
-"""Published pickles of arrays → plain tensors with our names, without running anything that a pickle asks for.
+"""Pickles that hold arrays of numbers and nothing else, read without running anything that a pickle asks for.
 
 Used once, when a weight file is fetched or a foreign checkpoint imported; at run time only safetensors is read.
 """
@@ -6,7 +6,6 @@ Used once, when a weight file is fetched or a foreign checkpoint imported; at ru
 from __future__ import annotations
 
 import io
-import json
 import pickle
 from collections import OrderedDict
 from typing import Any
@@ -14,19 +13,6 @@ from typing import Any
 import numpy as np
 
 from .errors import FormatError
-
-_WHISPER_NAMES = (  # OpenAI's key part → transformers' key part, in the order in which they are replaced
-    ("blocks.", "layers."),
-    ("attn_ln.", "self_attn_layer_norm."),
-    ("attn.query.", "self_attn.q_proj."),
-    ("attn.key.", "self_attn.k_proj."),
-    ("attn.value.", "self_attn.v_proj."),
-    ("attn.out.", "self_attn.out_proj."),
-    ("mlp_ln.", "final_layer_norm."),
-    ("mlp.0.", "fc1."),
-    ("mlp.2.", "fc2."),
-    ("ln_post.", "layer_norm."),
-)
 
 _DAMAGED = (  # all that pickle is documented or seen to raise on bytes that are no pickle
     pickle.UnpicklingError,
@@ -46,62 +32,6 @@ def array_tree(raw: bytes) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise FormatError(f"the pickle holds a {type(tree).__name__} where a dict of arrays is expected")
     return tree
-
-
-def lpips_alex(raw: bytes) -> dict[str, np.ndarray]:
-    """LPIPS on AlexNet from its flax pickle: convN.weight (O, I, H, W), convN.bias (O,), linN (1, C, 1, 1), float32."""
-    tree = array_tree(raw)
-    tensors: dict[str, np.ndarray] = {}
-    try:
-        for i in range(5):
-            conv = tree["AlexNet_0"][f"Conv_{i}"]
-            tensors[f"conv{i + 1}.weight"] = _to_oihw(conv["kernel"])
-            tensors[f"conv{i + 1}.bias"] = conv["bias"]
-            tensors[f"lin{i}"] = _to_oihw(tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"])
-    except (KeyError, TypeError) as e:
-        raise FormatError(f"not the LPIPS weights for AlexNet: {e} is missing") from e
-    return tensors
-
-
-def whisper_encoder(raw: bytes) -> dict[str, np.ndarray]:
-    """Encoder of OpenAI's Whisper checkpoint under the keys of transformers' WhisperEncoder; float16, as published."""
-    import torch
-
-    try:
-        state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)["model_state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as e:
-        raise FormatError("not a Whisper checkpoint: it does not open with weights_only") from e
-    prefix = "encoder."
-    return {_whisper_key(k.removeprefix(prefix)): v.numpy() for k, v in state.items() if k.startswith(prefix)}
-
-
-def safetensors_bytes(tensors: dict[str, np.ndarray]) -> bytes:
-    """A safetensors file, byte for byte the same with every library version: its hash can be pinned."""
-    codes = {"float16": "F16", "float32": "F32"}
-    header: dict[str, Any] = {}
-    chunks: list[bytes] = []
-    end = 0
-    for name in sorted(tensors):
-        chunks.append(np.ascontiguousarray(tensors[name]).tobytes())
-        start, end = end, end + len(chunks[-1])
-        dtype = codes[tensors[name].dtype.name]
-        header[name] = {"dtype": dtype, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format asks for data aligned to 8 bytes
-    return len(text).to_bytes(8, "little") + text + b"".join(chunks)
-
-
-def _to_oihw(kernel: np.ndarray) -> np.ndarray:
-    """flax (H, W, I, O) → torch (O, I, H, W)."""
-    return kernel.transpose(3, 2, 0, 1)
-
-
-def _whisper_key(key: str) -> str:
-    if key == "positional_embedding":
-        return "embed_positions.weight"
-    for theirs, ours in _WHISPER_NAMES:
-        key = key.replace(theirs, ours)
-    return key
 
 
 def _number_dtype(code: str, *flags: bool) -> np.dtype:

