@@ -6,8 +6,9 @@ avatar.json · video.mp4 (constant frame rate) · audio.wav · track.npz · crop
 from __future__ import annotations
 
 import json
+import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -69,7 +70,7 @@ def _undamaged(path: Path) -> Iterator[Path]:
     """FormatError with the remedy when what is done with the file shows that it is damaged."""
     try:
         yield path
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, OptionError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, OptionError) as error:
         raise FormatError(f"{path} is damaged or missing; delete it and run prepare again") from error
 
 
@@ -86,9 +87,17 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
     if missing:
         raise FormatError(f"{root}: its preparation stopped before {missing[0]}; run prepare again, it continues")
     with _undamaged(root / "avatar.json"):
-        v = state["video"]
-        info = VideoInfo(v["width"], v["height"], Fraction(v["fps"]), v["frame_count"])
-        return Avatar(root, info, CropSpec.from_dict(state["crop"]), state["stages"]["video"])
+        return Avatar(root, video_info(state["video"]), CropSpec.from_dict(state["crop"]), state["stages"]["video"])
+
+
+def video_info(facts: Mapping[str, Any]) -> VideoInfo:
+    """From JSON; KeyError, TypeError or ValueError when it holds something else."""
+    counts = [facts[name] for name in ("width", "height", "frame_count")]
+    if not all(type(count) is int and count > 0 for count in counts):
+        raise ValueError("sizes and counts are whole numbers")
+    if not re.fullmatch(r"[1-9]\d*(/[1-9]\d*)?", facts["fps"]):
+        raise ValueError("a frame rate is a fraction")
+    return VideoInfo(counts[0], counts[1], Fraction(facts["fps"]), counts[2])
 
 
 def read_state(root: Path) -> dict[str, Any]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import FileError, FormatError, MismatchError, OptionError
 from .files import replacing
 from .geometry import CropSpec
 
+M = TypeVar("M", bound=nn.Module)
 FORMAT = 1
 _KEY = "udh"
 FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
 Kind = Literal["syncnet", "generator", "published model", "resume", "avatar to go"]
+
+_KINDS = {"kind": str, "config": dict, "step": int, "encoder": str, "made_from": str, "metrics": dict, "format": int}
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,13 @@ class Checkpoint:
 
     @staticmethod
     def from_json(text: str) -> Checkpoint:
+        """KeyError, TypeError or ValueError when the text says something else."""
         values = json.loads(text)
-        return Checkpoint(**{**values, "crop": CropSpec.from_dict(values["crop"])})
+        info = Checkpoint(**{**values, "crop": CropSpec.from_dict(values["crop"])})
+        for name, kind in _KINDS.items():
+            if type(getattr(info, name)) is not kind:
+                raise ValueError(f"{name} is no {kind.__name__}")
+        return info
 
 
 def save(path: Path, info: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
@@ -64,6 +72,26 @@ def load(path: Path, kind: Kind) -> tuple[Checkpoint, dict[str, Tensor]]:
         return info, {name: file.get_tensor(name) for name in names}
 
 
+def build(path: Path, make: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
+    """The network that `make` builds by a checkpoint's description, with its tensors.
+
+    FormatError when `make` raises ValueError or RuntimeError, or when the tensors are not those of the network.
+    """
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes are described
+            described = {name: tensor.shape for name, tensor in make().state_dict().items()}
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(
+            f"{path} is of another version of this program, or damaged ({reason}); train again"
+        ) from error
+    if described != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise FormatError(f"{path}: its tensors do not fit its description; train again")
+    network = make()
+    network.load_state_dict(tensors)
+    return network
+
+
 def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
     if not path.is_file():
         raise FileError(f"no such file: {path}")
@@ -78,14 +106,23 @@ def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
     if _KEY not in metadata:
         raise FormatError(f"{path} is a safetensors file of another program; give a checkpoint written by this one")
     try:
+        _check_format(path, metadata[_KEY])
         info = Checkpoint.from_json(metadata[_KEY])
     except (ValueError, TypeError, KeyError, OptionError) as error:
-        raise FormatError(f"{path}: its description is damaged or of another version of this program") from error
-    if info.format != FORMAT:
-        raise FormatError(f"{path} has format {info.format}, this program reads {FORMAT}; train again or update")
+        raise FormatError(
+            f"{path}: its description is damaged or of another version of this program; train again or update it"
+        ) from error
     if kind is not None and info.kind != kind:
-        raise FormatError(f"{path} holds a {info.kind}, where {'an' if kind[0] == 'a' else 'a'} {kind} is needed")
+        article = "an" if kind[0] == "a" else "a"
+        raise FormatError(f"{path} holds a {info.kind}, where {article} {kind} is needed; give another file")
     return info, names
+
+
+def _check_format(path: Path, description: str) -> None:
+    """FormatError where another version says so; its description may be another one altogether."""
+    found = json.loads(description)["format"]
+    if type(found) is int and found != FORMAT:
+        raise FormatError(f"{path} has format {found}, this program reads {FORMAT}; train again or update")
 
 
 def _looks_pickled(path: Path) -> bool:
@@ -112,9 +149,9 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
 
     `model` is the configuration of the network that would go on: that of the run, or MismatchError, too.
     """
-    if info.config["model"] != json.loads(json.dumps(model)):
+    began = info.config.get("options")
+    if info.config.get("model") != json.loads(json.dumps(model)) or not isinstance(began, dict):
         raise MismatchError("the run that would go on began with a network built otherwise; train anew, without resume")
-    began = info.config["options"]
     other = [
         f"{name} {began[name]}, here is {name} {value}"
         for name, value in options.items()
@@ -170,6 +207,12 @@ def save_resume(path: Path, info: Checkpoint, state: Mapping[str, object]) -> No
 
 
 def load_resume(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
-    """The resume state of checkpoint `path`."""
+    """The resume state of checkpoint `path`; FormatError when it is not one that this version wrote."""
     info, tensors = load(resume_path(path), "resume")
-    return info, unflatten(info.config["layout"], tensors)
+    try:
+        state = unflatten(info.config["layout"], tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{resume_path(path)} is damaged or of another version; train without resume") from error
+    if not isinstance(state, dict):
+        raise FormatError(f"{resume_path(path)} is damaged or of another version; train without resume")
+    return info, state

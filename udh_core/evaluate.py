@@ -21,7 +21,7 @@ from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
 from .errors import FormatError
 from .features import AudioFeatures
-from .generator_file import open_generator
+from .generator_file import held_out_share, open_generator
 from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
 from .landmarks import FaceMesh, box_of, mouth_opening
 from .losses import Lpips
@@ -108,7 +108,7 @@ def evaluate(
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
     if syncnet is not None:
         checkpoint.check_match(syncnet.info, encoder=info.encoder)
-    data = load_training_data(avatar, info.encoder, float(info.config["options"]["held_out"]))
+    data = load_training_data(avatar, info.encoder, held_out_share(generator, info))
     bench = Bench(data, network, syncnet, models, max_frames, words)
     driven = bench.drives(_Listener(info.encoder, device, models), voice)
     rows: dict[str, Row] = {}

@@ -73,7 +73,11 @@ class CropSpec:
 
     @staticmethod
     def from_dict(values: Mapping[str, int]) -> CropSpec:
-        return CropSpec(int(values["size"]), int(values["layout"]))
+        """From JSON; KeyError, TypeError or ValueError when it holds something else."""
+        size, layout = values["size"], values["layout"]
+        if type(size) is not int or type(layout) is not int:
+            raise ValueError("size and layout of a crop are whole numbers")
+        return CropSpec(size, layout)
 
 
 def to_crop_px(places: np.ndarray, spec: CropSpec) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor
 from . import checkpoint, metrics
 from .batches import TrainingData, interpolate_rows, run_starts, to_input
 from .checkpoint import Checkpoint
-from .errors import FormatError, NoFaceError
+from .errors import NoFaceError
 from .features import AudioFeatures
 from .geometry import CropSpec, mouth_window
 from .models.syncnet import SyncNet, SyncNetConfig
@@ -126,11 +126,7 @@ class SyncJudge:
 def open_syncnet(path: Path, device: str = "cpu") -> SyncJudge:
     """The SyncNet of a checkpoint, frozen; FormatError when the file is not one."""
     info, tensors = checkpoint.load(Path(path), "syncnet")
-    network = SyncNet(SyncNetConfig.from_dict(info.config["model"]))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise FormatError(f"{path}: its tensors do not fit its description; train again") from error
+    network = checkpoint.build(path, lambda: SyncNet(SyncNetConfig.from_dict(info.config.get("model"))), tensors)
     return SyncJudge(info, network.to(device).eval().requires_grad_(False))
 
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,16 +27,14 @@ from .checkpoint import Checkpoint
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import check_writable, new_folder
 from .generator_file import open_generator
-from .landmarks import FaceTrack
+from .landmarks import LANDMARK_COUNT, FaceTrack
 from .video import VideoInfo, importing, picture_info
 
 SUFFIX = ".safetensors"
 DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed
 GENERATOR = "generator" + SUFFIX  # in an unpacked folder
 _WEIGHT = "generator."  # before the name of a tensor of the generator
-_TRACK = ("transforms", "valid", "shot_starts")
 _SEAL = "sha256"
-_POINTS = 468
 
 
 class Progress(NamedTuple):
@@ -73,9 +71,9 @@ def pack(
         yield from _cut(avatar, stretch, video)
         tensors = {_WEIGHT + name: _compact(t) for name, t in network.state_dict().items()}
         tensors["video"] = torch.from_numpy(np.fromfile(video, np.uint8))
-    for name in _TRACK:
-        tensors[name] = torch.from_numpy(getattr(track, name)[stretch].copy())
     frames = stretch.stop - stretch.start
+    for name in _track_kinds(frames):
+        tensors[name] = torch.from_numpy(getattr(track, name)[stretch].copy())
     facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
     config = {"generator": info.config, "video": facts, "first_frame": stretch.start}
     described = replace(info, kind="avatar to go", config=config)
@@ -94,6 +92,7 @@ def unpack(bundle: Path, folder: Path) -> Unpacked:
     config = {name: value for name, value in info.config.items() if name != _SEAL}
     if info.config.get(_SEAL) != _fingerprint(replace(info, config=config), tensors):
         raise FormatError(f"{bundle} is damaged; copy it again, or export the avatar again")
+    _check_content(bundle, config, tensors)
     state = {"format": avatar_folder.FORMAT, "to_go": True, "source": bundle.name, "crop": info.crop.to_dict()}
     state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
     weights = {name.removeprefix(_WEIGHT): t for name, t in tensors.items() if name.startswith(_WEIGHT)}
@@ -129,6 +128,29 @@ def _stretch(info: VideoInfo, start_s: float, duration_s: float | None) -> slice
     return slice(first, min(first + max(1, round(wanted_s * info.fps)), info.frame_count))
 
 
+def _check_content(bundle: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """FormatError where a bundle is whole, but not what this version writes."""
+    try:
+        frames = avatar_folder.video_info(config["video"]).frame_count
+        kinds = {"video": (torch.uint8, tensors["video"].shape[:1]), **_track_kinds(frames)}
+        wrong = [name for name, kind in kinds.items() if (tensors[name].dtype, tensors[name].shape) != kind]
+        if wrong or not isinstance(config["generator"], dict):
+            raise ValueError(*wrong)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{bundle} is of another version of this program; export the avatar again, or update this one"
+        ) from error
+
+
+def _track_kinds(frames: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Type and shape of what is kept of the track."""
+    return {
+        "transforms": (torch.float32, (frames, 2, 3)),
+        "valid": (torch.bool, (frames,)),
+        "shot_starts": (torch.bool, (frames,)),
+    }
+
+
 def _cut(avatar: Avatar, stretch: slice, out: Path) -> Iterator[Progress]:
     """Write these frames of the avatar's video, and no others, into `out`."""
     fps, frames = avatar.info.fps, stretch.stop - stretch.start
@@ -153,12 +175,12 @@ def _fingerprint(info: Checkpoint, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(info.to_json().encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def _write_track(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """The track, without landmarks: only training and judging look at them."""
-    transforms, valid, shot_starts = (tensors[name].numpy() for name in _TRACK)
-    landmarks = np.full((len(valid), _POINTS, 2), np.nan, np.float32)
+    transforms, valid, shot_starts = (tensors[name].numpy() for name in ("transforms", "valid", "shot_starts"))
+    landmarks = np.full((len(valid), LANDMARK_COUNT, 2), np.nan, np.float32)
     np.savez_compressed(path, **asdict(FaceTrack(landmarks, transforms, valid, shot_starts)))

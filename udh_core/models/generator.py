@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import CropSpec
+from .config import table, whole
 from .motion import MotionConfig, MotionNet
 from .pixels import PixelsConfig, PixelsNet
 
@@ -27,10 +28,13 @@ class GeneratorConfig:
         return {"motion": self.motion.to_dict(), "pixels": self.pixels.to_dict(), "shape_points": self.shape_points}
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> GeneratorConfig:
-        """From JSON, where tuples have become lists."""
-        motion, pixels = MotionConfig.from_dict(values["motion"]), PixelsConfig.from_dict(values["pixels"])
-        return GeneratorConfig(motion, pixels, int(values["shape_points"]))
+    def from_dict(values: object) -> GeneratorConfig:
+        """From JSON; ValueError as in `from_json`, or when the networks do not share a space of mouth shapes."""
+        parts = table(values, "GeneratorConfig")
+        motion, pixels = MotionConfig.from_dict(parts.get("motion")), PixelsConfig.from_dict(parts.get("pixels"))
+        if motion.shape_width != pixels.shape_width:
+            raise ValueError(f"its networks differ in shape_width: {motion.shape_width} and {pixels.shape_width}")
+        return GeneratorConfig(motion, pixels, whole(parts.get("shape_points"), "shape_points"))
 
 
 class Generator(nn.Module):

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import ChannelDropout, DilatedBlock
+from .config import from_json
+
+MOST_MEMBERS = 64
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,17 @@ class MotionConfig:
     dropout: float = 0.2
     members: int = 3
 
+    def __post_init__(self) -> None:
+        if self.members > MOST_MEMBERS:
+            raise ValueError(f"{self.members} motion networks; {MOST_MEMBERS} are the most")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> MotionConfig:
-        """From JSON, where tuples have become lists."""
-        return MotionConfig(**{**values, "dilations": tuple(values["dilations"])})
+    def from_dict(values: object) -> MotionConfig:
+        """From JSON; ValueError as in `from_json`."""
+        return from_json(MotionConfig, values)
 
 
 class MotionMember(nn.Module):

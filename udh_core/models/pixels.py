@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..geometry import CropSpec, hidden, mask, mask_box
 from .blocks import ResidualBlock, identity_grid, softened, stretching, unshuffled
+from .config import from_json
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
@@ -45,9 +46,9 @@ class PixelsConfig:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> PixelsConfig:
-        """From JSON, where tuples have become lists."""
-        return PixelsConfig(**{**values, "widths": tuple(values["widths"])})
+    def from_dict(values: object) -> PixelsConfig:
+        """From JSON; ValueError as in `from_json`."""
+        return from_json(PixelsConfig, values)
 
 
 class PixelsNet(nn.Module):

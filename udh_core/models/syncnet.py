@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import DilatedBlock
+from .config import from_json
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class SyncNetConfig:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> SyncNetConfig:
-        """From JSON, where tuples have become lists."""
-        return SyncNetConfig(**{**values, "channels": tuple(values["channels"])})
+    def from_dict(values: object) -> SyncNetConfig:
+        """From JSON; ValueError as in `from_json`."""
+        return from_json(SyncNetConfig, values)
 
 
 class SyncNet(nn.Module):
