@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..udh_core.avatar import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.features import AudioFeatures
 from ..udh_core.geometry import FEATHER
+from ..udh_core.playback import WhenLonger, WhenShorter
 from ..udh_core.render import Progress, RenderOptions, render
 from ..udh_core.rest import GAINS
 from ..udh_core.video import picture_info, read_frames
@@ -29,14 +30,14 @@ def _settings() -> list[io.Input]:
     return [
         io.Combo.Input(
             "when_audio_longer",
-            options=["bounce", "loop", "hold"],
+            options=list(get_args(WhenLonger)),
             default="bounce",
             tooltip="When the audio outlasts the clip: bounce plays it backwards and forwards, loop starts "
             "it over, hold keeps the last frame.",
         ),
         io.Combo.Input(
             "when_audio_shorter",
-            options=["cut", "keep"],
+            options=list(get_args(WhenShorter)),
             default="cut",
             tooltip="When the clip outlasts the audio: cut ends with the audio, keep plays the clip to its "
             "end with the mouth at rest.",

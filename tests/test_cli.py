@@ -154,7 +154,8 @@ def test_silence_given_as_text_and_audio_at_once(folder, generator_file, speech)
 def test_text_is_spoken(folder, generator_file):
     out = folder / "out.mp4"
     common = ["render", "--avatar", folder / "avatar", "--generator", generator_file, "--out", out]
-    result = CliRunner().invoke(app, [*map(str, common), "--text", "Good morning."])
+    chosen = ["--when-audio-longer", "hold", "--when-audio-shorter", "keep"]
+    result = CliRunner().invoke(app, [*map(str, common), "--text", "Good morning.", *chosen])
     assert result.exit_code == 0, result.output
     assert out.stat().st_size > 10_000
 
@@ -162,6 +163,9 @@ def test_text_is_spoken(folder, generator_file):
 def test_usage_errors_are_the_users(tmp_path):
     assert CliRunner().invoke(app, ["prepare"]).exit_code == 2
     assert CliRunner().invoke(app, ["render", "--nonsense"]).exit_code == 2
+    result = CliRunner().invoke(app, ["render", "--out", str(tmp_path / "o.mp4"), "--when-audio-longer", "stop"])
+    assert result.exit_code == 2
+    assert "bounce" in result.output
 
 
 def test_output_may_not_replace_what_it_is_made_of(folder, generator_file, speech):

@@ -12,7 +12,7 @@ import pytest
 
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LEVELS = (
-    "errors files ffmpeg media raster",
+    "errors files ffmpeg media playback raster",
     "geometry video audio weights pose unpickle torch_zip convert windows puppet voice models",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar disguises silences alignment prepare batches references detail reach painter rest speaker compiled "

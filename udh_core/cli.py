@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,7 @@ from . import export_commands, published_commands
 from .avatar import describe_ranges, lost_ranges, open_avatar
 from .errors import FormatError, OptionError, UdhError
 from .files import check_writable, replacing
+from .playback import WhenLonger, WhenShorter
 from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
 from .prepare import Progress as StageProgress
 from .terminal import console, errors, show, show_lines
@@ -71,21 +71,6 @@ def usable_device(name: str) -> str:
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback=usable_device)]
 Encoder = Annotated[str, typer.Option(help="whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")]
-
-
-class Longer(str, Enum):
-    """What to do with the picture when the audio is longer."""
-
-    bounce = "bounce"
-    loop = "loop"
-    hold = "hold"
-
-
-class Shorter(str, Enum):
-    """What to do with the picture when the audio is shorter."""
-
-    cut = "cut"
-    keep = "keep"
 
 
 @app.command("prepare", help="Turn a clip of a talking person into an avatar folder; run again to continue.")
@@ -202,8 +187,8 @@ def render_command(
     to_go: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
     audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
     text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
-    when_audio_longer: Longer = Longer.bounce,
-    when_audio_shorter: Shorter = Shorter.cut,
+    when_audio_longer: Annotated[WhenLonger, typer.Option(help="What the picture does after its end.")] = "bounce",
+    when_audio_shorter: Annotated[WhenShorter, typer.Option(help="Whether the picture ends with the audio.")] = "cut",
     gain: Annotated[
         float, typer.Option(help="How far the mouth moves from its rest, 0.5 to 1.5: 1 = about as in the clip.")
     ] = 1.0,
@@ -219,8 +204,7 @@ def render_command(
 
     if (audio is None) == (text is None):
         raise OptionError("give either --audio or --text")
-    longer, shorter = when_audio_longer.value, when_audio_shorter.value
-    options = RenderOptions(longer, shorter, compiled=compiled, rest=rest, gain=gain)
+    options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, gain=gain)
     with tempfile.TemporaryDirectory() as scratch:
         opened, checkpoint = export_commands.person(avatar, generator, to_go, Path(scratch))
         if audio is None:

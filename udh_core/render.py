@@ -25,12 +25,11 @@ from .generator_file import open_generator
 from .geometry import FEATHER
 from .models.generator import Generator
 from .painter import Painter, steer
+from .playback import WhenLonger, WhenShorter
 from .rest import GAINS
 from .speaker import mouth_shapes
 from .video import VideoWriter, read_frames
 
-WhenLonger = Literal["bounce", "loop", "hold"]
-WhenShorter = Literal["cut", "keep"]
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
 
 
