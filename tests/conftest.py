@@ -6,8 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from udh_core.geometry import CropSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
@@ -43,6 +48,20 @@ def clips() -> Path:
     if not (DATA / "video").is_dir():
         unavailable(f"the real clips are not beside the checkout ({DATA.parent.name}/{DATA.name})")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def paste_area() -> Callable[[tuple[int, ...], np.ndarray, CropSpec], np.ndarray]:
+    """Of a frame of some shape, its transform (2, 3) and the crop: the pixels (H, W) bool that `paste` may change."""
+    import cv2
+
+    from udh_core.geometry import mask
+
+    def area(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> np.ndarray:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(mask(spec), transform.astype(np.float64), (shape[1], shape[0]), flags=flags) > 0
+
+    return area
 
 
 @pytest.fixture(scope="session")

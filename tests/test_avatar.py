@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -110,7 +110,9 @@ def test_stored_crops_are_the_crops_of_rendering(person_avatar: Path) -> None:
         assert np.array_equal(crops[i], geometry.crop(frame, transforms[i], avatar.crop)), f"frame {i}"
 
 
-def test_painter_gives_the_network_the_stored_crops(person_avatar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_painter_gives_the_network_the_stored_crops(
+    person_avatar: Path, monkeypatch: pytest.MonkeyPatch, paste_area: Callable[..., np.ndarray]
+) -> None:
     avatar = open_avatar(person_avatar)
     generator = small_generator(avatar.crop)
     seen: list[np.ndarray] = []
@@ -125,7 +127,7 @@ def test_painter_gives_the_network_the_stored_crops(person_avatar: Path, monkeyp
     painted = Painter(avatar, avatar.track(), generator).paint(frames, [70, 71, 72], torch.zeros(3, 3, 12))
     assert np.array_equal(np.concatenate(seen), avatar.crops()[70:73])
     for i, (frame, result) in enumerate(zip(frames, painted, strict=True)):
-        area = geometry.paste_area(frame.shape, avatar.track().transforms[70 + i], avatar.crop)
+        area = paste_area(frame.shape, avatar.track().transforms[70 + i], avatar.crop)
         assert np.array_equal(result[~area], frame[~area])
         assert (result[area] != frame[area]).mean() > 0.5  # untrained: the mouth turns black
 

@@ -15,7 +15,6 @@ from udh_core import checkpoint, disguises, silences
 from udh_core.avatar import open_avatar
 from udh_core.errors import MismatchError, OptionError
 from udh_core.generator_file import open_generator
-from udh_core.geometry import paste_area
 from udh_core.judge import open_syncnet
 from udh_core.landmarks import FaceTrack
 from udh_core.painter import Painter
@@ -144,7 +143,7 @@ def test_options_are_checked():
         SyncNetOptions(minutes=-1)
 
 
-def test_painted_frames_keep_every_other_byte(person_avatar, generator_file):
+def test_painted_frames_keep_every_other_byte(person_avatar, generator_file, paste_area):
     avatar = open_avatar(person_avatar)
     _, generator = open_generator(generator_file)
     painter = Painter(avatar, avatar.track(), generator)

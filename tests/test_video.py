@@ -11,7 +11,7 @@ from udh_core import video
 from udh_core.audio import load_waveform, write_wave
 from udh_core.errors import FileError, MediaError
 from udh_core.ffmpeg import run, url
-from udh_core.video import VideoWriter, import_video, mux, probe, read_frames
+from udh_core.video import VideoInfo, VideoWriter, importing, muxing, picture_info, probe, read_frames
 
 FPS = Fraction(25)
 NUMBERS = list(range(75))
@@ -29,6 +29,19 @@ def numbers(path: Path, **options: object) -> list[int]:
 def convert(source: Path, target: Path, *arguments: str, before: tuple[str, ...] = ()) -> Path:
     run([*before, "-i", url(source), *arguments, "-y", url(target)], "the test's own conversion failed")
     return target
+
+
+def import_video(source: Path, target: Path, **options: object) -> VideoInfo:
+    """Import to the end."""
+    for _ in importing(source, target, **options):  # type: ignore[arg-type]
+        pass
+    return picture_info(target)
+
+
+def mux(picture: Path, sound: Path, out: Path) -> None:
+    """Mux to the end."""
+    for _ in muxing(picture, sound, out):
+        pass
 
 
 @pytest.fixture(scope="module")

@@ -254,13 +254,6 @@ def paste(
     return result
 
 
-def paste_area(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> np.ndarray:
-    """(H, W) bool: the pixels of a frame of this shape that `paste` may change."""
-    size = (shape[1], shape[0])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(mask(spec), transform.astype(np.float64), size, flags=flags) > 0
-
-
 def in_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
     """(N, P, 2) source px → crop px, by the transforms (N, 2, 3) of their frames."""
     return np.einsum("nij,nkj->nki", transforms[:, :, :2], points) + transforms[:, None, :, 2]

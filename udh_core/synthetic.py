@@ -18,7 +18,7 @@ from .puppet import EYE_DISTANCE, MAX_OPENING, NARROWEST, WIDEST, Pose, Puppet
 from .speech import NEW_SPEECH, passages, speak
 from .video import VideoWriter
 
-__all__ = ["NEW_SPEECH", "MouthTrack", "make_clip", "mouth_for", "passages", "speak", "truth_for"]
+__all__ = ["NEW_SPEECH", "MouthTrack", "make_clip", "mouth_for", "passages", "speak"]
 
 VIDEO_NAME, SPEECH_NAME, TRUTH_NAME = "person.mp4", "speech.wav", "truth.npz"
 REST_WIDTH = 0.7  # Pose.width of a silent mouth
@@ -37,11 +37,6 @@ class MouthTrack:
 
     opening: np.ndarray  # (N,) float32, inner-lip gap / distance of the eyes' outer corners, 0 to MAX_OPENING
     width: np.ndarray  # (N,) float32, 0 rounded to 1 spread
-
-
-def truth_for(waveform: np.ndarray, frame_count: int, fps: Fraction) -> np.ndarray:
-    """(frame_count,) float32: the opening with which the person says this (n,) 16 kHz waveform."""
-    return mouth_for(waveform, frame_count, fps).opening
 
 
 def mouth_for(waveform: np.ndarray, frame_count: int, fps: Fraction) -> MouthTrack:

@@ -22,9 +22,7 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "ffmpeg_path",
-    "import_video",
     "importing",
-    "mux",
     "muxing",
     "picture_info",
     "probe",
@@ -98,25 +96,6 @@ def _matrix_in(video: VideoInfo, stored: PictureFormat) -> str:
     return "in_color_matrix=bt709:" if is_hd and not stored.matrix_tagged and stored.pixels.startswith("yuv") else ""
 
 
-def import_video(
-    source: Path,
-    target: Path,
-    *,
-    fps: Fraction | None = None,
-    start_s: float = 0.0,
-    duration_s: float | None = None,
-) -> VideoInfo:
-    """Make `target`: H.264, constant rate, upright, square pixels, even size, no sound, seekable to any frame.
-
-    `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
-    is copied without loss, any other encoded almost without. MediaError: bad source, nothing left. FileError: the
-    target cannot be written.
-    """
-    for _ in importing(source, target, fps=fps, start_s=start_s, duration_s=duration_s):
-        pass
-    return picture_info(target)
-
-
 def importing(
     source: Path,
     target: Path,
@@ -125,7 +104,13 @@ def importing(
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> Iterator[int]:
-    """`import_video`, yielding the number of frames written about twice a second; closing it leaves nothing behind."""
+    """Make `target`: H.264, constant rate, upright, square pixels, even size, no sound, seekable to any frame.
+
+    `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
+    is copied without loss, any other encoded almost without. MediaError: bad source, nothing left. FileError: the
+    target cannot be written. Yields the number of frames written about twice a second; closing it leaves nothing
+    behind.
+    """
     info, stored = inspect(source)
     if info.video is None or stored is None:
         raise MediaError(f"{source} has sound but no picture; give a video file")
@@ -289,14 +274,11 @@ def nvenc_works() -> bool:
         return child.process.wait() == 0
 
 
-def mux(video: Path, audio: Path, out: Path) -> None:
-    """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`."""
-    for _ in muxing(video, audio, out):
-        pass
-
-
 def muxing(video: Path, audio: Path, out: Path) -> Iterator[int]:
-    """`mux`, yielding the number of frames written about twice a second."""
+    """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`.
+
+    Yields the number of frames written about twice a second.
+    """
     picture_info(video)
     _check_audio(audio)
     with replacing(out) as temporary:

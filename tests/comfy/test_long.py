@@ -11,8 +11,7 @@ from program import Watcher, cancel, make_base, message_of, start
 
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.ffmpeg import run, url
-from udh_core.video import mux as join
-from udh_core.video import probe
+from udh_core.video import muxing, probe
 
 SECONDS = 180
 PEAK_MB = 2500
@@ -31,7 +30,7 @@ def own_base(tmp_path_factory, small_clip):
     run(["-framerate", "25", "-i", url(often), "-c", "copy", url(folder / "picture.mp4")], "no long clip")
     sound = load_waveform(small_clip)
     write_wave(folder / "sound.wav", np.resize(sound, SECONDS * SAMPLE_RATE_HZ))
-    join(folder / "picture.mp4", folder / "sound.wav", folder / "input" / "long.mp4")
+    list(muxing(folder / "picture.mp4", folder / "sound.wav", folder / "input" / "long.mp4"))
     shutil.copy(small_clip, folder / "input" / "clip.mp4")
     return folder
 
