@@ -1,4 +1,4 @@
-"""The pictures of docs/benchmarks.md: `python -m benchmarks.pictures --clear DIR WORK --hard DIR WORK --shown DIR WORK`.
+"""Pictures of docs/benchmarks.md: `python -m benchmarks.pictures --clear DIR WORK --hard DIR WORK --shown DIR WORK`.
 
 Three avatars, each with the folder in which `benchmarks.generator` left what it trained for it: one that speaks
 clearly, a hard one, and one whose face may be shown (the built-in person of `udh demo`). Of the first two only curves
