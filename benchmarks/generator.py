@@ -175,7 +175,7 @@ def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, 
     """Our figures."""
     if not out.is_file():
         options = GeneratorOptions(minutes=chosen.minutes, held_out=chosen.held_out)
-        for report in train_generator(avatar, out, options, encoder=chosen.encoder, device=chosen.device):
+        for report in train_generator(avatar, out, options, encoder=chosen.encoder, start="auto", device=chosen.device):
             if report.metrics:
                 console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
     *_, last = evaluated(avatar, out, device=chosen.device)

@@ -103,7 +103,7 @@ def landmark_speed(video: Path) -> tuple[str, str, str]:
 def training(avatar: Avatar, out: Path) -> tuple[str, str, str]:
     options = GeneratorOptions(steps=TRAIN_STEPS, motion_steps=50, check_every=10**6, save_every=10**6)
     seen = []
-    for report in train_generator(avatar, out, options):
+    for report in train_generator(avatar, out, options, start="overwrite"):
         if report.phase == "pixels":
             seen.append(time.monotonic())
     rate = (TRAIN_STEPS - 10) * options.batch / (seen[-2] - seen[8])  # without the first steps and the check at the end
@@ -138,7 +138,7 @@ def memory(person: Path, folder: Path) -> tuple[str, str, str]:
             writer.write(canvas)
     avatar = prepared(wide, folder / "wide", 160)
     generator = folder / "wide.safetensors"
-    for _ in train_generator(avatar, generator, GeneratorOptions(steps=2, motion_steps=2)):
+    for _ in train_generator(avatar, generator, GeneratorOptions(steps=2, motion_steps=2), start="overwrite"):
         pass
     peaks = []
     for minutes in (1, 10):

@@ -79,7 +79,9 @@ def syncnet(avatar: Avatar, chosen: argparse.Namespace, seed: int) -> Path:
     out = chosen.work / f"{avatar.root.name}-syncnet-{seed}.safetensors"
     if not out.is_file():
         learning = out.with_name("learning.safetensors")
-        for report in train_syncnet(avatar, learning, SyncNetOptions(steps=chosen.syncnet_steps, seed=seed)):
+        for report in train_syncnet(
+            avatar, learning, SyncNetOptions(steps=chosen.syncnet_steps, seed=seed), start="overwrite"
+        ):
             if report.metrics:
                 console.print(
                     out.name, report.step, {k: round(v, 3) for k, v in report.metrics.items()}, soft_wrap=True
@@ -91,7 +93,7 @@ def syncnet(avatar: Avatar, chosen: argparse.Namespace, seed: int) -> Path:
 def train(avatar: Avatar, out: Path, teacher: Path | None, weight: float, seed: int, steps: int) -> None:
     options = GeneratorOptions(steps=steps, seed=seed, sync_weight=weight)
     listening = open_syncnet(teacher) if teacher else None
-    for report in train_generator(avatar, out, options, syncnet=listening):
+    for report in train_generator(avatar, out, options, syncnet=listening, start="overwrite"):
         if report.metrics and report.phase == "pixels":
             console.print(
                 out.name,

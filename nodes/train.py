@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from comfy_api.latest import io
 
 from ..udh_core import features as feature_files
 from ..udh_core.avatar import Avatar, check_features
 from ..udh_core.checkpoint import check_match
 from ..udh_core.judge import SyncJudge, open_syncnet
+from ..udh_core.report.pictures import draw_training
+from ..udh_core.run_log import RunLog, Start, open_log
 from ..udh_core.train_generator import WIDTHS, GeneratorOptions, train_generator
 from ..udh_core.train_syncnet import SyncNetOptions, train_syncnet
 from ..udh_core.training import StepReport
 from . import host
-from .record import begin
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
@@ -117,14 +117,13 @@ class TrainSyncNet(io.ComfyNode):
     ) -> io.NodeOutput:
         found, encoder = _learnable(avatar, features)
         out = host.new_path("syncnets", host.safe_name(name, avatar.root.name), ".safetensors")
-        start = init.path if init else None
-        options = SyncNetOptions(steps, minutes or None, seed=seed, begun_from=fingerprint(start) if start else "")
-        made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
-        goes_on, record = begin(out, "syncnet", resume, made_from, asdict(options))
+        options, first = SyncNetOptions(steps, minutes or None, seed=seed), init.path if init else None
         with host.alone_on_device(training=True) as device:
-            run = train_syncnet(found, out, options, encoder=encoder, init=start, resume=goes_on, device=device)
-            host.pull(record.follow(run), describe)
-        return io.NodeOutput(open_trained(out, "syncnet"), {"loss": record.losses()}, host.image_of(record.plot()))
+            start = _start(resume)
+            run = train_syncnet(found, out, options, encoder=encoder, init=first, start=start, device=device)
+            host.pull(run, describe)
+        log = open_log(out)
+        return io.NodeOutput(open_trained(out, "syncnet"), {"loss": log.losses()}, _plot(log))
 
 
 class TrainGenerator(io.ComfyNode):
@@ -195,15 +194,13 @@ class TrainGenerator(io.ComfyNode):
         found, encoder = _learnable(avatar, features)
         out = host.new_path("generators", host.safe_name(name, avatar.root.name), ".safetensors")
         options = GeneratorOptions(steps, minutes or None, check_every=PREVIEW_STEPS, **settings)
-        made_from = {"avatar": found.identity, "crop": found.crop, "encoder": encoder}
-        goes_on, record = begin(out, "generator", resume, made_from, asdict(options))
         with host.alone_on_device(training=True) as device:
             models = host.weights(host.LPIPS, *host.weights_to_hear(encoder))
-            common = {"encoder": encoder, "resume": goes_on, "models": models, "device": device}
+            common = {"encoder": encoder, "start": _start(resume), "models": models, "device": device}
             run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
-            host.pull(record.follow(run), describe)
-        pictures = host.image_of(record.picture()), host.image_of(record.plot())
-        return io.NodeOutput(open_trained(out, "generator"), {"loss": record.losses()}, *pictures)
+            host.pull(run, describe)
+        log = open_log(out)
+        return io.NodeOutput(open_trained(out, "generator"), {"loss": log.losses()}, _preview(log), _plot(log))
 
 
 def _learnable(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
@@ -214,9 +211,18 @@ def _learnable(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
     return found, encoder
 
 
-def fingerprint(path: Path) -> str:
-    """Of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _start(resume: bool) -> Start:
+    return "auto" if resume else "set aside"
+
+
+def _plot(log: RunLog) -> torch.Tensor:
+    """The losses over the steps."""
+    return host.image_of(draw_training(log.reports))
+
+
+def _preview(log: RunLog) -> torch.Tensor:
+    """The last one; black when there was none yet."""
+    return host.image_of(log.preview if log.preview is not None else np.zeros((64, 192, 3), np.uint8))
 
 
 def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncJudge | None:

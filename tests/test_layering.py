@@ -16,7 +16,7 @@ LEVELS = (
     "geometry video audio weights pose unpickle torch_zip convert windows puppet voice models",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar disguises silences alignment prepare batches references detail reach painter rest speaker compiled "
-    "generator_file judge synthetic",
+    "generator_file judge synthetic run_log",
     "train_syncnet train_motion train_generator render evaluate export to_go audit published",
     "report terminal",
     "closing demo published_commands export_commands cli __main__",

@@ -51,7 +51,7 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     run.close()
     assert seen[-1].phase == "pixels"
     assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 5
-    reports = trained(person_avatar, halves, TINY, resume=True)
+    reports = trained(person_avatar, halves, TINY, start="resume")
     assert [report.step for report in reports] == [6, 7, 8]
     first, second = tensors(whole), tensors(halves)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -66,8 +66,8 @@ def test_a_run_does_not_go_on_with_other_settings(person_avatar, tmp_path, kind)
     }[kind]
     list(train(avatar, out, options, encoder="mel80"))
     with pytest.raises(MismatchError, match=r"began with held_out 0\.\d+, here is held_out 0\.3"):
-        list(train(avatar, out, replace(options, held_out=0.3), encoder="mel80", resume=True))
-    assert list(train(avatar, out, replace(options, steps=options.steps + 1), encoder="mel80", resume=True))
+        list(train(avatar, out, replace(options, held_out=0.3), encoder="mel80", start="resume"))
+    assert list(train(avatar, out, replace(options, steps=options.steps + 1), encoder="mel80", start="resume"))
 
 
 def test_run_that_learns_nothing_more_ends(person_avatar, tmp_path):
@@ -82,7 +82,7 @@ def test_resume_refuses_another_encoder(person_avatar, generator_file, tmp_path)
     foreign = checkpoint.Checkpoint("resume", info.config, info.step, "hubert", info.crop, info.made_from)
     checkpoint.save_resume(tmp_path / "g.safetensors", foreign, state)
     with pytest.raises(MismatchError, match="hubert"):
-        trained(person_avatar, tmp_path / "g.safetensors", TINY, resume=True)
+        trained(person_avatar, tmp_path / "g.safetensors", TINY, start="resume")
 
 
 def test_resume_refuses_what_an_earlier_version_began(person_avatar, generator_file, tmp_path):
@@ -91,7 +91,7 @@ def test_resume_refuses_what_an_earlier_version_began(person_avatar, generator_f
     checkpoint.save_resume(tmp_path / "g.safetensors", info, state)
     options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
     with pytest.raises(MismatchError, match="another version"):
-        trained(person_avatar, tmp_path / "g.safetensors", options, resume=True)
+        trained(person_avatar, tmp_path / "g.safetensors", options, start="resume")
 
 
 def test_syncnet_resumes_and_judges(person_avatar, tmp_path):
@@ -100,7 +100,7 @@ def test_syncnet_resumes_and_judges(person_avatar, tmp_path):
     run = train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80")
     list(islice(run, 4))
     run.close()
-    reports = list(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80", resume=True))
+    reports = list(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80", start="resume"))
     assert [report.step for report in reports] == [5, 6]
     judge = open_syncnet(out)
     assert judge.info.kind == "syncnet"
@@ -182,5 +182,5 @@ def test_finished_run_gives_back_a_file_that_was_taken_away(person_avatar, tmp_p
     out = tmp_path / "g.safetensors"
     trained(person_avatar, out, TINY)
     out.unlink()
-    trained(person_avatar, out, TINY, resume=True)
+    trained(person_avatar, out, TINY, start="resume")
     open_generator(out)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,13 +14,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .errors import FileError, FormatError, MismatchError, OptionError
+from .errors import DivergedError, FileError, FormatError, MismatchError, OptionError
 from .files import replacing
 from .geometry import CropSpec
 
 M = TypeVar("M", bound=nn.Module)
 FORMAT = 1
 _KEY = "udh"
+BEGUN_FROM = "begun_from"  # the setting that names the file a run took its first weights from, by its fingerprint
+_NAMES = {BEGUN_FROM: "init"}  # of settings, for people
 FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
 Kind = Literal["syncnet", "generator", "published model", "resume", "avatar to go"]
 
@@ -152,8 +155,9 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
     began = info.config.get("options")
     if info.config.get("model") != json.loads(json.dumps(model)) or not isinstance(began, dict):
         raise MismatchError("the run that would go on began with a network built otherwise; train anew, without resume")
+    began = {BEGUN_FROM: "", **began}
     other = [
-        f"{name} {began[name]}, here is {name} {value}"
+        f"{_NAMES.get(name, name)} {_brief(began[name])}, here is {_NAMES.get(name, name)} {_brief(value)}"
         for name, value in options.items()
         if name not in FREE_SETTINGS and began.get(name, value) != value
     ]
@@ -165,7 +169,22 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
 
 
 def _brief(value: object) -> str:
-    return f"of {value.size} px" if isinstance(value, CropSpec) else str(value)
+    if isinstance(value, CropSpec):
+        return f"of {value.size} px"
+    return "nothing" if value == "" else str(value)
+
+
+def check_tensors(path: Path, own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """MismatchError when tensors of the resume state of `path` have other names or shapes than the run's own."""
+    if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
+        raise MismatchError(f"{path}: begun by another version of this program; train anew, without resume")
+
+
+def fingerprint(path: Path) -> str:
+    """Of a file's content; FileError when it is not there."""
+    if not Path(path).is_file():
+        raise FileError(f"no such file: {path}")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def resume_path(path: Path) -> Path:
@@ -197,13 +216,17 @@ def unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401
 
 
 def save_resume(path: Path, info: Checkpoint, state: Mapping[str, object]) -> None:
-    """Write the resume state (nested dicts of tensors and plain values) beside checkpoint `path`, atomically."""
+    """Write the resume state (nested dicts of tensors and plain values) beside checkpoint `path`, atomically.
+
+    DivergedError when a tensor is not finite: what is there stays.
+    """
     tensors: dict[str, Tensor] = {}
     layout = flatten("state", dict(state), tensors)
-    description = Checkpoint(
-        "resume", {**info.config, "layout": layout}, info.step, info.encoder, info.crop, info.made_from
-    )
-    save(resume_path(path), description, {name: torch.as_tensor(t) for name, t in tensors.items()})
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise DivergedError(
+            f"training diverged before step {info.step}; lower the learning rate (what was saved before is whole)"
+        )
+    save(resume_path(path), replace(info, kind="resume", config={**info.config, "layout": layout}), tensors)
 
 
 def load_resume(path: Path) -> tuple[Checkpoint, dict[str, Any]]:

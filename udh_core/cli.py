@@ -7,7 +7,6 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +26,7 @@ from .terminal import console, errors, show, show_lines
 from .weights import WEIGHTS, fetch, models_dir
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
+    from .run_log import Start
     from .training import StepReport
 
 
@@ -73,6 +73,13 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback
 Encoder = Annotated[str, typer.Option(help="whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")]
 
 
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")]
+SetAside = Annotated[
+    bool, typer.Option("--set-aside", help="Keep what is there already under another name and train anew.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+
+
 @app.command("prepare", help="Turn a clip of a talking person into an avatar folder; run again to continue.")
 def prepare_command(
     video: Path,
@@ -115,7 +122,9 @@ def train_syncnet_command(
     encoder: Encoder = PrepareOptions.encoder,
     init: Annotated[Path | None, typer.Option(help="Another SyncNet to start from, of the same encoder.")] = None,
     seed: int = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")] = False,
+    resume: Resume = False,
+    set_aside: SetAside = False,
+    overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
     from .checkpoint import read_info
@@ -124,7 +133,8 @@ def train_syncnet_command(
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
     persons = [open_avatar(folder) for folder in avatar]
-    _train(train_syncnet(persons, out, options, encoder=encoder, init=init, resume=resume, device=device), out)
+    start = _start(resume, set_aside, overwrite)
+    _train(train_syncnet(persons, out, options, encoder=encoder, init=init, start=start, device=device), out)
     console.print(syncnet_table(read_info(out, "syncnet").metrics))
 
 
@@ -143,12 +153,15 @@ def train_command(
     motion_steps: Annotated[int | None, typer.Option(help="Updates of each motion network.")] = None,
     encoder: Encoder = PrepareOptions.encoder,
     seed: int = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")] = False,
+    resume: Resume = False,
+    set_aside: SetAside = False,
+    overwrite: Overwrite = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
     from .checkpoint import check_match
     from .judge import open_syncnet
+    from .run_log import open_log
     from .train_generator import GeneratorOptions, train_generator
 
     opened = open_avatar(avatar)
@@ -157,26 +170,35 @@ def train_command(
         check_match(judge.info, encoder=encoder)
     motion = motion_steps or GeneratorOptions.motion_steps
     options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
-    run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, resume=resume, device=device)
-    reports = _train(run, out)
+    start = _start(resume, set_aside, overwrite)
+    run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, start=start, device=device)
+    _train(run, out)
     if not no_report:
         from .closing import report_training
 
-        report_training(opened, out, judge, reports, device)
+        report_training(opened, out, judge, open_log(out).reports, device)
 
 
-def _train(reports: Iterator[StepReport], out: Path) -> list[StepReport]:
-    """Pull a training run to its end; what it reported, without the previews."""
-    kept: list[StepReport] = []
+def _start(resume: bool, set_aside: bool, overwrite: bool) -> Start:
+    """What becomes of an earlier run's files; a usage error when it is to be more than one thing."""
+    if resume + set_aside + overwrite > 1:
+        raise typer.BadParameter("give one of --resume, --set-aside and --overwrite")
+    if resume:
+        return "resume"
+    if set_aside:
+        return "set aside"
+    return "overwrite" if overwrite else "new"
+
+
+def _train(reports: Iterator[StepReport], out: Path) -> None:
+    """Pull a training run to its end."""
 
     def describe(report: StepReport) -> tuple[str, float, float, str]:
-        kept.append(replace(report, preview=None))
         losses = ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
         return f"train {report.phase}", report.done, 1.0, f"step {report.step}, {losses}, {report.rate:.0f}/s"
 
     show(reports, describe)
     console.print(f"{out} is ready", soft_wrap=True)
-    return kept
 
 
 @app.command("render", help="Make the person say it.")

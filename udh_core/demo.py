@@ -19,6 +19,7 @@ from .prepare import PrepareOptions, prepare
 from .render import render
 from .report.figures import strict_json
 from .report.html import write_html
+from .run_log import open_log
 from .synthetic import NEW_SPEECH, VIDEO_NAME, make_clip, speak
 from .train_generator import GeneratorOptions, train_generator
 from .train_syncnet import SyncNetOptions, train_syncnet
@@ -77,18 +78,15 @@ def run_demo(options: DemoOptions, *, models: Path | None = None, device: str = 
     for step in prepare(video, folder / "avatar", choice, models=models, device=device):
         yield Stage(f"prepare: {step.stage}", step.done, step.total)
     avatar = open_avatar(folder / "avatar")
-    steps: list[StepReport] = []
     syncnet, generator = folder / "syncnet.safetensors", folder / "generator.safetensors"
     minutes = options.minutes
     sync_options = SyncNetOptions(minutes=minutes * SYNCNET_SHARE, seed=options.seed)
-    for report in train_syncnet(avatar, syncnet, sync_options, encoder=options.encoder, device=device):
-        steps.append(report)
+    for report in train_syncnet(avatar, syncnet, sync_options, encoder=options.encoder, start="auto", device=device):
         yield _training_stage("train SyncNet", report)
     generator_options = GeneratorOptions(minutes=minutes, seed=options.seed)
     for report in train_generator(
-        avatar, generator, generator_options, encoder=options.encoder, models=models, device=device
+        avatar, generator, generator_options, encoder=options.encoder, start="auto", models=models, device=device
     ):
-        steps.append(report)
         yield _training_stage(f"train generator: {report.phase}", report)
     out = folder / "talking.mp4"
     for step in render(avatar, generator, audio, out, models=models, device=device):
@@ -102,6 +100,7 @@ def run_demo(options: DemoOptions, *, models: Path | None = None, device: str = 
             yield Stage(f"evaluate: {step.row}", step.done, step.total)
     if evaluation is None:
         raise RuntimeError("the evaluation ended without a result")
+    steps = [*open_log(syncnet).reports, *open_log(generator).reports]
     yield _write_results(out, video, avatar.audio, steps, evaluation, judge.info)
 
 

@@ -29,5 +29,9 @@ class MismatchError(UdhError):
     """Two files that are each in order do not belong together (other avatar, other encoder, other crop)."""
 
 
+class DivergedError(UdhError):
+    """A training left the finite numbers; nothing on disk was touched by it."""
+
+
 class WeightsError(UdhError):
     """A weight file is missing or damaged and could not be fetched."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, disguises, silences
+from . import checkpoint, disguises, run_log, silences
 from .audio import load_waveform
 from .avatar import Avatar, describe_ranges
 from .batches import TrainingData, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8, training_dtype
 from .checkpoint import Checkpoint
 from .detail import add_detail
-from .errors import MismatchError, OptionError
+from .errors import OptionError
 from .generator_file import save_generator
 from .geometry import in_crop, mask
 from .judge import SyncJudge
@@ -33,15 +34,19 @@ from .models.pixels import PixelsConfig
 from .reach import set_reach
 from .references import choose_references
 from .rest import rest_shape
+from .run_log import Start
 from .speaker import mouth_shapes
 from .train_motion import train_motion
 from .training import (
     Averaged,
+    Reports,
     Schedule,
     StepReport,
     check_finite,
+    clip_gradients,
     optimiser_state,
     restore_optimiser,
+    saving_at_the_end,
     set_rate,
 )
 
@@ -93,19 +98,26 @@ def train_generator(
     *,
     encoder: str = "whisper-tiny",
     syncnet: SyncJudge | None = None,
-    resume: bool = False,
+    start: Start = "new",
     models: Path | None = None,
     device: str = "cpu",
-) -> Iterator[StepReport]:
+) -> Reports:
     """Learn a generator from an avatar; `out` gets the weights that did best on the held-out part.
 
-    Closing the iterator (Cancel) saves the resume state; `resume=True` goes on from it. Raises NoFaceError,
-    MismatchError, FormatError, or UdhError when training diverges.
+    Closing the iterator (Cancel) saves the resume state; `start` says what becomes of that of an earlier run, see
+    `run_log`. Raises NoFaceError, MismatchError, FormatError, FileError when `out` is there already and `start` does
+    not say what becomes of it, or DivergedError.
     """
+    out = Path(out)
+    run_log.check_start(out, start)
     data = load_training_data(avatar, encoder, options.held_out)
-    run = GeneratorRun(data, Path(out), options, encoder, syncnet, models, torch.device(device))
-    if resume:
-        run.restore()
+    run = GeneratorRun(data, out, options, encoder, syncnet, models, torch.device(device))
+    goes_on = run_log.begin(out, start, run.info(0, {}), run.restore)
+    log = run_log.open_log(out, run.step) if goes_on else run_log.RunLog(out)
+    yield from log.follow(_learn(run))
+
+
+def _learn(run: GeneratorRun) -> Reports:
     if not run.motion_done:
         yield from run.learn_motion()
     yield from run.learn_pixels()
@@ -203,7 +215,7 @@ class GeneratorRun:
         minutes = options.minutes * options.motion_share if options.minutes is not None else None
         schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None, self.spent_s)
         avatar, made_by = self.data.avatar, {"models": self.models, "device": str(self.device)}
-        try:
+        with saving_at_the_end(lambda: self._save_resume(schedule)):
             for done in disguises.hear(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, done, {})
             for _ in silences.hear(avatar, self.encoder, **made_by):
@@ -212,9 +224,7 @@ class GeneratorRun:
             common = {"seed": options.seed, "trained": self.members, **sounds}
             yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)
             self.motion_done = True
-        finally:
-            self.spent_s = schedule.elapsed_s
-            self._save_resume(schedule)
+        self.spent_s = schedule.elapsed_s
 
     # The pixels network
 
@@ -222,7 +232,7 @@ class GeneratorRun:
         schedule = Schedule(self.options.steps, self.options.minutes, self.spent_s)
         batches = prefetch(self._batch(step, schedule) for step in count(self.step))
         begun, first = time.monotonic(), self.step
-        try:
+        with closing(batches), saving_at_the_end(lambda: self._save_resume(schedule)):
             while schedule.done(self.step) < 1:
                 frames, targets = next(batches)
                 losses = self._train_step(frames, targets, schedule)
@@ -242,9 +252,6 @@ class GeneratorRun:
             if not self.out.is_file():  # nothing left to learn, but the file was taken away
                 metrics, preview = self._check(1.0)
                 yield StepReport("pixels", self.step, 1.0, {}, 0.0, metrics, preview)
-        finally:
-            batches.close()
-            self._save_resume(schedule)
 
     def _syncing(self, done: float) -> bool:
         return self.syncnet is not None and done >= SYNC_FROM and self.options.sync_weight > 0
@@ -276,7 +283,7 @@ class GeneratorRun:
         check_finite(loss, "pixels", self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(pixels.parameters(), 1.0)
+        clip_gradients(pixels, "pixels", self.step, 1.0)
         self.optimiser.step()
         self.average.update(pixels)
         return {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in losses.items()}}
@@ -354,20 +361,11 @@ class GeneratorRun:
         }
         checkpoint.save_resume(self.out, self.info(self.step, self.metrics), state)
 
-    def restore(self) -> None:
-        """Go on where the run that wrote this checkpoint stopped; a missing resume state starts anew."""
-        if not checkpoint.resume_path(self.out).is_file():
-            return
-        info, state = checkpoint.load_resume(self.out)
-        avatar = self.data.avatar
-        checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop, encoder=self.encoder)
-        checkpoint.check_settings(info, asdict(self.options), self.generator.config.to_dict())
-        try:
-            self.generator.load_state_dict(state["networks"])
-        except RuntimeError as error:
-            raise MismatchError(
-                f"{self.out}: begun by another version of this program; train without resume"
-            ) from error
+    def restore(self, info: Checkpoint, state: dict[str, Any]) -> None:
+        """Go on from this resume state; MismatchError, and nothing changed, when another version wrote it."""
+        checkpoint.check_tensors(self.out, self.generator.state_dict(), state.get("networks", {}))
+        checkpoint.check_tensors(self.out, self.average.weights, state.get("average", {}).get("weights", {}))
+        self.generator.load_state_dict(state["networks"])
         self.shapes = self.generator.encode_shapes(self.data.points)
         self.average.restore(state["average"])
         restore_optimiser(self.optimiser, state["optimiser"])

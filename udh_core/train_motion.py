@@ -14,7 +14,7 @@ from .disguises import Heard
 from .models.generator import Generator
 from .models.motion import MotionMember
 from .speaker import LEAST_S, mean_of, movement, spoken_rows, voice_shift
-from .training import Schedule, StepReport, check_finite, set_rate
+from .training import Schedule, StepReport, check_finite, clip_gradients, set_rate
 
 CHUNK_S = 4.0
 BATCH = 16
@@ -199,6 +199,7 @@ def _train_member(
         check_finite(loss, "motion", step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        clip_gradients(member, "motion", step)
         optimiser.step()
         step += 1
         metrics = {}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checkpoint
+from . import checkpoint, run_log
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, run_starts, training_dtype
 from .checkpoint import Checkpoint
@@ -30,7 +31,19 @@ from .judge import (
 )
 from .losses import contrastive
 from .models.syncnet import SyncNet, SyncNetConfig
-from .training import Averaged, Schedule, StepReport, check_finite, optimiser_state, restore_optimiser, set_rate
+from .run_log import Start
+from .training import (
+    Averaged,
+    Reports,
+    Schedule,
+    StepReport,
+    check_finite,
+    clip_gradients,
+    optimiser_state,
+    restore_optimiser,
+    saving_at_the_end,
+    set_rate,
+)
 
 NEIGHBOURS = 16  # windows of one neighbourhood in a batch: the hard negatives
 REACH = 24  # frames around its middle that a neighbourhood spans
@@ -50,7 +63,6 @@ class SyncNetOptions:
     seed: int = 0
     held_out: float = 0.1
     check_every: int = 100
-    begun_from: str = ""  # which SyncNet `init` was, for the record: a run that goes on begins with no other
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not (self.minutes is None or self.minutes > 0) or self.neighbourhoods < 2:
@@ -66,21 +78,24 @@ def train_syncnet(
     *,
     encoder: str = "whisper-tiny",
     init: Path | None = None,
-    resume: bool = False,
+    start: Start = "new",
     device: str = "cpu",
-) -> Iterator[StepReport]:
+) -> Reports:
     """Learn a SyncNet from one avatar, or a universal one from several; `out` gets what judged the held-out parts best.
 
-    `init` is a SyncNet of the same encoder to start from. Errors and Cancel as in `train_generator`.
+    `init` is a SyncNet of the same encoder to take the first weights from; a run that goes on must have begun with the
+    same one. `start`, errors and Cancel as in `train_generator`.
     """
+    out = Path(out)
+    run_log.check_start(out, start)
     persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
     data = [load_training_data(avatar, encoder, options.held_out) for avatar in persons]
-    run = _Run(data, Path(out), options, encoder, torch.device(device))
-    if resume and checkpoint.resume_path(run.out).is_file():
-        run.restore()
-    elif init is not None:
+    run = SyncNetRun(data, out, options, encoder, torch.device(device))
+    if init is not None:
         run.begin_from(init)
-    yield from run.learn()
+    goes_on = run_log.begin(out, start, run.info(), run.restore)
+    log = run_log.open_log(out, run.step) if goes_on else run_log.RunLog(out)
+    yield from log.follow(run.learn())
 
 
 def augment_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
@@ -166,7 +181,7 @@ class _Person:
         return judge(network, self.data, self.mouths[held_out], held_out, Heard.own(self.data, held_out))
 
 
-class _Run:
+class SyncNetRun:
     """State of one training run."""
 
     def __init__(
@@ -185,6 +200,7 @@ class _Run:
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.rate, weight_decay=0.05)
         self.average = Averaged(self.network, 0.995)
         self.dtype = training_dtype(device)
+        self.begun_from = ""  # fingerprint of the SyncNet its first weights are of
         self.step, self.best, self.spent_s = 0, -1.0, 0.0
         self.metrics: dict[str, float] = {}
 
@@ -195,7 +211,8 @@ class _Run:
         return names[0] if len(names) == 1 else hashlib.sha256("".join(names).encode()).hexdigest()[:16]
 
     def info(self) -> Checkpoint:
-        config = {"model": self.network.config.to_dict(), "options": asdict(self.options)}
+        options = {**asdict(self.options), checkpoint.BEGUN_FROM: self.begun_from}
+        config = {"model": self.network.config.to_dict(), "options": options}
         crop = self.persons[0].data.avatar.crop
         return Checkpoint("syncnet", config, self.step, self.encoder, crop, self.identity, self.metrics)
 
@@ -210,12 +227,13 @@ class _Run:
         own = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
         self.network.load_state_dict({**start.network.state_dict(), **own})
         self.average = Averaged(self.network, 0.995)
+        self.begun_from = checkpoint.fingerprint(path)
 
-    def learn(self) -> Iterator[StepReport]:
+    def learn(self) -> Reports:
         options = self.options
         schedule = Schedule(options.steps, options.minutes, self.spent_s)
         first, batch = self.step, options.neighbourhoods * NEIGHBOURS
-        try:
+        with saving_at_the_end(lambda: self._save_resume(schedule)):
             while schedule.done(self.step) < 1:
                 loss = self._train_step(schedule)
                 self.step += 1
@@ -228,8 +246,6 @@ class _Run:
                 yield StepReport("syncnet", self.step, schedule.done(self.step), {"loss": loss}, rate, found)
             if not self.out.is_file():  # nothing left to learn, but the file was taken away
                 yield StepReport("syncnet", self.step, 1.0, {}, 0.0, self._check())
-        finally:
-            self._save_resume(schedule)
 
     def _train_step(self, schedule: Schedule) -> float:
         rng = np.random.default_rng((self.options.seed, self.step))
@@ -258,7 +274,7 @@ class _Run:
         check_finite(loss, "SyncNet", self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        clip_gradients(network, "SyncNet", self.step, 1.0)
         self.optimiser.step()
         self.average.update(network)
         return float(loss.detach())
@@ -286,11 +302,10 @@ class _Run:
         }
         checkpoint.save_resume(self.out, self.info(), state)
 
-    def restore(self) -> None:
-        """Go on where the run that wrote this checkpoint stopped."""
-        info, state = checkpoint.load_resume(self.out)
-        checkpoint.check_match(info, avatar=self.identity, crop=self.persons[0].data.avatar.crop, encoder=self.encoder)
-        checkpoint.check_settings(info, asdict(self.options), self.network.config.to_dict())
+    def restore(self, info: Checkpoint, state: dict[str, Any]) -> None:
+        """Go on from this resume state; MismatchError, and nothing changed, when another version wrote it."""
+        checkpoint.check_tensors(self.out, self.network.state_dict(), state.get("network", {}))
+        checkpoint.check_tensors(self.out, self.average.weights, state.get("average", {}).get("weights", {}))
         self.network.load_state_dict(state["network"])
         self.average.restore(state["average"])
         restore_optimiser(self.optimiser, state["optimiser"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import nn
 
-from .errors import OptionError, UdhError
+from .errors import DivergedError, OptionError
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class StepReport:
     rate: float = 0.0  # samples per second since the run began
     metrics: dict[str, float] = field(default_factory=dict)  # on the held-out part, when it was looked at
     preview: np.ndarray | None = None  # (H, W, 3) uint8: covered input | generated | target
+
+
+Reports = Generator[StepReport, None, None]  # of a run; closing it is Cancel
 
 
 @dataclass
@@ -87,11 +92,36 @@ class Averaged:
 
 
 def check_finite(loss: torch.Tensor, phase: str, step: int) -> None:
-    """UdhError when training diverged; raised before the step, so that no file is spoilt."""
+    """DivergedError when the loss is not finite; to be asked before the step, so that no weight is spoilt."""
     if not torch.isfinite(loss):
-        raise UdhError(
-            f"{phase} training diverged at step {step}; lower the learning rate (what was saved before is whole)"
-        )
+        raise _diverged("loss", phase, step)
+
+
+def clip_gradients(network: nn.Module, phase: str, step: int, longest: float = math.inf) -> None:
+    """Shorten the network's gradient to this length; DivergedError when it is not finite, however finite the loss."""
+    if not torch.isfinite(nn.utils.clip_grad_norm_(network.parameters(), longest)):
+        raise _diverged("gradient", phase, step)
+
+
+def _diverged(what: str, phase: str, step: int) -> DivergedError:
+    return DivergedError(
+        f"{phase} training diverged at step {step}, its {what} is not finite; lower the learning rate "
+        "(what was saved before is whole)"
+    )
+
+
+@contextmanager
+def saving_at_the_end(save: Callable[[], None]) -> Iterator[None]:
+    """Save however the block ends, by Cancel, too; only a run that diverged leaves the file as it was."""
+    whole = True
+    try:
+        yield
+    except DivergedError:
+        whole = False
+        raise
+    finally:
+        if whole:
+            save()
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

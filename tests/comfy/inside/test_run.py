@@ -230,7 +230,7 @@ def test_syncnet_begins_from_another(host):
     assert result.status == "success", result.error
     begun = host.module("host").saved_path("syncnets", "begun", ".safetensors")
     info = host.core("checkpoint").read_info(begun)
-    assert info.config["options"]["begun_from"] == host.module("train").fingerprint(path)
+    assert info.config["options"]["begun_from"] == host.core("checkpoint").fingerprint(path)
     del graph["4"]["inputs"]["init"]
     assert host.run(graph).status == "success"  # with no start it is another run: what was there is set aside
     assert len(host.module("load")._names("syncnets", "begun*.safetensors")) == 2

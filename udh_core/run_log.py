@@ -1,0 +1,153 @@
+"""What a training run leaves beside its checkpoint, and what becomes of that when the next run begins.
+
+me.safetensors · me.resume.safetensors · me.losses.json · me.preview.png · me.html (the report, where there is one)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from . import checkpoint
+from .checkpoint import Checkpoint, resume_path
+from .errors import FileError, FormatError, MismatchError
+from .files import replacing
+from .training import Reports, StepReport
+
+_log = logging.getLogger(__name__)
+
+# What becomes of the files of an earlier run of the same name.
+# new: there must be none; resume: the run goes on from them; auto: it goes on where avatar and settings are the same,
+# else they are set aside; set aside: they get another name; overwrite: they are replaced.
+Start = Literal["new", "resume", "auto", "set aside", "overwrite"]
+
+
+def check_start(out: Path, start: Start) -> None:
+    """FileError naming the remedies when a run may not begin like this; to be asked before anything is loaded."""
+    found = [path for path in (out, resume_path(out)) if path.exists()]
+    if start == "new" and found:
+        raise FileError(
+            f"{found[0]} is there already: --resume goes on with it, --set-aside keeps it under another name, "
+            "--overwrite replaces it; or give another --out"
+        )
+    if start == "resume" and found == [out]:
+        raise FileError(
+            f"{out} cannot go on, its resume state {resume_path(out).name} is not there: --set-aside keeps it under "
+            "another name, --overwrite replaces it; or give another --out"
+        )
+
+
+def begin(out: Path, start: Start, own: Checkpoint, restore: Callable[[Checkpoint, dict[str, Any]], None]) -> bool:
+    """Whether the run goes on from the resume state of `out`; else what was there is set aside or may be replaced.
+
+    own: what the run says of itself. restore: brings the state back, or raises MismatchError and changes nothing.
+    Raises MismatchError or FormatError where a run that has to go on ("resume") cannot.
+    """
+    if start in ("resume", "auto") and resume_path(out).is_file():
+        try:
+            info, state = checkpoint.load_resume(out)
+            checkpoint.check_match(info, avatar=own.made_from, crop=own.crop, encoder=own.encoder)
+            checkpoint.check_settings(info, own.config["options"], own.config["model"])
+            restore(info, state)
+        except (FormatError, MismatchError) as error:
+            if start == "resume":
+                raise
+            _log.warning("%s begins anew: %s", out.name, error)
+        else:
+            return True
+    if start in ("auto", "set aside"):
+        set_aside(out)
+    return False
+
+
+def set_aside(out: Path) -> None:
+    """Rename what an earlier run left, if there is any, to a free name that ends in its date. Nothing is deleted."""
+    left = [path for path in (out, resume_path(out)) if path.is_file()]
+    if not left:
+        return
+    when = time.strftime("%Y-%m-%d %H.%M.%S", time.localtime(max(path.stat().st_mtime for path in left)))
+    kept = _free_name(out, when)
+    for old, new in zip(_files_of(out), _files_of(kept), strict=True):
+        if old.is_file():
+            old.rename(new)
+    _log.warning("%s: what was trained before is kept as %s", out.name, kept.name)
+
+
+def _free_name(out: Path, when: str) -> Path:
+    name = out.with_name(f"{out.stem} ({when}){out.suffix}")
+    number = 1
+    while any(path.exists() for path in _files_of(name)):
+        number += 1
+        name = out.with_name(f"{out.stem} ({when}, {number}){out.suffix}")
+    return name
+
+
+def _files_of(out: Path) -> list[Path]:
+    """Everything a run leaves, whether it is there or not."""
+    return [out, resume_path(out), *map(out.with_suffix, (".losses.json", ".preview.png", ".html"))]
+
+
+@dataclass
+class RunLog:
+    """The reports of a run and of those it goes on from."""
+
+    out: Path  # of the checkpoint
+    reports: list[StepReport] = field(default_factory=list)  # without previews
+    preview: np.ndarray | None = None  # (H, W, 3) uint8 RGB, the last one
+
+    def follow(self, reports: Reports) -> Reports:
+        """The same reports, kept; written down however the run ends."""
+        try:
+            for report in reports:
+                self.preview = report.preview if report.preview is not None else self.preview
+                self.reports.append(replace(report, rate=0.0, preview=None))
+                yield report
+        finally:
+            reports.close()
+            self._write()
+
+    def losses(self) -> list[float]:
+        """Of the last phase, in order."""
+        last = self.reports[-1].phase if self.reports else ""
+        values = [report.losses for report in self.reports if report.phase == last and report.losses]
+        return [one.get("loss", next(iter(one.values()))) for one in values]
+
+    def _write(self) -> None:
+        losses, preview = _files_of(self.out)[2:4]
+        rows = [[r.phase, r.step, r.done, r.losses, r.metrics] for r in self.reports]
+        with replacing(losses) as temporary:
+            temporary.write_text(json.dumps(rows), encoding="utf-8")
+        if self.preview is None:
+            preview.unlink(missing_ok=True)  # an earlier run's, whose place this one takes
+        else:
+            picture = cv2.imencode(".png", cv2.cvtColor(self.preview, cv2.COLOR_RGB2BGR))[1]
+            with replacing(preview) as temporary:
+                temporary.write_bytes(picture.tobytes())
+
+
+def open_log(out: Path, step: int | None = None) -> RunLog:
+    """What is written down about the run of checkpoint `out`, up to this step of the networks that count steps.
+
+    FormatError when it is damaged.
+    """
+    losses, preview = _files_of(Path(out))[2:4]
+    log = RunLog(Path(out))
+    if losses.is_file():
+        try:
+            rows = json.loads(losses.read_text(encoding="utf-8"))
+            reports = [StepReport(phase, at, done, found, 0.0, metrics) for phase, at, done, found, metrics in rows]
+        except (ValueError, TypeError) as error:
+            raise FormatError(f"{losses} is damaged; delete it, only the curves of past losses are in it") from error
+        log.reports = [r for r in reports if step is None or r.phase == "motion" or r.step <= step]
+    if preview.is_file():
+        picture = cv2.imdecode(np.frombuffer(preview.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        log.preview = None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return log
