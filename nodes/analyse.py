@@ -98,7 +98,7 @@ class DetectLandmarks(io.ComfyNode):
         options = PrepareOptions(
             found.crop.size, face_index=face_index, face_point=point, max_gap_s=max_gap_s, skip_lost=skip_lost
         )
-        models = host.weights(*FACE_WEIGHTS)
+        models = host.weights(*FACE_WEIGHTS, host.SPEECH)
         host.pull(track_face(found.root, options, models=models), describe)
         tracked = reopened(avatar)
         checked = audited(tracked, models)

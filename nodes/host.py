@@ -233,6 +233,7 @@ def saved_path(kind: str, name: str, suffix: str = "") -> Path:
 
 
 LPIPS, WHISPER = "lpips_alex.safetensors", "whisper_tiny_en_encoder.safetensors"
+SPEECH = "silero_vad.safetensors"
 
 
 def weights_to_hear(encoder: str) -> list[str]:

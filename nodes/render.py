@@ -158,7 +158,7 @@ def _rendered(
     out = host.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
     if out.is_file():
         return out
-    models = host.weights(*host.weights_to_hear(generator.info.encoder))
+    models = host.weights(host.SPEECH, *host.weights_to_hear(generator.info.encoder))
     with host.alone_on_device() as device:
         steps = render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device)
         host.pull(steps, describe)

@@ -20,7 +20,12 @@ from ..udh_core.report.verdict import summary, verdicts
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
 
-WEIGHTS = ("lpips_alex.safetensors", "face_detection_short_range.tflite", "face_landmark.tflite")
+WEIGHTS = (
+    "lpips_alex.safetensors",
+    "silero_vad.safetensors",
+    "face_detection_short_range.tflite",
+    "face_landmark.tflite",
+)
 
 
 class Report(NamedTuple):

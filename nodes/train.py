@@ -120,7 +120,8 @@ class TrainSyncNet(io.ComfyNode):
         options, first = SyncNetOptions(steps, minutes or None, seed=seed), init.path if init else None
         with host.alone_on_device(training=True) as device:
             start = _start(resume)
-            run = train_syncnet(found, out, options, encoder=encoder, init=first, start=start, device=device)
+            common = {"encoder": encoder, "start": start, "models": host.weights(host.SPEECH), "device": device}
+            run = train_syncnet(found, out, options, init=first, **common)
             host.pull(run, describe)
         log = open_log(out)
         return io.NodeOutput(open_trained(out, "syncnet"), {"loss": log.losses()}, _plot(log))
@@ -195,7 +196,7 @@ class TrainGenerator(io.ComfyNode):
         out = host.new_path("generators", host.safe_name(name, avatar.root.name), ".safetensors")
         options = GeneratorOptions(steps, minutes or None, check_every=PREVIEW_STEPS, **settings)
         with host.alone_on_device(training=True) as device:
-            models = host.weights(host.LPIPS, *host.weights_to_hear(encoder))
+            models = host.weights(host.LPIPS, host.SPEECH, *host.weights_to_hear(encoder))
             common = {"encoder": encoder, "start": _start(resume), "models": models, "device": device}
             run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
             host.pull(run, describe)

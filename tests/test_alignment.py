@@ -1,8 +1,7 @@
-"""Where somebody speaks, and how far sound and picture of a clip are apart."""
+"""How far sound and picture of a clip are apart."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import shutil
 from pathlib import Path
@@ -16,7 +15,6 @@ from udh_core.avatar import open_avatar
 from udh_core.batches import load_training_data
 from udh_core.landmarks import mouth_opening
 from udh_core.prepare import add_features
-from udh_core.voice import levels_db, speech_mask
 
 FPS = 25
 
@@ -88,33 +86,3 @@ def test_a_short_clip_proves_nothing(real_minute: Path) -> None:
     opening = mouth_opening(avatar.track().landmarks)[frames]
     found = align_sound(opening, frames, log_mel(load_waveform(avatar.audio), 40), FPS)
     assert found.belongs and not found.certain
-
-
-# Where somebody speaks
-
-
-def test_speech_is_where_the_words_are(clips: Path) -> None:
-    """Against the word times that come with the clip; its room hums between the words."""
-    waveform = load_waveform(clips / "video/grid_s1_train_5min.mp4", duration_s=60)
-    times_s = np.arange(0.01, 60, 0.02)
-    truth = np.zeros(len(times_s), bool)
-    with (clips / "video/grid_s1_train_5min.words.tsv").open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if row["word"] not in ("sil", "sp"):
-                truth |= (times_s >= float(row["start_s"])) & (times_s < float(row["end_s"]))
-    assert (speech_mask(waveform, times_s) == truth).mean() > 0.85
-
-
-def test_nobody_speaks_in_silence_and_a_level_is_a_level() -> None:
-    silence = np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
-    assert not speech_mask(silence, np.arange(0, 2, 0.1)).any()
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ).astype(np.float32)
-    assert np.median(levels_db(tone)) == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.1)
-
-
-def test_a_short_pause_belongs_to_the_speech() -> None:
-    rng = np.random.default_rng(0)
-    sound = rng.normal(0, 0.1, 4 * SAMPLE_RATE_HZ).astype(np.float32)
-    sound[16000:17600] = 0  # 0.1 s
-    sound[32000:48000] = 0  # 1 s
-    assert speech_mask(sound, np.array([0.5, 1.05, 1.5, 2.5, 3.5])).tolist() == [True, True, True, False, True]

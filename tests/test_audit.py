@@ -14,6 +14,7 @@ import pytest
 from scipy.signal import fftconvolve
 from typer.testing import CliRunner
 
+from udh_core.activity import speech_mask
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.audit import Audit, audit, draw_audit, sight
 from udh_core.audit.sight import Samples, yaw_deg
@@ -22,7 +23,6 @@ from udh_core.avatar import Avatar, open_avatar
 from udh_core.cli import app
 from udh_core.prepare import PrepareOptions, track_face
 from udh_core.video import VideoWriter, read_frames
-from udh_core.voice import speech_mask
 
 RATE = SAMPLE_RATE_HZ
 SHORT = "amount of speech"  # clips of six seconds all have too little

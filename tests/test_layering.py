@@ -13,7 +13,7 @@ import pytest
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LEVELS = (
     "errors files ffmpeg media playback raster",
-    "geometry video audio weights pose unpickle torch_zip convert windows puppet voice models",
+    "geometry video audio weights pose unpickle torch_zip convert windows puppet activity models",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
     "avatar disguises silences alignment prepare batches references detail reach painter rest speaker compiled "
     "generator_file judge synthetic run_log",
@@ -24,7 +24,7 @@ LEVELS = (
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {  # what a module may import of its own level
     **{"files": "errors", "ffmpeg": "errors", "media": "errors ffmpeg"},
-    **{"models": "geometry", "weights": "convert", "windows": "audio", "voice": "audio"},
+    **{"models": "geometry", "weights": "convert", "windows": "audio", "activity": "audio models weights windows"},
     **{"encoders": "wenet", "features": "encoders"},
     **{"prepare": "avatar", "disguises": "avatar", "silences": "avatar", "alignment": "avatar"},
     **{"batches": "alignment avatar", "references": "batches", "detail": "batches", "reach": "batches"},

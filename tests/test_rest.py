@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from udh_core.activity import EASE_S, LEAD_S, silence
 from udh_core.audio import load_waveform, write_wave
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
@@ -22,7 +23,6 @@ from udh_core.render import RenderOptions, render
 from udh_core.rest import enlarge, rest_shape
 from udh_core.speaker import mouth_shapes
 from udh_core.video import read_frames
-from udh_core.voice import EASE_S, LEAD_S, silence
 
 SPEECH_DB = -15.0
 

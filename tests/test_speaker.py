@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.sounds import coloured_noise, music, without_pauses
 from udh_core import disguises, features, silences, speaker
 from udh_core.audio import load_waveform
 from udh_core.batches import TrainingData
@@ -27,22 +28,23 @@ from udh_core.speaker import (
     voice_gain,
     voice_shift,
 )
+from udh_core.speech import NEW_SPEECH, speak
 from udh_core.train_motion import learn_voice
 
 RATE_HZ, WIDTH = 50.0, 6
+SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))
+NOBODY = {  # speaks
+    **dict(zip(("nothing", *map(str, silences.FAINT_DB)), silences.waveforms(), strict=True)),
+    "brown noise": coloured_noise(silences.LENGTH_S * 16000, "brown") * np.float32(10 ** (-55 / 20)),
+    "music": music(silences.LENGTH_S * 16000) * np.float32(10 ** (-65 / 20)),
+}
 
 
 def seconds_of_speech(seconds: float, seed: int = 0) -> tuple[AudioFeatures, np.ndarray]:
-    """Features, and a waveform that comes and goes four times a second without a pause."""
+    """Features, and the sound of somebody who speaks without a pause."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(round(seconds * RATE_HZ), WIDTH)).astype(np.float32)
-    return AudioFeatures(values, RATE_HZ, "mel80"), syllables(seconds)
-
-
-def syllables(seconds: float) -> np.ndarray:
-    count = round(seconds * 16000)
-    loudness = 0.02 + 0.1 * np.sin(np.pi * 4 * np.arange(count) / 16000) ** 2
-    return (loudness * np.random.default_rng(1).normal(size=count)).astype(np.float32)
+    return AudioFeatures(values, RATE_HZ, "mel80"), np.resize(SPEECH, round(seconds * 16000))
 
 
 def times_in(heard: AudioFeatures) -> np.ndarray:
@@ -134,8 +136,8 @@ def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
 
 
 @pytest.mark.parametrize("loudness_db", [0, 50], ids=["faint", "loud"])
-@pytest.mark.parametrize("waveform", silences.waveforms(), ids=["nothing", *map(str, silences.FAINT_DB)])
-def test_silence_and_noise_are_nobodys_voice(generator: Generator, waveform: np.ndarray, loudness_db: float) -> None:
+@pytest.mark.parametrize("waveform", NOBODY.values(), ids=NOBODY.keys())
+def test_silence_noise_and_music_adapt_nothing(generator: Generator, waveform: np.ndarray, loudness_db: float) -> None:
     waveform = waveform * np.float32(10 ** (loudness_db / 20))
     heard, _ = seconds_of_speech(silences.LENGTH_S)
     assert len(spoken_rows(waveform, len(heard.values), RATE_HZ, times_in(heard))) == 0

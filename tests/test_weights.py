@@ -213,6 +213,8 @@ def test_damaged_pickles_are_format_errors(raw: bytes) -> None:
         convert.lpips_alex(raw or pickle.dumps({}))
     with pytest.raises(FormatError):
         convert.whisper_encoder(raw)
+    with pytest.raises(FormatError):
+        convert.silero_vad(raw)
 
 
 def whisper_checkpoint(state: dict) -> bytes:
@@ -249,6 +251,28 @@ def test_other_checkpoints_are_no_whisper(
     with pytest.raises(FormatError, match=words):
         convert.whisper_encoder(whisper_checkpoint(state))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["none", "missing", "short", "empty"])
+def test_silero_is_read_by_its_numbers_alone(damage: str) -> None:
+    """What the archive has beside them, a pickle and code, is not looked at."""
+    archive, wanted = io.BytesIO(), {}
+    with zipfile.ZipFile(archive, "w") as file:
+        for number, (name, shape) in enumerate(convert._SILERO_TENSORS.items() if damage != "empty" else (), 2):
+            wanted[name] = np.arange(np.prod(shape), dtype="<f4").reshape(shape)
+            raw = wanted[name].tobytes()
+            if number != 5 or damage == "none":
+                file.writestr(f"net/data/{number}", raw)
+            elif damage == "short":
+                file.writestr(f"net/data/{number}", raw[:-4])
+        file.writestr("net/data.pkl", pickle.dumps(Runs()))
+    if damage == "none":
+        found = convert.silero_vad(archive.getvalue())
+        assert found.keys() == wanted.keys()
+        assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    else:
+        with pytest.raises(FormatError, match="Silero"):
+            convert.silero_vad(archive.getvalue())
 
 
 def test_our_safetensors_are_what_the_library_reads() -> None:

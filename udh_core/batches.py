@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor
 
 from . import alignment, geometry
+from .activity import speech_mask
 from .audio import load_waveform
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
 from .landmarks import FaceTrack
 from .pose import head_pose, without_pose
-from .voice import speech_mask
 
 T = TypeVar("T")
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
@@ -52,7 +53,9 @@ class TrainingData:
         return self.times_heard_s(frames) * self.rate_hz - 0.5
 
 
-def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> TrainingData:
+def load_training_data(
+    avatar: Avatar, encoder: str, held_out: float = 0.1, *, models: Path | None = None
+) -> TrainingData:
     """Open an avatar for training; the last `held_out` of the clip is kept apart behind a guard gap.
 
     Sound that is out of step with the picture is set right here, and the user told.
@@ -84,7 +87,7 @@ def load_training_data(avatar: Avatar, encoder: str, held_out: float = 0.1) -> T
         features.rate_hz,
         learnt,
         kept,
-        speech_mask(load_waveform(avatar.audio), heard_s),
+        speech_mask(load_waveform(avatar.audio), heard_s, models=models),
         shift,
     )
 

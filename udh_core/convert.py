@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,25 @@ _WHISPER_NAMES = (  # OpenAI's key part → transformers' key part, in the order
     ("mlp.2.", "fc2."),
     ("ln_post.", "layer_norm."),
 )
+
+_SILERO_FIRST = 2  # before them lie two empty states
+_SILERO_TENSORS = {
+    "stft_conv.weight": (258, 1, 256),
+    "conv1.weight": (128, 129, 3),
+    "conv1.bias": (128,),
+    "conv2.weight": (64, 128, 3),
+    "conv2.bias": (64,),
+    "conv3.weight": (64, 64, 3),
+    "conv3.bias": (64,),
+    "conv4.weight": (128, 64, 3),
+    "conv4.bias": (128,),
+    "lstm.weight_ih_l0": (512, 128),
+    "lstm.weight_hh_l0": (512, 128),
+    "lstm.bias_ih_l0": (512,),
+    "lstm.bias_hh_l0": (512,),
+    "final_conv.weight": (1, 128, 1),
+    "final_conv.bias": (1,),
+}
 
 
 def lpips_alex(raw: bytes) -> dict[str, np.ndarray]:
@@ -49,6 +69,23 @@ def whisper_encoder(raw: bytes) -> dict[str, np.ndarray]:
     if not encoder:
         raise FormatError("not a Whisper checkpoint: it holds no encoder")
     return encoder
+
+
+def silero_vad(raw: bytes) -> dict[str, np.ndarray]:
+    """Silero VAD at 16 kHz from its TorchScript archive, float32. Its pickle and its code are not read.
+
+    Each tensor is a file of numbers in the archive, in the order of _SILERO_TENSORS.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            root = archive.namelist()[0].split("/")[0]
+            for number, (name, shape) in enumerate(_SILERO_TENSORS.items(), _SILERO_FIRST):
+                values = np.frombuffer(archive.read(f"{root}/data/{number}"), "<f4")
+                tensors[name] = values.astype(np.float32).reshape(shape)
+    except (zipfile.BadZipFile, LookupError, ValueError) as e:
+        raise FormatError(f"not the TorchScript archive of Silero VAD: {e}") from e
+    return tensors
 
 
 def safetensors_bytes(tensors: dict[str, np.ndarray]) -> bytes:

@@ -81,7 +81,9 @@ def run_demo(options: DemoOptions, *, models: Path | None = None, device: str = 
     syncnet, generator = folder / "syncnet.safetensors", folder / "generator.safetensors"
     minutes = options.minutes
     sync_options = SyncNetOptions(minutes=minutes * SYNCNET_SHARE, seed=options.seed)
-    for report in train_syncnet(avatar, syncnet, sync_options, encoder=options.encoder, start="auto", device=device):
+    for report in train_syncnet(
+        avatar, syncnet, sync_options, encoder=options.encoder, start="auto", models=models, device=device
+    ):
         yield _training_stage("train SyncNet", report)
     generator_options = GeneratorOptions(minutes=minutes, seed=options.seed)
     for report in train_generator(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, features, geometry, metrics
+from .activity import away_from_speech, speech_mask
 from .audio import load_waveform
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
@@ -30,7 +31,6 @@ from .painter import Painter, steer
 from .rest import APART_S
 from .speaker import mouth_shapes
 from .video import read_frames
-from .voice import away_from_speech, speech_mask
 
 MAX_FRAMES = 300
 PICTURES = 100  # frames at most on which a picture is compared with the truth
@@ -108,7 +108,7 @@ def evaluate(
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
     if syncnet is not None:
         checkpoint.check_match(syncnet.info, encoder=info.encoder)
-    data = load_training_data(avatar, info.encoder, held_out_share(generator, info))
+    data = load_training_data(avatar, info.encoder, held_out_share(generator, info), models=models)
     bench = Bench(data, network, syncnet, models, max_frames, words)
     driven = bench.drives(_Listener(info.encoder, device, models), voice)
     rows: dict[str, Row] = {}
@@ -148,7 +148,7 @@ class Bench:
         max_frames: int,
         words: Path | None,
     ) -> None:
-        self.data, self.generator, self.syncnet = data, generator, syncnet
+        self.data, self.generator, self.syncnet, self.models = data, generator, syncnet, models
         self.fps, self.spec = float(data.avatar.info.fps), data.avatar.crop
         self.frames = data.held_out[:max_frames]
         self.other = np.roll(self.frames, -round(OTHER_PART * len(self.frames)))
@@ -201,7 +201,7 @@ class Bench:
         own, other = Heard.own(self.data, self.frames), Heard.own(self.data, self.other)
         sound, nothing = load_waveform(self.data.avatar.audio), np.zeros(16000 * 10, np.float32)
         true = self.generator.encode_shapes(self.data.points[self.frames])
-        resting = mouth_shapes(self.generator, listener.hear(nothing), np.full(1, 5.0), nothing)
+        resting = mouth_shapes(self.generator, listener.hear(nothing), np.full(1, 5.0), nothing, models=self.models)
         driven = {
             GENERATED: (self._told(own, sound), self.frames, own),
             TRUE_SHAPE: (true, self.frames, own),
@@ -218,12 +218,12 @@ class Bench:
 
     def _told(self, heard: Heard, waveform: np.ndarray) -> Tensor:
         """What `render` makes of it, were it no longer than what is judged."""
-        return mouth_shapes(self.generator, heard.sound, heard.times_s, waveform)
+        return mouth_shapes(self.generator, heard.sound, heard.times_s, waveform, models=self.models)
 
     def _hear(self, listener: _Listener, waveform: np.ndarray) -> Heard:
         """Somebody else's speech over the held-out frames, from the start again when it ends."""
         times_s = (np.arange(len(self.frames)) + 0.5) / self.fps % (len(waveform) / 16000)
-        return Heard(listener.hear(waveform), times_s, speech_mask(waveform, times_s))
+        return Heard(listener.hear(waveform), times_s, speech_mask(waveform, times_s, models=self.models))
 
     def redraw(self, steered: Tensor) -> Iterator[np.ndarray]:
         """Redrawn crops in batches (b, S, S, 3) uint8."""

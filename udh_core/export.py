@@ -23,15 +23,14 @@ from .generator_file import open_generator
 from .models.generator import Generator
 from .models.pixels import PixelsNet
 from .rest import LIMIT
-from .voice import STEADY_DB
 
 FORMAT = 2  # of the JSON
 OPSET = 18
 PIXELS, MOTION, DESCRIPTION = "pixels.onnx", "motion.onnx", "generator.json"
 _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
-    "Find the rows in which somebody speaks, n seconds in all. With n below voice.least_s, with a level that varies by "
-    "less than voice.steady_db, or with voice.movement 0, leave out the two steps beginning with “Voice”.",
+    "Find the rows in which somebody speaks, n seconds in all. With n below voice.least_s or with voice.movement 0, "
+    "leave out the two steps beginning with “Voice”.",
     "Voice: with d = voice.mean - the mean of those rows, add "
     "d * max(0, 1 - voice.mean_variance / n / mean((d / voice.deviation)^2)) to all rows.",
     "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
@@ -114,7 +113,6 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
             "most": speaker.MOST,
             "limit": LIMIT,
             "least_s": speaker.LEAST_S,
-            "steady_db": STEADY_DB,
         },
         "references": config.pixels.references,
         "crop": geometry.description(info.crop),

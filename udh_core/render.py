@@ -154,7 +154,7 @@ def render(
             raise MismatchError(
                 f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
             )
-        steered = _steering(avatar, network, driving, waveform, options)
+        steered = _steering(avatar, network, driving, waveform, options, models)
         del driving, waveform  # nothing that grows with the sound is held while frames are drawn
     yield from _render_frames(avatar, network, steered, audio, out, options, begun)
 
@@ -170,7 +170,12 @@ def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> No
 
 
 def _steering(
-    avatar: Avatar, generator: Generator, driving: AudioFeatures, waveform: np.ndarray, options: RenderOptions
+    avatar: Avatar,
+    generator: Generator,
+    driving: AudioFeatures,
+    waveform: np.ndarray,
+    options: RenderOptions,
+    models: Path | None,
 ) -> Tensor:
     """(n, frames, shape_width): what steers each of the n frames of the output."""
     fps = float(avatar.info.fps)
@@ -178,7 +183,7 @@ def _steering(
     if options.when_audio_shorter == "keep":
         total = max(total, avatar.info.frame_count)
     times_s = (np.arange(total) + 0.5) / fps
-    shapes = mouth_shapes(generator, driving, times_s, waveform, gain=options.gain, rest=options.rest)
+    shapes = mouth_shapes(generator, driving, times_s, waveform, gain=options.gain, rest=options.rest, models=models)
     return steer(generator, shapes)
 
 

@@ -1,6 +1,6 @@
 """Recordings in which nobody speaks: nothing at all, and faint noise. In them the motion network learns to rest.
 
-`voice.silence` tells what is quiet beside the speech around it; of a recording without speech it cannot tell.
+`activity.silence` tells what is quiet beside the speech around it; of a recording without speech it cannot tell.
 """
 
 from __future__ import annotations

@@ -7,15 +7,17 @@ differ, too, the more the shorter they are: only what differs by more than that 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from .activity import silence, speech_mask
 from .batches import interpolate_rows
 from .features import AudioFeatures
 from .models.generator import Generator
 from .rest import enlarge
-from .voice import silence, voice_mask
 
 # Of passages of the clip's own voice, one second long; n seconds have an n-th of it (whisper-tiny, GRID and news clip,
 # passages of 2 to 16 s).
@@ -34,13 +36,15 @@ def mouth_shapes(
     *,
     gain: float = 1.0,
     rest: bool = True,
+    models: Path | None = None,
 ) -> Tensor:
     """(n, shape_width) float32 mouth shapes at `times_s` (n,), in standard deviations.
 
     waveform: (m,) of the features. The voice is judged by what is heard between the first of the times and the last.
     `gain` scales the movement further; with `rest` the mouth rests where it is silent.
+    `models`: folder of the weight files.
     """
-    spoken = spoken_rows(waveform, len(features.values), features.rate_hz, times_s)
+    spoken = spoken_rows(waveform, len(features.values), features.rate_hz, times_s, models=models)
     seconds = len(spoken) / features.rate_hz
     shift = voice_shift(generator, mean_of(features.values, spoken), seconds)
     rows, resting = predict_rows(generator, features, shift), generator.rest.cpu()
@@ -51,11 +55,13 @@ def mouth_shapes(
     return torch.lerp(shapes, resting.expand_as(shapes), torch.from_numpy(silence(waveform, times_s))[:, None])
 
 
-def spoken_rows(waveform: np.ndarray, count: int, rate_hz: float, times_s: np.ndarray) -> np.ndarray:
-    """(k,) int64: of `count` rows of features those with a voice in them, from the first of the times to the last."""
+def spoken_rows(
+    waveform: np.ndarray, count: int, rate_hz: float, times_s: np.ndarray, *, models: Path | None = None
+) -> np.ndarray:
+    """(k,) int64: of `count` rows of features those with speech in them, from the first of the times to the last."""
     rows_s = (np.arange(count) + 0.5) / rate_hz
     within = np.flatnonzero((rows_s >= times_s.min()) & (rows_s <= times_s.max()))
-    return within[voice_mask(waveform, rows_s[within])]
+    return within[speech_mask(waveform, rows_s[within], models=models)]
 
 
 def mean_of(values: np.ndarray, rows: np.ndarray) -> Tensor:

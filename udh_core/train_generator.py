@@ -110,7 +110,7 @@ def train_generator(
     """
     out = Path(out)
     run_log.check_start(out, start)
-    data = load_training_data(avatar, encoder, options.held_out)
+    data = load_training_data(avatar, encoder, options.held_out, models=models)
     run = GeneratorRun(data, out, options, encoder, syncnet, models, torch.device(device))
     goes_on = run_log.begin(out, start, run.info(0, {}), run.restore)
     log = run_log.open_log(out, run.step) if goes_on else run_log.RunLog(out)
@@ -221,7 +221,7 @@ class GeneratorRun:
             for _ in silences.hear(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, 1.0, {})
             sounds = {"others": disguises.heard(avatar, self.encoder), "silences": silences.heard(avatar, self.encoder)}
-            common = {"seed": options.seed, "trained": self.members, **sounds}
+            common = {"seed": options.seed, "trained": self.members, "models": self.models, **sounds}
             yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)
             self.motion_done = True
         self.spent_s = schedule.elapsed_s
@@ -325,7 +325,7 @@ class GeneratorRun:
         generator.motion.eval()
         times_s = data.times_heard_s(np.arange(len(data.crops)))
         heard, waveform = data.avatar.features(self.encoder), load_waveform(data.avatar.audio)
-        shapes = mouth_shapes(generator, heard, times_s, waveform)
+        shapes = mouth_shapes(generator, heard, times_s, waveform, models=self.models)
         return with_neighbours(shapes, generator.config.pixels.frames, data.shots)
 
     def _calibrate(self) -> None:

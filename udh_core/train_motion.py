@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -125,16 +126,18 @@ def train_motion(
     silences: list[np.ndarray],
     rate: float = 1e-3,
     trained: set[int] | None = None,
+    models: Path | None = None,
 ) -> Iterator[StepReport]:
     """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
 
     shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
     `others`: the same speech in disguises, see `disguises`. `silences`: in these the mouth is `generator.rest`.
     `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
+    `models`: folder of the weight files.
     """
     trained = set() if trained is None else trained
     motion = generator.motion
-    spoken = learn_voice(generator, data, shapes)
+    spoken = learn_voice(generator, data, shapes, models=models)
     sounds = _Sounds(generator, data.features, others, silences, spoken, data.rate_hz)
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
@@ -153,14 +156,14 @@ def train_motion(
     motion.gain.copy_(_gain(outside))
 
 
-def learn_voice(generator: Generator, data: TrainingData, shapes: Tensor) -> np.ndarray:
+def learn_voice(generator: Generator, data: TrainingData, shapes: Tensor, *, models: Path | None = None) -> np.ndarray:
     """Set what the learnt part of the clip tells of its voice and movement; (k,) rows of it with speech."""
     motion = generator.motion
     learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
     motion.feature_mean.copy_(learnt.mean(0))
     motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
     heard_s = data.times_heard_s(data.learnt)
-    spoken = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s)
+    spoken = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s, models=models)
     motion.speech_mean.copy_(mean_of(data.features, spoken))
     moving = data.learnt[data.spoken[data.learnt]]
     known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S

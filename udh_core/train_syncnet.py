@@ -79,17 +79,18 @@ def train_syncnet(
     encoder: str = "whisper-tiny",
     init: Path | None = None,
     start: Start = "new",
+    models: Path | None = None,
     device: str = "cpu",
 ) -> Reports:
     """Learn a SyncNet from one avatar, or a universal one from several; `out` gets what judged the held-out parts best.
 
     `init` is a SyncNet of the same encoder to take the first weights from; a run that goes on must have begun with the
-    same one. `start`, errors and Cancel as in `train_generator`.
+    same one; `models` is the folder of the weight files. `start`, errors and Cancel as in `train_generator`.
     """
     out = Path(out)
     run_log.check_start(out, start)
     persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
-    data = [load_training_data(avatar, encoder, options.held_out) for avatar in persons]
+    data = [load_training_data(avatar, encoder, options.held_out, models=models) for avatar in persons]
     run = SyncNetRun(data, out, options, encoder, torch.device(device))
     if init is not None:
         run.begin_from(init)

@@ -99,6 +99,20 @@ _ALL = (
         member_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
         convert=convert.lpips_alex,
     ),
+    WeightFile(
+        name="silero_vad.safetensors",
+        sha256="c0eb355cba232f0d9514d0ab5bbdc5583b1a624c9c02b6c1495676ccb9d43e1c",
+        size=1_239_732,
+        licence="MIT",
+        source="https://github.com/snakers4/silero-vad",
+        package="silero-vad",
+        version="6.2.3",
+        archive="silero_vad-6.2.3-py3-none-any.whl",
+        archive_sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        member="silero_vad/data/silero_vad.jit",
+        member_sha256="e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
+        convert=convert.silero_vad,
+    ),
 )
 WEIGHTS: dict[str, WeightFile] = {weight.name: weight for weight in _ALL}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..activity import speech_mask
 from ..alignment import estimate
 from ..audio import load_waveform
 from ..avatar import Avatar
+from ..landmarks import runs
 from ..prepare import Progress
-from ..voice import speech_mask
 from .drawing import draw_audit, write_picture
 from .finding import LEVELS, Audit, Finding, Level
 from .sight import look
@@ -21,13 +22,15 @@ __all__ = ["LEVELS", "Audit", "Finding", "Level", "audit", "draw_audit", "write_
 def audit(avatar: Avatar, *, models: Path | None = None) -> Iterator[Progress | Audit]:
     """Check a prepared avatar; the last item is the Audit. `models` is the folder of the weight files.
 
-    Holds one frame and the sound (64 kB a second) at a time. WeightsError when the face detector is missing.
+    Holds one frame and the sound (64 kB a second) at a time. WeightsError when the face detector or the network that
+    finds speech is missing.
     """
     track, fps = avatar.track(), float(avatar.info.fps)
     waveform = load_waveform(avatar.audio)
-    speaks = speech_mask(waveform, avatar.frame_times_s())
+    speaks = speech_mask(waveform, avatar.frame_times_s(), models=models)
     seen = yield from look(avatar, track, speaks, models)
     yield Progress("audit sound", 0, 1)
     heard = [*listen(waveform, speaks, fps), *agreement(estimate(avatar), fps)]
     yield Progress("audit sound", 1, 1)
-    yield Audit((*seen, *heard))
+    speech_s = tuple((start / fps, stop / fps) for start, stop in runs(speaks))
+    yield Audit((*seen, *heard), speech_s)

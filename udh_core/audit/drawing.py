@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ..activity import levels_db
 from ..audio import SAMPLE_RATE_HZ, load_waveform
 from ..avatar import Avatar
 from ..files import replacing
-from ..landmarks import runs
 from ..raster import encode_picture, figure_to_rgb
 from ..video import read_frames
-from ..voice import levels_db, speech_mask
 from .finding import Audit, Finding, Level, examples
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def draw_audit(avatar: Avatar, audit: Audit) -> np.ndarray:
     pictures, timeline, loudness, text = figure.subplots(4, 1, height_ratios=heights)
     _draw_pictures(pictures, avatar, audit)
     _draw_timeline(timeline, audit, avatar.info.duration_s)
-    _draw_loudness(loudness, avatar)
+    _draw_loudness(loudness, avatar, audit)
     text.set_axis_off()
     text.text(0, 1, "\n".join(words) or "nothing to complain about", va="top", fontsize=9, family="monospace")
     return figure_to_rgb(figure)
@@ -86,15 +85,15 @@ def _draw_timeline(axes: Axes, audit: Audit, duration_s: float) -> None:
     axes.set_xlim(0, duration_s)
 
 
-def _draw_loudness(axes: Axes, avatar: Avatar) -> None:
+def _draw_loudness(axes: Axes, avatar: Avatar, audit: Audit) -> None:
     waveform, duration_s = load_waveform(avatar.audio), avatar.info.duration_s
     level = levels_db(waveform)
     step = max(1, len(level) // CURVE_POINTS)
     level = level[: len(level) // step * step].reshape(-1, step).max(1)
     times_s = (np.arange(len(level)) + 0.5) * len(waveform) / len(level) / SAMPLE_RATE_HZ
     axes.plot(times_s, level, lw=0.8, color="black")
-    for start, stop in runs(speech_mask(waveform, times_s)):
-        axes.axvspan(times_s[start], times_s[min(stop, len(times_s) - 1)], color="C0", alpha=0.15, lw=0)
+    for start_s, end_s in audit.speech_s:
+        axes.axvspan(start_s, end_s, color="C0", alpha=0.15, lw=0)
     axes.set_ylabel("loudness, dB\n(blue: speech)", fontsize=9)
     axes.set_xlim(0, duration_s)
     axes.set_xlabel("seconds")

@@ -35,6 +35,7 @@ class Audit:
     """What is good and bad about a clip, as something to learn from."""
 
     findings: tuple[Finding, ...]
+    speech_s: tuple[tuple[float, float], ...] = ()  # from where to where somebody speaks
 
     @property
     def level(self) -> Level:

@@ -1,19 +1,31 @@
-"""When somebody speaks, and when it is silent: by loudness, relative to the loud speech of the recording."""
+"""Voice activity: when somebody speaks, found by Silero VAD; and when a recording is silent, by its loudness."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from . import weights
 from .audio import SAMPLE_RATE_HZ
+from .windows import piece
 
 HOP_SAMPLES = 320  # 20 ms
 LEVEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
+PROBABILITY_RATE_HZ = SAMPLE_RATE_HZ / 512  # the network's chunks
 FLOOR_DB = -90.0  # digital silence
-BELOW_LOUD_DB = 20.0  # how far below loud speech the threshold lies (against GRID's word times: 88 % agree, the best)
+AUDIBLE_DB = -70.0  # what is never louder is silent, whatever its own loud parts are
 PEAK_ROWS, PEAK_RANGE_DB = 20, 25.0  # the loudest 0.4 s; loud speech is found near it, however long the pauses
-STEADY_DB = 2.5  # speech varies more, in noise 5 dB below it still by 3.4; pink noise varies by 1.7
+
+WEIGHTS = "silero_vad.safetensors"
+# Against GRID's word times, in quiet and in noise: between 0.2 and 0.5 equally many frames agree, in loud noise the
+# fewer are missed and the more are false alarms the lower it is (benchmarks/results/vad.md).
+SPEECH_PROBABILITY = 0.4
+DELAY_S = 0.04  # by which the network, which hears no future, is late (the same words; 0.03 and 0.05 are as good)
 BRIDGED_S = 0.2  # shorter pauses belong to the speech around them: the closure of a stop consonant is silent
+LOUD_DB, MOST_GAIN_DB = -20.0, 60.0  # quieter recordings are amplified to this; the network misses faint speech
+BLOCK_CHUNKS = 2000  # at a time: a minute, 40 MB
 
 # Silence. Measured on the GRID speaker, whose mouth opens half a second before a sentence, with a breath about 20 dB
 # below speech: a breath must end the silence, and the mouth be free well before a sound, or it follows the truth worse.
@@ -33,18 +45,42 @@ def levels_db(waveform: np.ndarray) -> np.ndarray:
     return (10 * np.log10(np.maximum(smooth, 10 ** (FLOOR_DB / 10)))).astype(np.float32)
 
 
-def speech_mask(waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """(n,) bool: whether somebody speaks at these times (n,); False everywhere in a silent recording."""
-    level = levels_db(waveform)
-    bridged = _joined(level > _threshold_db(level, BELOW_LOUD_DB), BRIDGED_S, cv2.MORPH_CLOSE)
-    return _at(bridged, times_s)
+def speech_mask(waveform: np.ndarray, times_s: np.ndarray, *, models: Path | None = None) -> np.ndarray:
+    """(n,) bool: whether somebody speaks at these times (n,); noise, music and silence are no speech.
+
+    waveform: (m,) float32 -1..1 at 16 kHz. `models` is the folder of weight files (default: weights.models_dir()).
+    WeightsError when the network's file is missing.
+    """
+    probability = speech_probability(waveform, models=models)
+    if len(probability) == 0:
+        return np.zeros(len(times_s), bool)
+    middles_s = (np.arange(len(probability)) + 0.5) / PROBABILITY_RATE_HZ - DELAY_S
+    rows_s = (np.arange(len(waveform) // HOP_SAMPLES + 1) + 0.5) / LEVEL_RATE_HZ
+    spoken = np.interp(rows_s, middles_s, probability) > SPEECH_PROBABILITY
+    index = np.floor(np.asarray(times_s, np.float64) * LEVEL_RATE_HZ).astype(int)
+    return _joined(spoken, BRIDGED_S, cv2.MORPH_CLOSE)[np.clip(index, 0, len(spoken) - 1)]
 
 
-def voice_mask(waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """(n,) bool: as `speech_mask`; False everywhere when what is heard at these times is steady, as noise is."""
-    spoken = speech_mask(waveform, times_s)
-    levels = _at(levels_db(waveform), times_s)[spoken]
-    return spoken & (len(levels) > 0 and levels.std() >= STEADY_DB)
+def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> np.ndarray:
+    """(n,) waveform → (ceil(n / 512),) float32 0..1 at PROBABILITY_RATE_HZ, late by DELAY_S. Blockwise."""
+    import torch
+    from safetensors.torch import load_file
+
+    from .models.vad import CHUNK_SAMPLES, CONTEXT_SAMPLES, SileroVAD
+
+    network, state = SileroVAD().eval(), None
+    network.load_state_dict(load_file(weights.weight_path(WEIGHTS, models)))
+    gain = np.float32(10 ** (np.clip(LOUD_DB - loud_db(levels_db(waveform)), 0.0, MOST_GAIN_DB) / 20))
+    result = np.empty(-(-len(waveform) // CHUNK_SAMPLES), np.float32)
+    for first in range(0, len(result), BLOCK_CHUNKS):
+        count = min(BLOCK_CHUNKS, len(result) - first)
+        start = first * CHUNK_SAMPLES - CONTEXT_SAMPLES
+        samples = gain * piece(waveform, start, CONTEXT_SAMPLES + count * CHUNK_SAMPLES)
+        chunks = torch.from_numpy(samples).unfold(0, CONTEXT_SAMPLES + CHUNK_SAMPLES, CHUNK_SAMPLES)
+        with torch.inference_mode():
+            probability, state = network(chunks, state)
+        result[first : first + count] = probability.numpy()
+    return result
 
 
 def silence(waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
@@ -69,17 +105,15 @@ def away_from_speech(spoken: np.ndarray, reach: int) -> np.ndarray:
     return np.convolve(spoken.astype(float), np.ones(2 * reach + 1), mode="same") < 0.5
 
 
-def _at(rows: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """(n,) of the rows at LEVEL_RATE_HZ, those of these times (n,)."""
-    index = np.floor(np.asarray(times_s, np.float64) * LEVEL_RATE_HZ).astype(int)
-    return rows[np.clip(index, 0, len(rows) - 1)]
-
-
 def _threshold_db(level: np.ndarray, below: float) -> float:
-    """So far below the loud speech of a recording with these levels (n,), but well above digital silence."""
+    """So far below the loud parts of a recording with these levels (n,), but well above digital silence."""
+    return max(loud_db(level) - below, AUDIBLE_DB)
+
+
+def loud_db(level: np.ndarray) -> float:
+    """How loud the loud parts of a recording with these levels (n,) are, however long its pauses."""
     peak = np.sort(level)[-min(PEAK_ROWS, len(level))]
-    loud = float(np.percentile(level[level >= peak - PEAK_RANGE_DB], 90))
-    return max(loud - below, FLOOR_DB + BELOW_LOUD_DB)
+    return float(np.percentile(level[level >= peak - PEAK_RANGE_DB], 90))
 
 
 def _joined(marked: np.ndarray, length_s: float, how: int) -> np.ndarray:
