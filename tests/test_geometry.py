@@ -163,7 +163,16 @@ def test_crop_pasted_back_on_real_frames(
         assert np.abs(result[area].astype(int) - frame[area]).mean() < 0.6
 
 
-@pytest.mark.parametrize("transform", [centred(0.9, 12, 121.3, 101.8), centred(1.6, -30, 60.5, 90.25)])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        centred(0.9, 12, 121.3, 101.8),
+        centred(1.6, -30, 60.5, 90.25),
+        centred(2.0, 8, 120.2, 99.7),
+        centred(2.9, -20, 118.4, 100.6),  # by 3, which the crop's size is no multiple of
+        centred(4.3, 15, 121.3, 101.8),
+    ],
+)
 def test_paste_is_sub_pixel_accurate(transform: np.ndarray) -> None:
     place = np.array([84.0, 118.0])  # inside the mask, where it is 1
     y, x = np.mgrid[: SPEC.size, : SPEC.size]
@@ -174,6 +183,55 @@ def test_paste_is_sub_pixel_accurate(transform: np.ndarray) -> None:
     centre = np.array([(result * x).sum(), (result * y).sum()]) / result.sum()
     expected = (place - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
     np.testing.assert_allclose(centre, expected, atol=0.05)
+
+
+def pasted_plainly(frame: np.ndarray, patch: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float64: blended in as it is, without averaging."""
+    size, flags = frame.shape[1::-1], cv2.WARP_INVERSE_MAP
+    alpha = cv2.warpAffine(geometry.mask(SPEC), transform, size, flags=flags | cv2.INTER_LINEAR)[..., None]
+    drawn = cv2.warpAffine(patch, transform, size, flags=flags | cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return frame + alpha * (drawn.astype(np.float64) - frame)
+
+
+def pasted_std(scale: float) -> tuple[float, float]:
+    """Of noise, where it covers the frame: as pasted, and without averaging."""
+    grey, grain = np.full((200, 240, 3), 128, np.uint8), np.random.default_rng(3).normal(128, 55, (160, 160, 3))
+    patch, transform = np.clip(grain, 0, 255).astype(np.uint8), centred(scale, 0, 120, 100)
+    whole = cv2.warpAffine(geometry.mask(SPEC), transform, (240, 200), flags=cv2.WARP_INVERSE_MAP) > 0.99
+    found = geometry.paste(grey, patch, transform, SPEC), pasted_plainly(grey, patch, transform)
+    return float(found[0][whole].std()), float(found[1][whole].std())
+
+
+@pytest.mark.parametrize(("scale", "most"), [(2.25, 0.55), (3.2, 0.4), (4.0, 0.3)])
+def test_a_crop_that_is_finer_than_the_frame_is_averaged(scale: float, most: float, figure) -> None:
+    std, plain = pasted_std(scale)
+    figure(f"noise pasted at scale {scale}: std {std:.1f}, {plain:.1f} without averaging")
+    assert std < most * plain
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.5, 1.7])
+def test_a_crop_that_is_hardly_finer_than_the_frame_is_pasted_as_it_is(scale: float) -> None:
+    frame, patch, transform = noise(), noise(160, 160, 1), centred(scale, 5, 120.3, 100.8)
+    apart = np.abs(geometry.paste(frame, patch, transform, SPEC) - pasted_plainly(frame, patch, transform))
+    assert apart.max() <= 4  # the region's own rounding of places
+
+
+@pytest.mark.parametrize("scale", [2.25, 3.0])
+def test_averaging_changes_nothing_outside_the_mask(scale: float, paste_area: Callable[..., np.ndarray]) -> None:
+    frame, transform = noise(), centred(scale, -11, 118.4, 97.7)
+    result = geometry.paste(frame, noise(160, 160, 2), transform, SPEC)
+    area = paste_area(frame.shape, transform, SPEC)
+    assert np.array_equal(result[~area], frame[~area])
+    assert not np.array_equal(result[area], frame[area])
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.25])
+def test_a_part_of_a_frame_is_pasted_into_as_the_whole(scale: float) -> None:
+    frame, patch, transform = noise(), noise(160, 160, 1), centred(scale, 5, 120.3, 100.8)
+    rows, columns = slice(11, 190), slice(17, 230)
+    there = geometry.seen_from(transform, np.array([columns.start, rows.start]))
+    part = geometry.paste(frame[rows, columns], patch, there, SPEC).astype(int)
+    assert np.abs(part - geometry.paste(frame, patch, transform, SPEC)[rows, columns]).max() <= 4
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 2.3])

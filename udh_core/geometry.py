@@ -132,13 +132,18 @@ def crop(frame: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray
     """(S, S, 3) uint8 RGB crop of a frame (H, W, 3) uint8 RGB; shrinks with averaging so that nothing aliases."""
     transform = transform.astype(np.float64)
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    shrink = int(1.0 / scale + 0.25)  # 2 from a scale of 0.57 down
+    shrink = _whole_shrink(1.0 / scale)
     if shrink >= 2:
         frame, offset = _shrunk_region(frame, transform, spec, shrink)
         grow = np.array([[shrink, 0, offset[0]], [0, shrink, offset[1]], [0, 0, 1]])
         transform = transform @ grow
     flags = cv2.INTER_CUBIC
     return cv2.warpAffine(frame, transform, (spec.size, spec.size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _whole_shrink(times: float) -> int:
+    """The factor to average by, so that what then shrinks `times` as a whole does not alias: 2 from 1.75 times on."""
+    return int(times + 0.25)
 
 
 def _shrunk_region(
@@ -234,7 +239,7 @@ def paste(
 ) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
 
-    Only pixels under the mask change; all others are the input's own bytes.
+    Shrinks with averaging, as `crop` does. Only pixels under the mask change; all others are the input's own bytes.
     """
     transform = transform.astype(np.float64)
     rows, columns = mask_box(spec)
@@ -244,14 +249,38 @@ def paste(
     size = (x1 - x0, y1 - y0)
     inverse_map = cv2.WARP_INVERSE_MAP
     alpha = cv2.warpAffine(mask(spec, feather), to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
+    patch, to_patch = _shrunk_patch(patch, to_region)
     drawn = cv2.warpAffine(
-        patch, to_region, size, flags=cv2.INTER_CUBIC | inverse_map, borderMode=cv2.BORDER_REPLICATE
+        patch, to_patch, size, flags=cv2.INTER_CUBIC | inverse_map, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
     region = frame[y0:y1, x0:x1]
     blended = np.rint(region + alpha * (drawn - region)).astype(np.uint8)
     result = frame.copy()
     result[y0:y1, x0:x1] = np.where(alpha > 0, blended, region)
     return result
+
+
+def _shrunk_patch(patch: np.ndarray, to_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A crop (S, S, 3) uint8 shrunk by a whole factor where it is that much finer than what it is warped to.
+
+    to_crop (2, 3): px of the target → crop px; given back for the shrunk crop.
+    """
+    shrink = _whole_shrink(float(np.hypot(to_crop[0, 0], to_crop[1, 0])))
+    if shrink < 2:
+        return patch, to_crop
+    beyond = -len(patch) % shrink
+    whole = cv2.copyMakeBorder(patch, 0, beyond, 0, beyond, cv2.BORDER_REPLICATE)
+    side = len(whole) // shrink
+    small = cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA)
+    middle = np.array([[0, 0, (shrink - 1) / 2]] * 2)  # of the first px that pixel 0 replaces
+    return small, (to_crop - middle) / shrink
+
+
+def seen_from(transform: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """(2, 3) float64: the transform of a frame for the part of it that begins at `corner` (2,), x and y in px."""
+    moved = transform.astype(np.float64)
+    moved[:, 2] += moved[:, :2] @ corner
+    return moved
 
 
 def in_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
