@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..udh_core.audio import load_sound
 from ..udh_core.avatar import open_avatar
+from ..udh_core.errors import FileError, OptionError
 from ..udh_core.to_go import Unpacked, reopen, unpack
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
@@ -25,6 +26,16 @@ def _known(kind: str, name: str, suffix: str = "") -> bool | str:
     if name == NOTHING:
         return f"choose one from the list; if it is empty, nothing is saved yet in models/udh/{kind}"
     return True if host.saved_path(kind, name, suffix).exists() else f"{name} is gone"
+
+
+def _stamp(kind: str, name: str | None, suffix: str) -> str:
+    """Changes when what is saved does; a linked name is None here, and the node that gives it is asked itself."""
+    if name is None:
+        return ""
+    try:
+        return host.stamp(host.saved_path(kind, name, suffix))
+    except (FileError, OptionError):  # it is gone, or has no name that can be: running the node says so
+        return "missing"
 
 
 class LoadAvatar(io.ComfyNode):
@@ -58,7 +69,7 @@ class LoadAvatar(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:
-        return host.stamp(host.saved_path("avatars", name) / "avatar.json")
+        return _stamp("avatars", name, "/avatar.json")
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
@@ -96,7 +107,7 @@ class LoadAvatarToGo(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:
-        return host.stamp(host.saved_path("to-go", name, CHECKPOINT))
+        return _stamp("to-go", name, CHECKPOINT)
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
@@ -139,7 +150,7 @@ class LoadGenerator(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:
-        return host.stamp(host.saved_path("generators", name, CHECKPOINT))
+        return _stamp("generators", name, CHECKPOINT)
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
@@ -176,7 +187,7 @@ class LoadSyncNet(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:
-        return host.stamp(host.saved_path("syncnets", name, CHECKPOINT))
+        return _stamp("syncnets", name, CHECKPOINT)
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:

@@ -10,7 +10,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.audio import load_sound
 from ..udh_core.avatar import open_avatar
-from ..udh_core.errors import OptionError
+from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.prepare import PrepareOptions, Progress, identity_of, import_clip
 from ..udh_core.video import muxing, picture_info, read_frames
 from . import host
@@ -103,10 +103,15 @@ class LoadAvatarVideo(io.ComfyNode):
         cls, file: str, name: str = "", crop_size: int = 0, start_s: float = 0.0, duration_s: float = 0.0, **_: object
     ) -> str:
         """The file's state, and whether the folder has been taken over by another clip since."""
-        if file == NO_FILE:
+        if file in (NO_FILE, None):  # a linked input is None here; the node that gives it is asked itself
             return ""
         source = host.input_path(file)
-        root = host.new_path("avatars", host.safe_name(name, source.stem))
+        if not source.is_file() or None in (name, crop_size, start_s, duration_s):
+            return host.stamp(source)
+        try:
+            root = host.new_path("avatars", host.safe_name(name, source.stem))
+        except OptionError:  # no name: running the node says so
+            return host.stamp(source)
         own = (identity_of(source, start_s, duration_s or None), crop_size)
         return f"{host.stamp(source)} {'' if _made_from(root) in (None, own) else 'taken over'}"
 
@@ -134,10 +139,13 @@ class LoadAvatarVideo(io.ComfyNode):
 
 
 def _made_from(root: Path) -> tuple[str, int] | None:
-    """(identity, crop size) of the avatar in a folder; None where there is none yet."""
+    """(identity, crop size) of the avatar in a folder; None where there is none yet, ("", 0) where it is unfinished."""
     if not (root / "avatar.json").is_file():
         return None
-    avatar = open_avatar(root, ("video",))
+    try:
+        avatar = open_avatar(root, ("video",))
+    except FormatError:  # its import was stopped, or it is damaged: the node has to run
+        return "", 0
     return avatar.identity, avatar.crop.size
 
 
