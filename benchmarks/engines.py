@@ -26,11 +26,10 @@ from benchmarks.reference_baseline import typical_s
 from benchmarks.tables import write_table
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData, load_training_data, to_input
-from udh_core.compiled import compile_pixels
+from udh_core.compositor import Compositor
 from udh_core.export import PIXELS, export_onnx
 from udh_core.generator_file import open_generator
 from udh_core.models.generator import with_neighbours
-from udh_core.painter import Painter
 from udh_core.render import RenderOptions
 
 JUDGED, CALIBRATED_BY = 16, 64  # crops
@@ -87,9 +86,9 @@ def engines(avatar: Path, generator: Path, learnt: Inputs, folder: Path, threads
     yield "torch, float32", by_torch(generator)
     yield "torch, bfloat16 (what renders)", by_torch(generator, torch.bfloat16)
     opened = open_avatar(avatar)
-    painter = Painter(opened, opened.track(), open_generator(generator)[1])
-    compile_pixels(painter, BATCH)
-    yield "torch, bfloat16, compiled", in_torch(painter.generator.pixels)
+    compositor = Compositor(open_generator(generator)[1].pixels, opened.crop, opened.track().transforms)
+    compositor.compile(BATCH)
+    yield "torch, bfloat16, compiled", in_torch(compositor.draw)
     for _ in export_onnx(generator, folder):
         pass
     yield "onnxruntime, float32", by_onnx(folder / PIXELS, threads)
@@ -101,10 +100,11 @@ def by_torch(generator: Path, dtype: torch.dtype | None = None) -> Draw:
     pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if dtype is not None:
         pixels.render_in(dtype)
-    return in_torch(pixels)
+    references = pixels.enlarge(pixels.references)
+    return in_torch(lambda crops, steered: pixels.draw(crops, steered, references))
 
 
-def in_torch(pixels: torch.nn.Module) -> Draw:
+def in_torch(pixels: Callable[[Tensor, Tensor], Tensor]) -> Draw:
     @torch.inference_mode()
     def draw(crops: Tensor, steered: Tensor) -> np.ndarray:
         return pixels(crops.contiguous(memory_format=torch.channels_last), steered).float().numpy()

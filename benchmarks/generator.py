@@ -48,7 +48,7 @@ from udh_core.evaluate import (
     Row,
 )
 from udh_core.evaluate import evaluate as evaluated
-from udh_core.generator_file import open_generator
+from udh_core.generator_file import held_out_share, open_generator
 from udh_core.geometry import CropSpec
 from udh_core.judge import Heard
 from udh_core.losses import Lpips, weighted_l1
@@ -105,11 +105,12 @@ def speed(size: int, seconds: float, device: str) -> Iterator[str]:
         ours(*noise(ours, 1, device))
     yield row("GMAC per frame", gmac_per_frame(published), counter.get_total_flops() / 2e9, 2)
     ours.render_in(torch.bfloat16)
+    references = ours.enlarge(ours.references)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     for batch in (1, 16):
         inputs, given = noise(ours, batch, device), {"batch": batch, "device": device, "dtype": dtype}
         with torch.inference_mode():
-            drawn_s = typical_s(lambda inputs=inputs: ours(*inputs), seconds)
+            drawn_s = typical_s(lambda inputs=inputs: ours.draw(*inputs, references), seconds)
         rate = max(frames_per_s(published, seconds, channels_last=last, **given) for last in (False, True))
         yield row(f"frames/s of the network alone, batch {batch}", rate, batch / drawn_s, 1)
     rates = images_per_s(seconds, device=device), our_images_per_s(size, seconds, device)
@@ -207,7 +208,7 @@ def published_bench(data: BaselineData, encoder: str, folder: Path) -> tuple[Ben
     network.load_state_dict(load_file(folder / PUBLISHED))
     network.eval()
     info, ours = open_generator(folder / OURS)
-    training = load_training_data(data.avatar, encoder, float(info.config["options"]["held_out"]))
+    training = load_training_data(data.avatar, encoder, held_out_share(folder / OURS, info))
     bench, own = Bench(training, ours, None, None, MAX_FRAMES, None), None
     for name, moments in ((GENERATED, bench.frames), (OTHER, bench.other)):
         crops = drawn_crops(data, network, bench.frames, np.asarray(moments))

@@ -25,7 +25,7 @@ from udh_core import geometry
 from udh_core.avatar import open_avatar
 from udh_core.evaluate import GENERATED, OTHER, PASTED, REAL, Bench, Evaluation, evaluate
 from udh_core.files import replacing
-from udh_core.generator_file import open_generator
+from udh_core.generator_file import held_out_share, open_generator
 from udh_core.report.plots import LIGHT
 
 PICTURES = RESULTS.parent.parent / "docs" / "measured"
@@ -78,7 +78,7 @@ def main() -> None:
 def trained(root: Path, work: Path) -> Trained:
     avatar, info = open_avatar(root), open_generator(work / OURS)[0]
     *_, last = evaluate(avatar, work / OURS)
-    data = baseline_data(avatar, info.encoder, work, float(info.config["options"]["held_out"]))
+    data = baseline_data(avatar, info.encoder, work, held_out_share(work / OURS, info))
     return Trained(cast(Evaluation, last), *published_bench(data, info.encoder, work))
 
 

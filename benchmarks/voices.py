@@ -25,7 +25,7 @@ from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, load_training_data
 from udh_core.disguises import in_noise, through, with_throat
 from udh_core.features import AudioFeatures
-from udh_core.generator_file import open_generator
+from udh_core.generator_file import held_out_share, open_generator
 from udh_core.geometry import lip_gap
 from udh_core.landmarks import mouth_opening
 from udh_core.models.generator import Generator
@@ -62,7 +62,7 @@ def main() -> None:
 def heard_by(path: Path, avatar: Avatar, people: list[Avatar]) -> Iterator[tuple[str, str]]:
     """What is heard, and the cell of what this generator makes of it."""
     info, generator = open_generator(path)
-    data = load_training_data(avatar, info.encoder, float(info.config["options"]["held_out"]))
+    data = load_training_data(avatar, info.encoder, held_out_share(path, info))
     own = opening(generator, generator.encode_shapes(data.points[data.held_out]))
 
     def cell(told: np.ndarray, true: np.ndarray) -> str:

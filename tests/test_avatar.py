@@ -19,12 +19,12 @@ from udh_core import geometry
 from udh_core.audio import write_wave
 from udh_core.avatar import Avatar, check_features, open_avatar
 from udh_core.batches import load_training_data
+from udh_core.compositor import Compositor
 from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
 from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.pixels import PixelsConfig
-from udh_core.painter import Painter
 from udh_core.prepare import PrepareOptions, prepare
 from udh_core.video import VideoWriter, read_frames
 
@@ -110,21 +110,22 @@ def test_stored_crops_are_the_crops_of_rendering(person_avatar: Path) -> None:
         assert np.array_equal(crops[i], geometry.crop(frame, transforms[i], avatar.crop)), f"frame {i}"
 
 
-def test_painter_gives_the_network_the_stored_crops(
+def test_compositor_gives_the_network_the_stored_crops(
     person_avatar: Path, monkeypatch: pytest.MonkeyPatch, paste_area: Callable[..., np.ndarray]
 ) -> None:
     avatar = open_avatar(person_avatar)
     generator = small_generator(avatar.crop)
     seen: list[np.ndarray] = []
 
-    def redraw(painter: Painter, crops: np.ndarray, steered: Tensor) -> np.ndarray:
+    def generate(compositor: Compositor, crops: np.ndarray, shapes: Tensor) -> np.ndarray:
         seen.append(crops)
-        return original(painter, crops, steered)
+        return original(compositor, crops, shapes)
 
-    original = Painter.redraw
-    monkeypatch.setattr(Painter, "redraw", redraw)
+    original = Compositor.generate
+    monkeypatch.setattr(Compositor, "generate", generate)
     frames = list(read_frames(avatar.video, start=70, count=3))
-    painted = Painter(avatar, avatar.track(), generator).paint(frames, [70, 71, 72], torch.zeros(3, 3, 12))
+    compositor = Compositor(generator.pixels, avatar.crop, avatar.track().transforms)
+    painted = compositor.composite(frames, [70, 71, 72], torch.zeros(3, 3, 12))
     assert np.array_equal(np.concatenate(seen), avatar.crops()[70:73])
     for i, (frame, result) in enumerate(zip(frames, painted, strict=True)):
         area = paste_area(frame.shape, avatar.track().transforms[70 + i], avatar.crop)
@@ -300,9 +301,8 @@ def test_lost_face_can_be_left_out(losing: Path, models: Path, tmp_path: Path) -
 def _check_lost_frames_are_not_painted(avatar: Avatar) -> None:
     numbers = [28, 29, 30, 49, 50]
     frames = [next(read_frames(avatar.video, start=n, count=1)) for n in numbers]
-    painted = Painter(avatar, avatar.track(), small_generator(avatar.crop)).paint(
-        frames, numbers, torch.zeros(5, 3, 12)
-    )
+    compositor = Compositor(small_generator(avatar.crop).pixels, avatar.crop, avatar.track().transforms)
+    painted = compositor.composite(frames, numbers, torch.zeros(5, 3, 12))
     same = [np.array_equal(a, b) for a, b in zip(frames, painted, strict=True)]
     assert same == [False, False, True, True, False]
 

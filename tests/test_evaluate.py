@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from udh_core import geometry
 from udh_core.avatar import open_avatar
 from udh_core.batches import load_training_data
 from udh_core.errors import FormatError
@@ -15,7 +19,9 @@ from udh_core.evaluate import Bench, Row
 from udh_core.generator_file import open_generator
 from udh_core.judge import Heard, open_syncnet
 from udh_core.train_generator import GeneratorOptions, train_generator
+from udh_core.video import VideoWriter, read_frames
 
+TALL, WIDE = 1080, 1920
 WORDS = "start_s\tend_s\tword\n45.0\t45.3\tblue\n46.0\t46.2\tagain\n48.0\t48.3\tPlease\n"
 
 
@@ -111,6 +117,49 @@ def test_noise_is_jitter(bench, measured) -> None:
     found = measured("noise", lambda crops: within_mask(bench, crops, np.clip(crops + noise, 0, 255)))
     assert found["skin_jitter_ratio"] > 1.5
     assert found["sharpness_ratio"] > 1.2
+
+
+@pytest.fixture(scope="module")
+def in_a_large_picture(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in person's avatar, the same face in the midst of a picture of 1920×1080."""
+    avatar, root = open_avatar(person_avatar), tmp_path_factory.mktemp("large") / "avatar"
+    shutil.copytree(person_avatar, root)
+    left, top = (WIDE - avatar.info.width) // 2, (TALL - avatar.info.height) // 2
+    with VideoWriter(root / "video.mp4", width=WIDE, height=TALL, fps=avatar.info.fps, crf=0) as writer:
+        for frame in read_frames(avatar.video):
+            large = np.zeros((TALL, WIDE, 3), np.uint8)
+            large[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+            writer.write(large)
+    track, state = avatar.track(), json.loads((root / "avatar.json").read_text(encoding="utf-8"))
+    transforms = np.stack([geometry.seen_from(t, np.array([-left, -top])) for t in track.transforms])
+    moved = replace(
+        track, landmarks=track.landmarks + np.float32([left, top]), transforms=transforms.astype(np.float32)
+    )
+    np.savez(root / "track.npz", **asdict(moved))
+    state["video"] |= {"width": WIDE, "height": TALL}
+    (root / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
+    return root
+
+
+def test_the_size_of_the_picture_does_not_matter(person_avatar, in_a_large_picture, generator_file, models, figure):
+    """Neither for the figures, nor for what is kept in memory."""
+    found, openings, kept = [], [], []
+    for root in (person_avatar, in_a_large_picture):
+        bench = Bench(
+            load_training_data(open_avatar(root), "mel80"), open_generator(generator_file)[1], None, models, 300, None
+        )
+        for name, row in bench.yardsticks().items():
+            bench.measure(name, row)
+        found.append(bench.figures)
+        openings.append({name: opening for name, (opening, _) in bench.points.items()})
+        assert all(source.pixels.base is None for source in bench.sources.values())
+        kept.append(sum(source.pixels.nbytes for source in bench.sources.values()))
+    figure(f"kept of the frames: {kept[0] / 1e6:.1f} MB of 512², {kept[1] / 1e6:.1f} MB of {WIDE}×{TALL}")
+    assert kept[1] < 1.8 * kept[0]  # black beside a person who fills the picture is seen, too
+    assert kept[1] < 0.15 * TALL * WIDE * 3 * len(bench.frames)
+    for name, figures in found[0].items():
+        assert found[1][name] == pytest.approx(figures, rel=0.03, abs=0.01), name
+        np.testing.assert_allclose(openings[1][name], openings[0][name], atol=2e-4)
 
 
 def test_words_that_begin_with_closed_lips(bench) -> None:

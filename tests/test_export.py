@@ -20,7 +20,7 @@ from benchmarks.sounds import without_pauses
 from udh_core import checkpoint, geometry
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
-from udh_core.compiled import compile_pixels
+from udh_core.compositor import Compositor
 from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError, UdhError
 from udh_core.export import describe, export_onnx
 from udh_core.features import AudioFeatures
@@ -29,7 +29,6 @@ from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.pixels import PixelsConfig
-from udh_core.painter import Painter
 from udh_core.prepare import import_clip, track_face
 from udh_core.render import RenderOptions, render
 from udh_core.speaker import mouth_shapes
@@ -342,8 +341,8 @@ def test_a_part_without_a_face(person_avatar, shaken, tmp_path):
 
 
 @pytest.fixture
-def small(person_avatar: Path) -> Painter:
-    """A painter with a network that compiles in seconds."""
+def small(person_avatar: Path) -> Compositor:
+    """A compositor with a network that compiles in seconds."""
     torch.manual_seed(0)
     pixels = PixelsConfig(96, references=2, widths=(8,), condition=16)
     generator = Generator(GeneratorConfig(MotionConfig(80, members=1), pixels, 53), CropSpec(96))
@@ -351,7 +350,7 @@ def small(person_avatar: Path) -> Painter:
     shake(generator)
     avatar = open_avatar(person_avatar)
     torch._dynamo.reset()
-    return Painter(avatar, avatar.track(), generator.eval())
+    return Compositor(generator.pixels, CropSpec(96), avatar.track().transforms)
 
 
 @pytest.mark.skipif(COMPILER is None, reason="torch.compile needs a C++ compiler, and there is none")
@@ -359,11 +358,11 @@ def test_compiled_draws_the_same(small):
     noise = np.random.default_rng(0)
     crops = noise.integers(0, 256, (3, 96, 96, 3), np.uint8)
     steered = torch.from_numpy(noise.normal(size=(3, 3, 12)).astype(np.float32))
-    wanted = small.redraw(crops, steered).astype(int)
+    wanted = small.generate(crops, steered).astype(int)
     assert np.abs(wanted - crops).max() > 20  # it draws
-    compile_pixels(small, 2)
+    small.compile(2)
     for rows in (slice(0, 2), slice(2, 3)):  # a whole batch, and one that is filled up
-        apart = np.abs(small.redraw(crops[rows], steered[rows]) - wanted[rows])
+        apart = np.abs(small.generate(crops[rows], steered[rows]) - wanted[rows])
         assert apart.shape == crops[rows].shape
         assert apart.max() <= 8
         assert apart.mean() < 0.3
@@ -375,13 +374,14 @@ def test_no_compiler_is_one_line(small, monkeypatch):
     monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(config, "force_disable_caches", True)
     with pytest.raises(UdhError, match=r"torch.compile does not work here \(.*; install a C\+\+ compiler") as caught:
-        compile_pixels(small, 2)
+        small.compile(2)
     assert "\n" not in str(caught.value)
+    assert small.generate(np.zeros((1, 96, 96, 3), np.uint8), torch.zeros(1, 3, 12)).shape == (1, 96, 96, 3)
 
 
 def test_render_compiles_where_it_is_asked_to(person_avatar, shaken, speech, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("udh_core.render.compile_pixels", lambda painter, batch: asked.append(batch))
+    monkeypatch.setattr(Compositor, "compile", lambda _, batch: asked.append(batch))
     steps = list(render(open_avatar(person_avatar), shaken, speech, tmp_path / "o.mp4", RenderOptions(compiled=True)))
     assert asked == [RenderOptions.batch]
     assert [step.done for step in steps if step.stage == "compiling"] == [0]

@@ -10,7 +10,18 @@ import pytest
 
 from udh_core import landmarks
 from udh_core.errors import NoFaceError, WeightsError
-from udh_core.landmarks import FaceFrame, FaceTrack, detect, fill_gaps, find_cuts, mouth_opening
+from udh_core.landmarks import (
+    FaceBox,
+    FaceFrame,
+    FaceMesh,
+    FaceTrack,
+    box_of,
+    detect,
+    fill_gaps,
+    find_cuts,
+    mouth_opening,
+    seen_region,
+)
 from udh_core.video import read_frames
 
 FPS = 25
@@ -96,6 +107,28 @@ def test_face_is_found_again_after_black_frames(
     assert [i for i, face in enumerate(found) if face.landmarks is None] == [8, 9, 10, 11]
     off = np.linalg.norm(points_of(found[13]) - points_of(followed[13]), axis=1)
     assert off.max() < 0.03 * eye_distance(points_of(followed[13]))
+
+
+@pytest.mark.parametrize("degrees", [0, 25])
+def test_what_lies_outside_the_seen_region_does_not_matter(
+    frames: list[np.ndarray], models: Path, degrees: int
+) -> None:
+    turn = cv2.getRotationMatrix2D((256, 256), degrees, 0.4)
+    frame = cv2.warpAffine(frames[0], turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    mesh, box = FaceMesh(models), box_of(points_of(next(detect([frame], models=models))))
+    rows, columns = seen_region(box, frame.shape)
+    assert rows.stop - rows.start < 400 and columns.stop - columns.start < 400  # it says something
+    other = np.random.default_rng(0).integers(0, 256, frame.shape).astype(np.uint8)
+    other[rows, columns] = frame[rows, columns]
+    assert np.array_equal(mesh.locate(other, box)[0], mesh.locate(frame, box)[0])
+    inner = other.copy()
+    inner[rows.start + 12, columns], inner[rows.stop - 13, columns] = 255 - inner[rows.start + 12, columns], 0
+    assert not np.array_equal(mesh.locate(inner, box)[0], mesh.locate(frame, box)[0])
+
+
+def test_the_seen_region_ends_with_the_frame() -> None:
+    assert seen_region(FaceBox(5, 5, 10), (20, 30, 3)) == (slice(0, 15), slice(0, 15))
+    assert seen_region(FaceBox(500, -500, 10), (20, 30, 3)) == (slice(0, 1), slice(29, 30))
 
 
 def test_nothing_is_found_where_nobody_is(models: Path) -> None:

@@ -15,7 +15,7 @@ LEVELS = (
     "errors files ffmpeg media playback raster",
     "geometry video audio weights pose unpickle torch_zip convert windows puppet activity models",
     "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar disguises silences alignment prepare batches references detail reach painter rest speaker compiled "
+    "avatar disguises silences alignment prepare batches references detail reach compositor rest speaker "
     "generator_file judge synthetic run_log",
     "train_syncnet train_motion train_generator render evaluate export to_go audit published",
     "report terminal",
@@ -28,7 +28,7 @@ SIDEWAYS = {  # what a module may import of its own level
     **{"encoders": "wenet", "features": "encoders"},
     **{"prepare": "avatar", "disguises": "avatar", "silences": "avatar", "alignment": "avatar"},
     **{"batches": "alignment avatar", "references": "batches", "detail": "batches", "reach": "batches"},
-    **{"painter": "avatar batches", "rest": "batches", "speaker": "batches rest", "compiled": "painter"},
+    **{"compositor": "batches", "rest": "batches", "speaker": "batches rest"},
     **{"judge": "batches", "train_generator": "train_motion"},
     **{"torch_zip": "unpickle", "convert": "torch_zip unpickle", "published": "render"},
     **{"cli": "closing demo published_commands export_commands", "__main__": "cli"},

@@ -21,7 +21,7 @@ class Chooser(PixelsNet):
         super().__init__(PixelsConfig(160, references=1, widths=(8, 8)), data.avatar.crop)
         self.bank, self.told, self.part = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255, told, part
 
-    def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
+    def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
         wanted = self.part * self.reach * shapes[:, 1, :1]
         return self.bank[(wanted - self.told).abs().argmin(1)]
 

@@ -14,11 +14,12 @@ from udh_core.activity import EASE_S, LEAD_S, silence
 from udh_core.audio import load_waveform, write_wave
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
+from udh_core.compositor import Compositor
 from udh_core.errors import OptionError
 from udh_core.features import AudioFeatures, extract
 from udh_core.generator_file import open_generator
 from udh_core.landmarks import mouth_opening
-from udh_core.painter import Painter, steer
+from udh_core.models.generator import with_neighbours
 from udh_core.render import RenderOptions, render
 from udh_core.rest import enlarge, rest_shape
 from udh_core.speaker import mouth_shapes
@@ -140,7 +141,8 @@ def test_render_of_silence_is_the_resting_mouth(
     write_wave(wave, np.zeros(16000 // 2, np.float32))
     frames = list(read_frames(avatar.video, count=12))
     numbers = list(range(len(frames)))
-    resting = Painter(avatar, avatar.track(), mouth).paint(frames, numbers, steer(mouth, mouth.rest.expand(12, -1)))
+    compositor = Compositor(mouth.pixels, avatar.crop, avatar.track().transforms)
+    resting = compositor.composite(frames, numbers, with_neighbours(mouth.rest.expand(12, -1), 3))
     babble = AudioFeatures(np.random.default_rng(0).normal(size=(50, 80)).astype(np.float32) * 9, 100.0, "mel80")
     apart = []
     for rest in (True, False):

@@ -13,11 +13,10 @@ import torch
 
 from udh_core import checkpoint, disguises, silences
 from udh_core.avatar import open_avatar
+from udh_core.compositor import Compositor
 from udh_core.errors import MismatchError, OptionError
 from udh_core.generator_file import open_generator
 from udh_core.judge import open_syncnet
-from udh_core.landmarks import FaceTrack
-from udh_core.painter import Painter
 from udh_core.references import choose_references
 from udh_core.render import render
 from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
@@ -146,11 +145,12 @@ def test_options_are_checked():
 def test_painted_frames_keep_every_other_byte(person_avatar, generator_file, paste_area):
     avatar = open_avatar(person_avatar)
     _, generator = open_generator(generator_file)
-    painter = Painter(avatar, avatar.track(), generator)
+    transforms = avatar.track().transforms
+    compositor = Compositor(generator.pixels, avatar.crop, transforms)
     frames = list(read_frames(avatar.video, count=6))
     shapes = torch.randn(6, generator.config.pixels.frames, generator.config.pixels.shape_width)
-    for i, (before, after) in enumerate(zip(frames, painter.paint(frames, range(6), shapes), strict=True)):
-        area = paste_area(before.shape, painter.track.transforms[i], avatar.crop)
+    for i, (before, after) in enumerate(zip(frames, compositor.composite(frames, range(6), shapes), strict=True)):
+        area = paste_area(before.shape, transforms[i], avatar.crop)
         assert np.array_equal(before[~area], after[~area])
         assert not np.array_equal(before[area], after[area])
 
@@ -158,12 +158,11 @@ def test_painted_frames_keep_every_other_byte(person_avatar, generator_file, pas
 def test_frame_without_a_face_stays(person_avatar, generator_file):
     avatar = open_avatar(person_avatar)
     _, generator = open_generator(generator_file)
-    track = avatar.track()
-    transforms = track.transforms.copy()
+    transforms = avatar.track().transforms.copy()
     transforms[1] = np.nan
-    painter = Painter(avatar, FaceTrack(track.landmarks, transforms, track.valid, track.shot_starts), generator)
+    compositor = Compositor(generator.pixels, avatar.crop, transforms)
     frames = list(read_frames(avatar.video, count=2))
-    painted = painter.paint(frames, (0, 1), torch.zeros(2, 3, generator.config.pixels.shape_width))
+    painted = compositor.composite(frames, (0, 1), torch.zeros(2, 3, generator.config.pixels.shape_width))
     assert not np.array_equal(painted[0], frames[0])
     assert np.array_equal(painted[1], frames[1])
 

@@ -20,14 +20,14 @@ from .activity import away_from_speech, speech_mask
 from .audio import load_waveform
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
+from .compositor import Compositor
 from .errors import FormatError
 from .features import AudioFeatures
 from .generator_file import held_out_share, open_generator
 from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
-from .landmarks import FaceMesh, box_of, mouth_opening
+from .landmarks import FaceMesh, box_of, mouth_opening, seen_region
 from .losses import Lpips
-from .models.generator import Generator
-from .painter import Painter, steer
+from .models.generator import Generator, with_neighbours
 from .rest import APART_S
 from .speaker import mouth_shapes
 from .video import read_frames
@@ -125,6 +125,13 @@ def evaluate(
     yield bench.finish(rows)
 
 
+class Source(NamedTuple):
+    """The part of a frame in which its face is looked for: what is kept does not grow with the frame."""
+
+    pixels: np.ndarray  # (h, w, 3) uint8
+    corner: np.ndarray  # (2,) float32 x and y of its pixel 0 in the frame
+
+
 class _Listener(NamedTuple):
     """Turns sound into the features that a generator hears."""
 
@@ -152,7 +159,8 @@ class Bench:
         self.fps, self.spec = float(data.avatar.info.fps), data.avatar.crop
         self.frames = data.held_out[:max_frames]
         self.other = np.roll(self.frames, -round(OTHER_PART * len(self.frames)))
-        self.painter = Painter(data.avatar, data.avatar.track(), generator)
+        self.transforms = data.avatar.track().transforms
+        self.compositor = Compositor(generator.pixels, self.spec, self.transforms)
         self.mesh, self.lpips = FaceMesh(models), Lpips(models)
         self.real = np.array(data.crops[self.frames])
         alpha = geometry.mask(self.spec)
@@ -166,19 +174,22 @@ class Bench:
         self.figures: dict[str, dict[str, float]] = {}
         self.sync: dict[str, SyncReport] = {}
 
-    def _read_sources(self) -> dict[int, np.ndarray]:
-        """The whole held-out frames: landmarks are found in a picture, not in a bare crop."""
+    def _read_sources(self) -> dict[int, Source]:
+        """What the face mesh sees of the held-out frames: landmarks are found in a picture, not in a bare crop."""
         first, last = int(self.frames[0]), int(self.frames[-1])
         wanted, found = set(self.frames.tolist()), {}
-        for k, frame in enumerate(read_frames(self.data.avatar.video, start=first, count=last - first + 1)):
-            if first + k in wanted:
-                found[first + k] = frame
+        frames = read_frames(self.data.avatar.video, start=first, count=last - first + 1)
+        for number, frame in enumerate(frames, first):
+            if number in wanted:
+                rows, columns = seen_region(box_of(self.data.landmarks[number]), frame.shape)
+                corner = np.array([columns.start, rows.start], np.float32)
+                found[number] = Source(frame[rows, columns].copy(), corner)
         return found
 
     def _skin(self) -> np.ndarray:
         """(S, S) bool: what is redrawn though it hardly moves: the mask without where lips are seen."""
         lips = self.data.landmarks[self.frames][:, list(geometry.LIPS)]
-        places = geometry.in_crop(lips, self.painter.track.transforms[self.frames])
+        places = geometry.in_crop(lips, self.transforms[self.frames])
         (left, top), (right, bottom) = np.percentile(places.reshape(-1, 2), (1, 99), axis=0)
         axis = np.arange(self.spec.size) + 0.5
         margin = 0.1 * (right - left)
@@ -187,9 +198,7 @@ class Bench:
 
     def _nod(self) -> np.ndarray:
         """(m,) what turning and nodding add to the opening in the picture: with the frames it stays in every row."""
-        seen = geometry.mouth_shape(
-            self.data.landmarks[self.frames], self.painter.track.transforms[self.frames], self.spec
-        )
+        seen = geometry.mouth_shape(self.data.landmarks[self.frames], self.transforms[self.frames], self.spec)
         return geometry.lip_gap(seen) - geometry.lip_gap(self.data.points[self.frames].numpy())
 
     # What drives the mouths
@@ -213,7 +222,8 @@ class Bench:
             heard = self._hear(listener, sound)
             driven[VOICE] = (self._told(heard, sound), None, heard)
         return {
-            name: (steer(self.generator, shapes), follows, heard) for name, (shapes, follows, heard) in driven.items()
+            name: (with_neighbours(shapes, self.generator.config.pixels.frames), follows, heard)
+            for name, (shapes, follows, heard) in driven.items()
         }
 
     def _told(self, heard: Heard, waveform: np.ndarray) -> Tensor:
@@ -229,7 +239,7 @@ class Bench:
         """Redrawn crops in batches (b, S, S, 3) uint8."""
         for start in range(0, len(self.frames), 8):
             rows = slice(start, start + 8)
-            yield self.painter.redraw(self.real[rows], steered[rows])
+            yield self.compositor.generate(self.real[rows], steered[rows])
 
     def yardsticks(self) -> dict[str, Row]:
         """The rows without a generator."""
@@ -330,12 +340,13 @@ class Bench:
 
     def _find_lips(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mouth opening (m,) and lips (m, 40, 2) in face units, re-detected on crops (m, S, S, 3) in their frames."""
-        track, found = self.painter.track, []
+        found = []
         for number, crop in zip(self.frames.tolist(), crops, strict=True):
-            frame = geometry.paste(self.sources[number], crop, track.transforms[number], self.spec)
-            found.append(self.mesh.locate(frame, box_of(track.landmarks[number]))[0])
+            pixels, corner = self.sources[number]
+            shown = geometry.paste(pixels, crop, geometry.seen_from(self.transforms[number], corner), self.spec)
+            found.append(self.mesh.locate(shown, box_of(self.data.landmarks[number] - corner))[0] + corner)
         points = np.stack(found)
-        shapes = geometry.mouth_shape(points, track.transforms[self.frames], self.spec)
+        shapes = geometry.mouth_shape(points, self.transforms[self.frames], self.spec)
         return mouth_opening(points), shapes[:, : len(geometry.LIPS)]
 
     def _lpips(self, drawn: np.ndarray) -> float:
@@ -353,7 +364,7 @@ class Bench:
         return Evaluation(
             {name: self.figures[name] for name in order if name in self.figures},
             {name: self.sync[name] for name in order if name in self.sync},
-            {"crop_jitter": _crop_jitter(self.painter.track.transforms, self.data), "sound_shift": self.data.shift},
+            {"crop_jitter": _crop_jitter(self.transforms, self.data), "sound_shift": self.data.shift},
             self.frames,
             self.fps,
             {name: self.points[name][0] for name in order if name in self.points},

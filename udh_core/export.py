@@ -21,7 +21,6 @@ from .errors import FileError, UdhError
 from .files import replacing
 from .generator_file import open_generator
 from .models.generator import Generator
-from .models.pixels import PixelsNet
 from .rest import LIMIT
 
 FORMAT = 2  # of the JSON
@@ -43,7 +42,9 @@ _STEPS = (
     "Steer frame i by the shapes of `frames` consecutive frames around it, the first and last one repeated.",
     "Align: the least-squares similarity that takes the landmarks aligned_by.points to aligned_by.places, in face "
     "units; crop px = (face units - corner) * size / side. Smooth it over time; warp the frame to the crop (cubic).",
-    "Run pixels, clip to 0..1, and warp the result back over the frame, blended by the mask.",
+    "Run pixels, clip to 0..1, and warp the result back over the frame (cubic), blended by the mask.",
+    "Both ways, what is to shrink 1.75 times or more is first shrunk by a whole factor, floor(times + 0.25), each px "
+    "the mean of those it replaces, so that nothing aliases.",
 )
 
 
@@ -52,18 +53,6 @@ class Written(NamedTuple):
 
     path: Path
     size: int  # bytes
-
-
-class _Pixels(nn.Module):
-    """The pixels network with its references enlarged inside the graph: the file keeps them small, as uint8."""
-
-    def __init__(self, network: PixelsNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
-        """As `PixelsNet.forward`."""
-        return self.network.draw(crops, shapes, self.network.enlarge(self.network.references))
 
 
 def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
@@ -80,7 +69,7 @@ def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
         raise FileError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
     size, shape = info.crop.size, network.config.motion.shape_width
     crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.pixels.frames, shape)
-    yield _write(_Pixels(network.pixels), {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / PIXELS)
+    yield _write(network.pixels, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / PIXELS)
     features = torch.randn(2, 50, network.config.motion.feature_width)
     yield _write(network.motion, {"features": features}, "shapes", ("batch", "time"), folder / MOTION)
     with replacing(folder / DESCRIPTION) as temporary:

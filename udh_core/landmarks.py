@@ -180,6 +180,17 @@ class FaceMesh:
         return landmarks, float(1.0 / (1.0 + np.exp(-logit)))
 
 
+def seen_region(box: FaceBox, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a frame of this shape (H, W, …) outside of which the mesh, looking at `box`, sees nothing."""
+    half = box.side * _ROI_SCALE / 2 * (abs(np.cos(box.angle)) + abs(np.sin(box.angle))) + 2
+
+    def span(middle: float, length: int) -> slice:
+        start = int(np.clip(np.floor(middle - half), 0, length - 1))
+        return slice(start, int(np.clip(np.ceil(middle + half), start + 1, length)))
+
+    return span(box.y, shape[0]), span(box.x, shape[1])
+
+
 def box_of(landmarks: np.ndarray) -> FaceBox:
     """The box in which to look for these landmarks (468, 2) in the next frame."""
     low, high = landmarks.min(0), landmarks.max(0)

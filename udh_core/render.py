@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,14 +18,13 @@ from . import checkpoint, features
 from .audio import load_waveform
 from .avatar import Avatar
 from .batches import prefetch
-from .compiled import compile_pixels
+from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
 from .features import AudioFeatures
 from .files import check_writable
 from .generator_file import open_generator
 from .geometry import FEATHER
-from .models.generator import Generator
-from .painter import Painter, steer
+from .models.generator import Generator, with_neighbours
 from .playback import WhenLonger, WhenShorter
 from .rest import GAINS
 from .speaker import mouth_shapes
@@ -73,7 +73,7 @@ class Progress(NamedTuple):
     stage: Literal["features", "compiling", "frames"]
     done: int
     total: int
-    rate: float  # frames per second since the start
+    rate: float  # frames per second since the first one was begun; 0 before
 
 
 def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[Stretch]:
@@ -143,7 +143,6 @@ def render(
         features.check_match(driving, info.encoder)
     waveform = load_waveform(audio)
     duration_s = len(waveform) / 16000
-    begun = time.monotonic()
     _check_output(out, avatar, generator, audio)
     with tempfile.TemporaryDirectory() as scratch:
         if driving is None:
@@ -156,7 +155,7 @@ def render(
             )
         steered = _steering(avatar, network, driving, waveform, options, models)
         del driving, waveform  # nothing that grows with the sound is held while frames are drawn
-    yield from _render_frames(avatar, network, steered, audio, out, options, begun)
+    yield from _render_frames(avatar, network, steered, audio, out, options)
 
 
 def _check_output(out: Path, avatar: Avatar, generator: Path, audio: Path) -> None:
@@ -184,7 +183,7 @@ def _steering(
         total = max(total, avatar.info.frame_count)
     times_s = (np.arange(total) + 0.5) / fps
     shapes = mouth_shapes(generator, driving, times_s, waveform, gain=options.gain, rest=options.rest, models=models)
-    return steer(generator, shapes)
+    return with_neighbours(shapes, generator.config.pixels.frames)
 
 
 def _render_frames(
@@ -194,33 +193,29 @@ def _render_frames(
     audio: Path,
     out: Path,
     options: RenderOptions,
-    begun: float,
 ) -> Iterator[Progress]:
     total = len(steered)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
-    painter = Painter(avatar, avatar.track(), generator, options.feather)
+    compositor = Compositor(generator.pixels, avatar.crop, avatar.track().transforms, options.feather)
     if options.compiled:
         yield Progress("compiling", 0, 1, 0.0)
-        compile_pixels(painter, options.batch)
-        begun = time.monotonic()
-    done = 0
+        compositor.compile(options.batch)
     size = (avatar.info.width, avatar.info.height)
     with VideoWriter(out, width=size[0], height=size[1], fps=avatar.info.fps, audio=audio, crf=options.crf) as writer:
-        painted = prefetch(_painted(painter, prefetch(play(avatar, plan), 8), steered, options.batch), 8)
-        try:
-            for frame in painted:
+        begun, drawn = time.monotonic(), _drawn(compositor, play(avatar, plan), steered, options.batch)
+        with closing(prefetch(drawn, 8)) as frames:
+            for done, frame in enumerate(frames, 1):
                 writer.write(frame)
-                done += 1
                 yield Progress("frames", done, total, done / (time.monotonic() - begun))
-        finally:
-            painted.close()
 
 
-def _painted(
-    painter: Painter, frames: Iterator[tuple[int, np.ndarray]], steered: Tensor, batch: int
+def _drawn(
+    compositor: Compositor, played: Iterator[tuple[int, np.ndarray]], steered: Tensor, batch: int
 ) -> Iterator[np.ndarray]:
+    """The frames with other mouths; however it ends, nothing is read ahead any more."""
     done = 0
-    while part := list(islice(frames, batch)):
-        numbers, pictures = zip(*part, strict=True)
-        yield from painter.paint(pictures, numbers, steered[done : done + len(part)])
-        done += len(part)
+    with closing(prefetch(played, 8)) as frames:
+        while part := list(islice(frames, batch)):
+            numbers, pictures = zip(*part, strict=True)
+            yield from compositor.composite(pictures, numbers, steered[done : done + len(part)])
+            done += len(part)

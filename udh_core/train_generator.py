@@ -275,7 +275,7 @@ class GeneratorRun:
         shapes = (shapes + options.shape_noise * torch.randn(shapes.shape, generator=noise)).to(self.device)
         set_rate(self.optimiser, schedule.rate(self.step, options.rate))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            drawn = pixels(targets, shapes)
+            drawn = pixels.draw(targets, shapes, self.enlarged)
             losses = self._losses(*(x[:, :, self.rows, self.columns] for x in (drawn, targets)))
         if self.syncnet is not None and frames.ndim == 2:
             losses["sync"] = self.syncnet.loss(drawn.float(), self.data, frames)
@@ -317,6 +317,11 @@ class GeneratorRun:
         row = slice(widest, widest + 1)
         preview = np.concatenate([to_uint8(x[row])[0] for x in (pixels.cover(targets)[:, :3], drawn, targets)], axis=1)
         return metrics, preview
+
+    @cached_property
+    def enlarged(self) -> Tensor:
+        """The references as they are sampled; they are fixed once the run begins."""
+        return self.generator.pixels.enlarge(self.generator.pixels.references)
 
     @cached_property
     def heard(self) -> Tensor:

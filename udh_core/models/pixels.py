@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,13 @@ FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
 VIEW = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
 POSE = 4  # principal components of the places of what speech does not move
+Sample = Callable[[Tensor, Tensor], Tensor]  # as `sample_bilinear`
 RIDGE = 0.1  # of what a seen crop varies by
+
+
+def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
+    """references (K, 3, H, W) at grids (K, h, w, 2), -1..1 → (K, 3, h, w)."""
+    return F.grid_sample(references, grids, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,6 @@ class PixelsNet(nn.Module):
         self.register_buffer("stretch_rows", stretching(rows.stop - rows.start, config.stride).T, persistent=False)
         self.register_buffer("stretch_columns", wider, persistent=False)
         self.register_buffer("stretch_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
-        self._enlarged: tuple[tuple, Tensor] | None = None
         self.listen = nn.Sequential(
             nn.Linear(config.shape_width * config.frames + POSE, condition),
             nn.GELU(),
@@ -122,10 +127,13 @@ class PixelsNet(nn.Module):
 
         Outside the mask the result is the input.
         """
-        return self.draw(crops, shapes, self._fine_references())
+        return self.draw(crops, shapes, self.enlarge(self.references))
 
-    def draw(self, crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
-        """`forward` with the enlarged references (K, 3, f·S, f·S) given; keeps nothing, so it can be compiled."""
+    def draw(self, crops: Tensor, shapes: Tensor, references: Tensor, sample: Sample = sample_bilinear) -> Tensor:
+        """`forward` with what it needs only once: the enlarged references (K, 3, f·S, f·S) float32, see `enlarge`.
+
+        `sample`: computes what `sample_bilinear` does.
+        """
         crops = crops.contiguous()  # whole planes of one colour are mixed faster than pixels of three
         covered = self.cover(crops)
         if not self.training:
@@ -133,7 +141,7 @@ class PixelsNet(nn.Module):
         told = torch.cat([shapes.flatten(1), self.pose(covered)], dim=1)
         condition = self.listen(told.to(self.enter.weight.dtype))
         features = self._body(unshuffled(covered, self.config.stride), condition)
-        redrawn = self._warp(features, condition, references) + self._residual(features)
+        redrawn = self._warp(features, condition, references, sample) + self._residual(features)
         if not self.training:
             redrawn = softened(redrawn).lerp(redrawn, 1 + self.detail)
         rows, columns = self.box
@@ -178,8 +186,9 @@ class PixelsNet(nn.Module):
             skips.append(x)
         x = self.middle(skips.pop(), condition)
         for block in self.up:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = block(torch.cat([x, skips.pop()], dim=1), condition)
+            skip = skips.pop()  # of an odd size where halving left a row and a column out
+            x = F.interpolate(x, size=skip.shape[2:], mode="nearest")
+            x = block(torch.cat([x, skip], dim=1), condition)
         return x
 
     def _in_box(self, x: Tensor) -> Tensor:
@@ -188,19 +197,12 @@ class PixelsNet(nn.Module):
         step = self.config.stride
         return x[:, :, rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
 
-    def _fine_references(self) -> Tensor:
-        """(K, 3, f·S, f·S) float32: the references enlarged once; sampled bilinearly, they keep their detail."""
-        stamp = (self.references.data_ptr(), self.references._version, self.references.device)
-        if self._enlarged is None or self._enlarged[0] != stamp:
-            self._enlarged = (stamp, self.enlarge(self.references))
-        return self._enlarged[1]
-
     def enlarge(self, references: Tensor) -> Tensor:
-        """(K, 3, S, S) uint8 → (K, 3, f·S, f·S) float32 0..1."""
+        """(K, 3, S, S) uint8 → (K, 3, f·S, f·S) float32 0..1; sampled bilinearly, they keep their detail."""
         plain = references.float() / 255.0
         return F.interpolate(plain, scale_factor=self.config.enlarged, mode="bicubic", align_corners=False).clamp_(0, 1)
 
-    def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
+    def _warp(self, features: Tensor, condition: Tensor, references: Tensor, sample: Sample) -> Tensor:
         """The mix of warped references inside the mask's box, (B, 3, h, w)."""
         count, (height, width) = self.config.references, self.grid.shape[:2]
         flows, logits = self._in_box(self.flow_head(features)).float().split([2 * count, count], dim=1)
@@ -211,13 +213,8 @@ class PixelsNet(nn.Module):
             flows = (self.stretch_rows @ (flows.flatten(3) @ self.stretch_pairs)).unflatten(3, (width, 2))
             blend = self.stretch_rows @ (blend.transpose(0, 1) @ self.stretch_columns)
         grids = torch.add(self.grid, flows, alpha=2 * FLOW_REACH).flatten(1, 2)
-        warped = self.sample(references, grids)
+        warped = sample(references, grids)
         return (warped.unflatten(2, (-1, height)) * blend[:, None]).sum(0).transpose(0, 1)
-
-    @staticmethod
-    def sample(references: Tensor, grids: Tensor) -> Tensor:
-        """references (K, 3, H, W) at grids (K, h, w, 2), -1..1 → (K, 3, h, w), bilinear."""
-        return F.grid_sample(references, grids, mode="bilinear", padding_mode="border", align_corners=False)
 
     def _residual(self, features: Tensor) -> Tensor:
         """(B, 3, h, w) inside the mask's box."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -63,14 +64,14 @@ def _render_frames(
     dataset: PublishedDataset, painter: PublishedPainter, rows: np.ndarray, audio: Path, out: Path, batch: int
 ) -> Iterator[Progress]:
     info, begun = dataset.info(painter.network.variant), time.monotonic()
-    with VideoWriter(out, width=info.width, height=info.height, fps=info.fps, audio=audio) as writer:
-        painted = prefetch(_painted(dataset, painter, rows, batch), 8)
-        try:
-            for done, frame in enumerate(painted, 1):
-                writer.write(frame)
-                yield Progress("frames", done, len(rows), done / (time.monotonic() - begun))
-        finally:
-            painted.close()
+    size = (info.width, info.height)
+    with (
+        VideoWriter(out, width=size[0], height=size[1], fps=info.fps, audio=audio) as writer,
+        closing(prefetch(_painted(dataset, painter, rows, batch), 8)) as painted,
+    ):
+        for done, frame in enumerate(painted, 1):
+            writer.write(frame)
+            yield Progress("frames", done, len(rows), done / (time.monotonic() - begun))
 
 
 def _painted(

@@ -1,0 +1,104 @@
+"""The compositor draws as the network does, leaves the caller's network alone, and lets go of what it reads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from udh_core import compositor as module
+from udh_core.avatar import open_avatar
+from udh_core.batches import to_input, to_uint8
+from udh_core.compositor import Compositor
+from udh_core.generator_file import open_generator
+from udh_core.geometry import CropSpec
+from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.render import RenderOptions, _drawn, play, render, stretches
+
+SPEC = CropSpec(96)
+NOWHERE = np.full((2, 2, 3), np.nan, np.float32)
+
+
+@pytest.fixture
+def network() -> PixelsNet:
+    torch.manual_seed(0)
+    made = PixelsNet(PixelsConfig(96, references=2, widths=(8, 16), condition=16), SPEC)
+    made.references.random_(0, 256)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return made.eval()
+
+
+def drawn_from() -> tuple[np.ndarray, torch.Tensor]:
+    noise = np.random.default_rng(1)
+    return noise.integers(0, 256, (3, 96, 96, 3), np.uint8), torch.from_numpy(noise.normal(size=(3, 3, 12))).float()
+
+
+def test_draws_what_the_network_draws(network: PixelsNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "autocast_dtype", lambda _: None)
+    crops, shapes = drawn_from()
+    with torch.inference_mode():
+        wanted = to_uint8(network(to_input(crops), shapes))
+    assert np.abs(wanted.astype(int) - crops).max() > 20  # it draws
+    assert np.array_equal(Compositor(network, SPEC, NOWHERE).generate(crops, shapes), wanted)
+
+
+def test_the_network_stays_as_it_is(network: PixelsNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In half precision, too; a second compositor is made of unrounded weights, and training goes on with them."""
+    monkeypatch.setattr(module, "autocast_dtype", lambda _: torch.bfloat16)
+    crops, shapes = drawn_from()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    first, second = (Compositor(network, SPEC, NOWHERE).generate(crops, shapes) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert network.training
+    for name, value in network.state_dict().items():
+        assert value.dtype == before[name].dtype, name
+        assert torch.equal(value, before[name]), name
+    network(to_input(crops), shapes).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_references_that_change_are_seen(network: PixelsNet) -> None:
+    crops, shapes = drawn_from()
+    before = network(to_input(crops), shapes)
+    with torch.inference_mode():  # where torch counts no versions
+        network.references.fill_(200)
+    assert not torch.allclose(network(to_input(crops), shapes), before, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", range(96, 513, 32))
+def test_every_size_of_a_crop_can_be_drawn(size: int) -> None:
+    network = PixelsNet(PixelsConfig(size, references=1, widths=(4, 4, 4, 4), condition=4), CropSpec(size)).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, size, size), torch.zeros(1, 3, 12)).shape == (1, 3, size, size)
+
+
+def test_what_is_read_ahead_ends_with_an_error(person_avatar: Path, generator_file: Path) -> None:
+    avatar, before = open_avatar(person_avatar), threading.active_count()
+    network = open_generator(generator_file)[1].pixels
+    compositor = Compositor(network, avatar.crop, avatar.track().transforms)
+    wrong = torch.zeros(100, 3, network.config.shape_width + 1)
+    with pytest.raises(RuntimeError) as caught:
+        list(_drawn(compositor, play(avatar, stretches(150, 100, "bounce")), wrong, 4))
+    assert caught.traceback  # held, and with it everything that its frames hold
+    assert threading.active_count() == before
+
+
+def test_frames_per_second_are_counted_from_the_first_frame(
+    person_avatar: Path, generator_file: Path, speech: Path, tmp_path: Path
+) -> None:
+    begun_s = 0.0
+    for step in render(open_avatar(person_avatar), generator_file, speech, tmp_path / "out.mp4", RenderOptions()):
+        if step.stage == "features":
+            assert step.rate == 0
+            time.sleep(0.5)
+            begun_s = time.monotonic()
+        else:
+            assert step.rate >= step.done / (time.monotonic() - begun_s)
+    assert step.done == step.total == 50

@@ -1,0 +1,115 @@
+"""From frames and mouth shapes to the same frames with another mouth."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import geometry
+from .batches import autocast_dtype, to_input, to_uint8
+from .errors import UdhError
+from .geometry import CropSpec
+from .models.pixels import PixelsNet, sample_bilinear
+
+Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `PixelsNet.draw`
+
+
+class Compositor:
+    """Crops a frame, lets the pixels network draw, and pastes. What draws is a copy: the network given stays as it is.
+
+    The copy is in the half precision that is faster on its device, in eval mode, and its references are enlarged once.
+    """
+
+    def __init__(
+        self, network: PixelsNet, spec: CropSpec, transforms: np.ndarray, feather: float = geometry.FEATHER
+    ) -> None:
+        """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face."""
+        self.spec, self.transforms, self.feather = spec, transforms, feather
+        self.device = network.mask.device
+        self._network = copy.deepcopy(network).eval()
+        dtype = autocast_dtype(self.device)
+        if dtype is not None:
+            self._network.render_in(dtype)
+        with torch.no_grad():
+            self._references = self._network.enlarge(self._network.references)
+        self._draw: Draw = self._network.draw
+
+    def compile(self, batch: int) -> None:
+        """Compile the network for `batch` crops at a time, and run it once, so that what fails does so here.
+
+        UdhError when torch cannot: on a CPU it needs a C++ compiler, on a GPU Triton.
+        """
+        config, plain = self._network.config, self._draw
+        crops = np.zeros((batch, self.spec.size, self.spec.size, 3), np.uint8)
+        self._draw = _in_whole_batches(self._network, batch)
+        try:
+            self.generate(crops, torch.zeros(batch, config.frames, config.shape_width))
+        except (RuntimeError, OSError) as error:  # torch wraps whatever goes wrong in a RuntimeError
+            self._draw = plain
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UdhError(
+                f"torch.compile does not work here ({reason}); install a C++ compiler, or render without it"
+            ) from error
+
+    @torch.inference_mode()
+    def draw(self, crops: Tensor, shapes: Tensor) -> Tensor:
+        """Crops (B, 3, S, S) RGB 0..1 and shapes (B, frames, shape_width) → crops (B, 3, S, S) redrawn, not clipped."""
+        crops = crops.to(self.device, memory_format=torch.channels_last)
+        return self._draw(crops, shapes.to(self.device), self._references)
+
+    def generate(self, crops: np.ndarray, shapes: Tensor) -> np.ndarray:
+        """Crops (B, S, S, 3) uint8 and shapes (B, frames, shape_width) → crops (B, S, S, 3) uint8 with other mouths."""
+        return to_uint8(self.draw(to_input(crops), shapes))
+
+    def composite(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> list[np.ndarray]:
+        """Frames (H, W, 3) uint8 of the given numbers with other mouths; without a face a frame stays as it is.
+
+        shapes (n, frames, shape_width). Pixels outside the mask are the input's own bytes.
+        """
+        result = list(frames)
+        with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]
+        if not with_face:
+            return result
+        places = [self.transforms[numbers[k]] for k in with_face]
+        crops = [geometry.crop(frames[k], place, self.spec) for k, place in zip(with_face, places, strict=True)]
+        patches = self.generate(np.stack(crops), shapes[with_face])
+        for k, patch, place in zip(with_face, patches, places, strict=True):
+            result[k] = geometry.paste(frames[k], patch, place, self.spec, self.feather)
+        return result
+
+
+@torch.library.custom_op("udh::sample", mutates_args=(), schema="(Tensor references, Tensor grids) -> Tensor")
+def _sample_as_it_is(references: Tensor, grids: Tensor) -> Tensor:
+    """With what torch would compile of sampling, a CPU draws slower than without compiling."""
+    return sample_bilinear(references, grids)
+
+
+@_sample_as_it_is.register_fake
+def _(references: Tensor, grids: Tensor) -> Tensor:
+    return references.new_empty(*references.shape[:2], *grids.shape[1:3])
+
+
+def _in_whole_batches(network: PixelsNet, batch: int) -> Draw:
+    """`network.draw`, compiled; fewer crops are filled up, because another size would be compiled anew for 30 s.
+
+    The weights become constants of what is compiled ("freezing").
+    """
+
+    def draw_once(crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
+        return network.draw(crops, shapes, references, _sample_as_it_is)
+
+    compiled = torch.compile(draw_once, fullgraph=True, dynamic=False, options={"freezing": True})
+
+    def draw(crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
+        missing = batch - len(crops)
+        if missing <= 0:
+            return compiled(crops, shapes, references)
+        crops = torch.cat([crops, crops[-1:].expand(missing, -1, -1, -1)])
+        shapes = torch.cat([shapes, shapes[-1:].expand(missing, -1, -1)])
+        return compiled(crops, shapes, references)[: batch - missing]
+
+    return draw
