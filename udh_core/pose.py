@@ -51,7 +51,7 @@ def without_pose(points: np.ndarray, pose: np.ndarray, heard: np.ndarray, learnt
 def _with_mean_where_lost(places: np.ndarray, learnt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N, P, 2) → (N, 2·P) float64 with the mean of the frames learnt in place of NaN, and (N,) bool where none was."""
     flat = places.reshape(len(places), -1).astype(np.float64)
-    known = np.isfinite(flat).all(1)
+    known = np.asarray(np.isfinite(flat).all(axis=1))
     return np.where(known[:, None], flat, flat[learnt].mean(0)), known
 
 
