@@ -183,13 +183,13 @@ def learnt_motion(
 
 def sounds(variant: MotionVariant, avatar: Avatar) -> dict[str, list]:
     """What a variant hears beside the clip's plain sound."""
-    for _ in silences.hear(avatar, ENCODER):
+    for _ in silences.extract_silences(avatar, ENCODER):
         pass
     waveform, others = load_waveform(avatar.audio), []
     for disguise in variant.disguises:
         heard = features.extract(disguises.disguised(waveform, disguise), ENCODER)
-        others.append(disguises.Heard(heard.values, disguise.speed))
-    return {"others": others, "silences": silences.heard(avatar, ENCODER)}
+        others.append(disguises.AugmentedFeatures(heard.values, disguise.speed))
+    return {"others": others, "silences": silences.silence_features(avatar, ENCODER)}
 
 
 @contextmanager

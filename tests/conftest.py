@@ -163,9 +163,12 @@ def learn_motion(real_minute: Path) -> Callable:
 
     avatar, encoder = open_avatar(real_minute), "whisper-tiny"
     data = load_training_data(avatar, encoder)
-    for _ in (*disguises.hear(avatar, encoder), *silences.hear(avatar, encoder)):
+    for _ in (*disguises.extract_augmented(avatar, encoder), *silences.extract_silences(avatar, encoder)):
         pass
-    sounds = {"others": disguises.heard(avatar, encoder), "silences": silences.heard(avatar, encoder)}
+    sounds = {
+        "others": disguises.augmented_features(avatar, encoder),
+        "silences": silences.silence_features(avatar, encoder),
+    }
 
     def learn(steps: int):
         torch.manual_seed(0)

@@ -18,12 +18,12 @@ PITCH_HZ, FORMANT_HZ = 100.0, 1500.0
 
 def test_rows_in_disguises_stand_for_the_same_sounds(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
-    parts = list(disguises.hear(avatar, "mel80"))
+    parts = list(disguises.extract_augmented(avatar, "mel80"))
     assert parts == sorted(parts) and parts[-1] == 1.0
     plain = features.extract(load_waveform(avatar.audio), "mel80").values
     loudness = plain.mean(1)
     loud = loudness > np.median(loudness)  # noise fills the pauses
-    for heard in disguises.heard(avatar, "mel80"):
+    for heard in disguises.augmented_features(avatar, "mel80"):
         assert abs(len(heard.rows) - len(plain) / heard.speed) <= 2
         rows = np.clip(np.rint((np.arange(len(plain)) + 0.5) / heard.speed - 0.5).astype(int), 0, len(heard.rows) - 1)
         told = heard.rows[rows].mean(1)

@@ -11,7 +11,7 @@ from udh_core.batches import TrainingData
 from udh_core.geometry import in_crop
 from udh_core.landmarks import FaceMesh, mouth_opening
 from udh_core.models.pixels import PixelsConfig, PixelsNet
-from udh_core.reach import GOAL, MOST, set_reach
+from udh_core.reach import AMPLITUDE_GOAL, MAX_AMPLITUDE, set_reach
 
 
 class Chooser(PixelsNet):
@@ -38,7 +38,7 @@ def reach(data: TrainingData, models, part: float) -> float:
     return float(network.reach)
 
 
-@pytest.mark.parametrize(("part", "wanted"), [(0.8, GOAL / 0.8), (1.0, 1.0), (0.3, MOST)])
+@pytest.mark.parametrize(("part", "wanted"), [(0.8, AMPLITUDE_GOAL / 0.8), (1.0, 1.0), (0.3, MAX_AMPLITUDE)])
 def test_what_is_missing_is_added(training_data: TrainingData, models, part: float, wanted: float) -> None:
     assert reach(training_data, models, part) == pytest.approx(wanted, abs=0.06)
 

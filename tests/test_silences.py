@@ -27,9 +27,9 @@ def test_one_is_digital_silence_and_the_others_are_faint() -> None:
 
 def test_what_is_heard_in_them_is_kept(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
-    parts = list(silences.hear(avatar, "mel80"))
+    parts = list(silences.extract_silences(avatar, "mel80"))
     assert parts == sorted(parts) and parts[-1] == 1.0
-    for rows, waveform in zip(silences.heard(avatar, "mel80"), silences.waveforms(), strict=True):
+    for rows, waveform in zip(silences.silence_features(avatar, "mel80"), silences.waveforms(), strict=True):
         np.testing.assert_array_equal(rows, features.extract(waveform, "mel80").values)
 
 

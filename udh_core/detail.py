@@ -16,14 +16,13 @@ from . import metrics
 from .batches import to_input, to_uint8
 from .models.pixels import PixelsNet
 
-MOST = 1.0  # of the detail that is there may be added
-_BATCH = 8
+MAX_SHARPENING = 1.0  # of the detail that is there may be added
 
 
 @torch.no_grad()
 def add_detail(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> None:
     """Set `pixels.detail` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width)."""
-    plain, more = (_drawn(pixels, crops, steered, detail) for detail in (0.0, MOST))
+    plain, more = (_drawn_sharp(pixels, crops, steered, detail) for detail in (0.0, MAX_SHARPENING))
     weight = pixels.mask[0, 0].cpu().numpy() > 0.5
     real = np.mean([metrics.sharpness(crop, weight) for crop in crops])
     shares = np.linspace(0, 1, 6)
@@ -31,10 +30,10 @@ def add_detail(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> None:
         np.mean([metrics.sharpness(image, weight) for image in to_uint8(torch.lerp(plain, more, float(share)))])
         for share in shares
     ]
-    pixels.detail.fill_(MOST * float(np.interp(real, np.maximum.accumulate(found), shares)))
+    pixels.detail.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
 
 
-def _drawn(pixels: PixelsNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
+def _drawn_sharp(pixels: PixelsNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
     """(n, 3, S, S); linear in `detail`."""
     pixels.detail.fill_(detail)
     device = pixels.mask.device

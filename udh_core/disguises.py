@@ -39,33 +39,36 @@ DISGUISES = (
 )
 
 
-class Heard(NamedTuple):
+class AugmentedFeatures(NamedTuple):
     """Features of the clip's sound in one disguise."""
 
     rows: np.ndarray  # (T, D) float32
     speed: float  # what is at row r of the plain sound is at (r + 0.5) / speed - 0.5 here
 
 
-def hear(avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[float]:
-    """Extract the features that `heard` opens into the avatar's folder; yields the fraction done, last 1.0.
+def extract_augmented(
+    avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
+) -> Iterator[float]:
+    """Extract the features that `augmented_features` opens into the avatar's folder; yields the fraction done, last 1.0.
 
     What is there already is not encoded again.
     """
     waveform = load_waveform(avatar.audio)
     for done, disguise in enumerate(DISGUISES):
         other = disguised(waveform, disguise)
-        for part in features.extract_to(_folder(avatar, done), other, encoder, device=device, models=models):
+        for part in features.extract_to(_augmented_folder(avatar, done), other, encoder, device=device, models=models):
             yield (done + part) / len(DISGUISES)
 
 
-def heard(avatar: Avatar, encoder: str) -> list[Heard]:
+def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
     """The clip's speech in all disguises, memory-mapped."""
     return [
-        Heard(features.load(_folder(avatar, k), encoder).values, disguise.speed) for k, disguise in enumerate(DISGUISES)
+        AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, disguise.speed)
+        for k, disguise in enumerate(DISGUISES)
     ]
 
 
-def _folder(avatar: Avatar, number: int) -> Path:
+def _augmented_folder(avatar: Avatar, number: int) -> Path:
     return avatar.root / "features" / f"disguise-{number}"
 
 

@@ -16,8 +16,8 @@ from .models.pixels import PixelsNet
 
 # Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more
 # than true ones, and with 0.95 the news presenter's mouth moved 1.19 times as much as the real one.
-GOAL = 0.9
-MOST = 1.4
+AMPLITUDE_GOAL = 0.9
+MAX_AMPLITUDE = 1.4
 _BATCH = 8
 
 
@@ -28,13 +28,13 @@ def set_reach(pixels: PixelsNet, mesh: FaceMesh, crops: np.ndarray, steered: Ten
     landmarks: (n, 468, 2) float32 of their faces, in px of the crops.
     """
     real = openings(mesh, crops, landmarks)
-    reaches = np.array([1.0, MOST])
+    reaches = np.array([1.0, MAX_AMPLITUDE])
     slopes = []
     for reach in reaches:
         pixels.reach.fill_(reach)
         opening = openings(mesh, _drawn(pixels, crops, steered), landmarks)
         slopes.append(float(np.cov(opening, real)[0, 1] / max(real.var(ddof=1), 1e-12)))
-    pixels.reach.fill_(float(np.interp(GOAL, np.maximum.accumulate(slopes), reaches)))
+    pixels.reach.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), reaches)))
 
 
 def _drawn(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:

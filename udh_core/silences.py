@@ -29,21 +29,23 @@ def waveforms() -> list[np.ndarray]:
     return found
 
 
-def hear(avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[float]:
-    """Extract the features that `heard` opens into the avatar's folder; yields the fraction done, last 1.0.
+def extract_silences(
+    avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
+) -> Iterator[float]:
+    """Extract the features that `silence_features` opens into the avatar's folder; yields the fraction done, last 1.0.
 
     What is there already is not done again.
     """
     recordings = waveforms()
     for done, waveform in enumerate(recordings):
-        for part in features.extract_to(_folder(avatar, done), waveform, encoder, device=device, models=models):
+        for part in features.extract_to(_silence_folder(avatar, done), waveform, encoder, device=device, models=models):
             yield (done + part) / len(recordings)
 
 
-def heard(avatar: Avatar, encoder: str) -> list[np.ndarray]:
+def silence_features(avatar: Avatar, encoder: str) -> list[np.ndarray]:
     """(T, D) float32 each, memory-mapped."""
-    return [features.load(_folder(avatar, k), encoder).values for k in range(1 + len(FAINT_DB))]
+    return [features.load(_silence_folder(avatar, k), encoder).values for k in range(1 + len(FAINT_DB))]
 
 
-def _folder(avatar: Avatar, number: int) -> Path:
+def _silence_folder(avatar: Avatar, number: int) -> Path:
     return avatar.root / "features" / f"silence-{number}"

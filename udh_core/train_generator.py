@@ -216,11 +216,14 @@ class GeneratorRun:
         schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None, self.spent_s)
         avatar, made_by = self.data.avatar, {"models": self.models, "device": str(self.device)}
         with saving_at_the_end(lambda: self._save_resume(schedule)):
-            for done in disguises.hear(avatar, self.encoder, **made_by):
+            for done in disguises.extract_augmented(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, done, {})
-            for _ in silences.hear(avatar, self.encoder, **made_by):
+            for _ in silences.extract_silences(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, 1.0, {})
-            sounds = {"others": disguises.heard(avatar, self.encoder), "silences": silences.heard(avatar, self.encoder)}
+            sounds = {
+                "others": disguises.augmented_features(avatar, self.encoder),
+                "silences": silences.silence_features(avatar, self.encoder),
+            }
             common = {"seed": options.seed, "trained": self.members, "models": self.models, **sounds}
             yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)
             self.motion_done = True

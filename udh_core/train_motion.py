@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .audio import load_waveform
 from .batches import TrainingData, interpolate_rows, training_dtype
-from .disguises import Heard
+from .disguises import AugmentedFeatures
 from .models.generator import Generator
 from .models.motion import MotionMember
 from .speaker import LEAST_S, mean_of, movement, spoken_rows, voice_shift
@@ -51,7 +51,7 @@ class _Sounds:
         self,
         generator: Generator,
         plain: np.ndarray,
-        others: list[Heard],
+        others: list[AugmentedFeatures],
         silences: list[np.ndarray],
         spoken: np.ndarray,
         rate_hz: float,
@@ -59,7 +59,7 @@ class _Sounds:
         def normalised(rows: np.ndarray) -> Tensor:
             return generator.motion.normalise(torch.from_numpy(np.array(rows, np.float32)))
 
-        def adapted(heard: Heard) -> Tensor:
+        def adapted(heard: AugmentedFeatures) -> Tensor:
             """As `speaker` does it when somebody else speaks."""
             where = np.rint((spoken + 0.5) / heard.speed - 0.5).astype(int).clip(0, len(heard.rows) - 1)
             shift = voice_shift(generator, mean_of(heard.rows, where), len(spoken) / rate_hz)
@@ -122,7 +122,7 @@ def train_motion(
     schedule: Schedule,
     *,
     seed: int,
-    others: list[Heard],
+    others: list[AugmentedFeatures],
     silences: list[np.ndarray],
     rate: float = 1e-3,
     trained: set[int] | None = None,

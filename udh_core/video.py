@@ -13,21 +13,9 @@ from typing import Literal
 import numpy as np
 
 from .errors import MediaError
-from .ffmpeg import FED, QUIET, Child, ffmpeg_path, running, started, url
+from .ffmpeg import FED, QUIET, Child, running, started, url
 from .files import replacing
 from .media import MediaInfo, PictureFormat, VideoInfo, inspect, probe
-
-__all__ = [
-    "MediaInfo",
-    "VideoInfo",
-    "VideoWriter",
-    "ffmpeg_path",
-    "importing",
-    "muxing",
-    "picture_info",
-    "probe",
-    "read_frames",
-]
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
