@@ -28,8 +28,9 @@ from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_p
 from udh_core import disguises, features, metrics, silences, speaker, train_motion
 from udh_core.audio import load_waveform
 from udh_core.avatar import Avatar, open_avatar
-from udh_core.batches import TrainingData, autocast_dtype, load_training_data, run_starts, to_input, to_uint8
+from udh_core.batches import TrainingData, autocast_dtype, load_training_data, to_input, to_uint8
 from udh_core.geometry import in_crop, mask
+from udh_core.intervals import run_starts
 from udh_core.landmarks import FaceMesh
 from udh_core.losses import Lpips
 from udh_core.models.generator import Generator, GeneratorConfig

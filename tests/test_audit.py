@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from udh_core.activity import speech_mask
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from udh_core.audit import Audit, audit, draw_audit, sight
+from udh_core.audit import audit, sight
+from udh_core.audit.drawing import draw_audit
+from udh_core.audit.finding import Audit
 from udh_core.audit.sight import Samples, yaw_deg
 from udh_core.audit.sound import clipped_share, decay_s, flatness, listen, speech_over_background_db
 from udh_core.avatar import Avatar, open_avatar

@@ -19,8 +19,6 @@ from udh_core.batches import (
     autocast_dtype,
     interpolate_rows,
     load_training_data,
-    prefetch,
-    run_starts,
     sample,
     sample_runs,
     to_input,
@@ -28,7 +26,9 @@ from udh_core.batches import (
     training_dtype,
 )
 from udh_core.errors import NoFaceError
+from udh_core.intervals import run_starts
 from udh_core.models.generator import with_neighbours
+from udh_core.prefetch import prefetch
 from udh_core.references import choose_references
 
 SHOTS = np.repeat([1, 2, 3], [10, 4, 16])

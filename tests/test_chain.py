@@ -13,9 +13,11 @@ import pytest
 from udh_core.audio import write_wave
 from udh_core.avatar import open_avatar
 from udh_core.landmarks import detect, mouth_opening
+from udh_core.media import probe
 from udh_core.metrics import correlation
-from udh_core.synthetic import NEW_SPEECH, make_clip, mouth_for, speak
-from udh_core.video import probe, read_frames
+from udh_core.speech import NEW_SPEECH, speak
+from udh_core.synthetic import make_clip, mouth_for
+from udh_core.video import read_frames
 
 SECONDS = 60
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from udh_core import landmarks
+from udh_core import intervals, landmarks
 from udh_core.errors import NoFaceError, WeightsError
 from udh_core.landmarks import (
     FaceBox,
@@ -259,8 +259,8 @@ def test_no_face_anywhere() -> None:
 
 
 def test_runs() -> None:
-    assert landmarks.runs(np.array([True, True, False, True, False])) == [(0, 2), (3, 4)]
-    assert landmarks.runs(np.zeros(3, bool)) == []
+    assert intervals.runs(np.array([True, True, False, True, False])) == [(0, 2), (3, 4)]
+    assert intervals.runs(np.zeros(3, bool)) == []
 
 
 def test_interpolated_frames_are_present_but_not_valid() -> None:

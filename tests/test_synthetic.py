@@ -13,9 +13,11 @@ import pytest
 from udh_core.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.errors import FileError, OptionError, UdhError
 from udh_core.landmarks import detect, mouth_opening
+from udh_core.media import probe
 from udh_core.puppet import MAX_OPENING, Pose, Puppet
-from udh_core.synthetic import NEW_SPEECH, make_clip, mouth_for, passages, speak
-from udh_core.video import probe, read_frames
+from udh_core.speech import NEW_SPEECH, passages, speak
+from udh_core.synthetic import make_clip, mouth_for
+from udh_core.video import read_frames
 from udh_core.weights import fetch
 
 FPS = Fraction(25)

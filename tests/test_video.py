@@ -11,7 +11,8 @@ from udh_core import video
 from udh_core.audio import load_waveform, write_wave
 from udh_core.errors import FileError, MediaError
 from udh_core.ffmpeg import run, url
-from udh_core.video import VideoInfo, VideoWriter, importing, muxing, picture_info, probe, read_frames
+from udh_core.media import VideoInfo, probe
+from udh_core.video import VideoWriter, importing, muxing, picture_info, read_frames
 
 FPS = Fraction(25)
 NUMBERS = list(range(75))

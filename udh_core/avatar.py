@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from . import features, landmarks
+from . import features
 from .errors import FormatError, MismatchError, OptionError
 from .features import AudioFeatures
 from .geometry import CropSpec
 from .landmarks import FaceTrack
-from .video import VideoInfo
+from .media import VideoInfo
 
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
@@ -115,17 +115,6 @@ def read_state(root: Path) -> dict[str, Any]:
     if known != FORMAT:
         raise FormatError(f"{path} has format {known}, this program reads {FORMAT}; prepare the clip again")
     return state
-
-
-def lost_ranges(points: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of every stretch of frames whose face is lost, from landmarks (N, 468, 2)."""
-    return landmarks.runs(~np.isfinite(points[:, 0, 0]))
-
-
-def describe_ranges(ranges: Sequence[tuple[float, float]], fps: float) -> str:
-    """Time ranges in words, the first five; [start, stop) in frames, or in seconds with an `fps` of 1."""
-    words = [f"{start / fps:.1f}–{stop / fps:.1f} s" for start, stop in ranges[:5]]
-    return ", ".join(words) + (f" and {len(ranges) - 5} more" if len(ranges) > 5 else "")
 
 
 def check_features(avatar: Avatar, encoder: str) -> AudioFeatures:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,10 +14,10 @@ from .activity import speech_mask
 from .audio import load_waveform
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
+from .intervals import run_starts
 from .landmarks import FaceTrack
 from .pose import head_pose, without_pose
 
-T = TypeVar("T")
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
 MIN_FRAMES = 50
 LOST = -1
@@ -122,15 +118,6 @@ def sample_runs(frames: np.ndarray, shots: np.ndarray, length: int, count: int, 
     return chosen[:, None] + np.arange(length)
 
 
-def run_starts(frames: np.ndarray, shots: np.ndarray, length: int) -> np.ndarray:
-    """Those of `frames` (sorted) from which `length` consecutive ones of the same shot follow."""
-    last = len(frames) - length + 1
-    if last < 1:
-        return frames[:0]
-    ends = frames[length - 1 :]
-    return frames[:last][(ends - frames[:last] == length - 1) & (shots[frames[:last]] == shots[ends])]
-
-
 def interpolate_rows(values: Tensor, rows: Tensor) -> Tensor:
     """values (B, T, D) at fractional rows (B, n) → (B, n, D), linear, clamped at the ends."""
     rows = rows.clamp(0, values.shape[1] - 1)
@@ -141,51 +128,6 @@ def interpolate_rows(values: Tensor, rows: Tensor) -> Tensor:
     first = values.gather(1, low.unsqueeze(-1).expand(-1, -1, width))
     second = values.gather(1, high.unsqueeze(-1).expand(-1, -1, width))
     return first + weight * (second - first)
-
-
-def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
-    """The items of `source`, computed ahead in one thread, at most `depth` waiting; an error in it is raised here.
-
-    Closing this closes the source.
-    """
-    ready: queue.Queue[tuple[str, object]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(kind: str, value: object) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put((kind, value), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        iterator: Iterator[T] | None = None
-        try:
-            iterator = iter(source)
-            for item in iterator:
-                put("item", item)
-                if stop.is_set():
-                    break
-            put("end", None)
-        except BaseException as error:  # noqa: BLE001 (handed over and raised in the caller)
-            put("error", error)
-        finally:
-            if isinstance(iterator, Generator):
-                iterator.close()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = ready.get()
-            if kind == "error":
-                raise cast(BaseException, value)
-            if kind == "end":
-                return
-            yield cast(T, value)
-    finally:
-        stop.set()
-        thread.join()
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -16,12 +16,13 @@ from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from . import export_commands, published_commands
-from .avatar import describe_ranges, lost_ranges, open_avatar
+from .avatar import open_avatar
 from .errors import FormatError, OptionError, UdhError
 from .files import check_writable, replacing
-from .playback import WhenLonger, WhenShorter
+from .intervals import describe_ranges, lost_ranges
 from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
 from .prepare import Progress as StageProgress
+from .rendering.playback import WhenLonger, WhenShorter
 from .terminal import console, errors, show, show_lines
 from .weights import WEIGHTS, fetch, models_dir
 
@@ -275,7 +276,9 @@ def audit_command(
     picture: Annotated[Path | None, typer.Option(help="Draw where the clip is good and bad into this PNG.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
-    from .audit import Audit, audit, write_picture
+    from .audit import audit
+    from .audit.drawing import write_picture
+    from .audit.finding import Audit
 
     with tempfile.TemporaryDirectory() as scratch:
         root = avatar or Path(scratch) / "avatar"

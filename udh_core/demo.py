@@ -20,7 +20,8 @@ from .render import render
 from .report.figures import strict_json
 from .report.html import write_html
 from .run_log import open_log
-from .synthetic import NEW_SPEECH, VIDEO_NAME, make_clip, speak
+from .speech import NEW_SPEECH, speak
+from .synthetic import VIDEO_NAME, make_clip
 from .train_generator import GeneratorOptions, train_generator
 from .train_syncnet import SyncNetOptions, train_syncnet
 from .training import StepReport

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import checkpoint, metrics
-from .batches import TrainingData, interpolate_rows, run_starts, to_input
+from .batches import TrainingData, interpolate_rows, to_input
 from .checkpoint import Checkpoint
 from .errors import NoFaceError
 from .features import AudioFeatures
 from .geometry import CropSpec, mouth_window
+from .intervals import run_starts
 from .models.syncnet import SyncNet, SyncNetConfig
 
 OFFSETS = np.arange(-15, 16)  # frames the sound is shifted by when something is judged

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from .errors import NoFaceError, WeightsError
+from .intervals import runs
 from .weights import weight_path
 
 SCHEME = "mediapipe468"
@@ -20,7 +21,6 @@ LANDMARK_COUNT = 468
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 INNER_LIP_TOP, INNER_LIP_BOTTOM, MOUTH_RIGHT, MOUTH_LEFT = 13, 14, 61, 291
 MIN_SCORE = 0.5
-
 _DETECTOR_SIZE = 128
 _MESH_SIZE = 192
 _ROI_SCALE = 1.5  # MediaPipe's face mesh expects the face box enlarged by this
@@ -305,12 +305,6 @@ def fill_gaps(found: Sequence[FaceFrame], shot_starts: np.ndarray, max_gap: int)
         elif known_after:
             landmarks[start:stop] = landmarks[after]
     return landmarks, valid
-
-
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of every stretch of True in (N,) bool."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:

@@ -15,11 +15,13 @@ import numpy as np
 
 from . import features, geometry, landmarks
 from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from .avatar import FILES, FORMAT, describe_ranges, lost_ranges, open_avatar, read_state
+from .avatar import FILES, FORMAT, open_avatar, read_state
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import alone_in, replacing
 from .geometry import CropSpec
-from .video import importing, picture_info, probe, read_frames
+from .intervals import describe_ranges, lost_ranges
+from .media import probe
+from .video import importing, picture_info, read_frames
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}

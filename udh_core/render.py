@@ -17,7 +17,6 @@ from torch import Tensor
 from . import checkpoint, features
 from .audio import load_waveform
 from .avatar import Avatar
-from .batches import prefetch
 from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
 from .features import AudioFeatures
@@ -25,7 +24,8 @@ from .files import check_writable
 from .generator_file import open_generator
 from .geometry import FEATHER
 from .models.generator import Generator, with_neighbours
-from .playback import WhenLonger, WhenShorter
+from .prefetch import prefetch
+from .rendering.playback import WhenLonger, WhenShorter
 from .rest import GAINS
 from .speaker import mouth_shapes
 from .video import VideoWriter, read_frames

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import avatar as avatar_folder
+from . import avatar as avatar_module
 from . import checkpoint
 from .avatar import FILES, Avatar, open_avatar
 from .checkpoint import Checkpoint
@@ -28,7 +28,8 @@ from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import check_writable, new_folder
 from .generator_file import open_generator
 from .landmarks import LANDMARK_COUNT, FaceTrack
-from .video import VideoInfo, importing, picture_info
+from .media import VideoInfo
+from .video import importing, picture_info
 
 SUFFIX = ".safetensors"
 DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed
@@ -93,7 +94,7 @@ def unpack(bundle: Path, folder: Path) -> Unpacked:
     if info.config.get(_SEAL) != _fingerprint(replace(info, config=config), tensors):
         raise FormatError(f"{bundle} is damaged; copy it again, or export the avatar again")
     _check_content(bundle, config, tensors)
-    state = {"format": avatar_folder.FORMAT, "to_go": True, "source": bundle.name, "crop": info.crop.to_dict()}
+    state = {"format": avatar_module.FORMAT, "to_go": True, "source": bundle.name, "crop": info.crop.to_dict()}
     state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
     weights = {name.removeprefix(_WEIGHT): t for name, t in tensors.items() if name.startswith(_WEIGHT)}
     with new_folder(folder) as temporary:
@@ -131,7 +132,7 @@ def _stretch(info: VideoInfo, start_s: float, duration_s: float | None) -> slice
 def _check_content(bundle: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """FormatError where a bundle is whole, but not what this version writes."""
     try:
-        frames = avatar_folder.video_info(config["video"]).frame_count
+        frames = avatar_module.video_info(config["video"]).frame_count
         kinds = {"video": (torch.uint8, tensors["video"].shape[:1]), **_track_kinds(frames)}
         wrong = [name for name, kind in kinds.items() if (tensors[name].dtype, tensors[name].shape) != kind]
         if wrong or not isinstance(config["generator"], dict):

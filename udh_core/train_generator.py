@@ -18,19 +18,21 @@ from torch import Tensor
 
 from . import checkpoint, disguises, run_log, silences
 from .audio import load_waveform
-from .avatar import Avatar, describe_ranges
-from .batches import TrainingData, load_training_data, prefetch, sample, sample_runs, to_input, to_uint8, training_dtype
+from .avatar import Avatar
+from .batches import TrainingData, load_training_data, sample, sample_runs, to_input, to_uint8, training_dtype
 from .checkpoint import Checkpoint
 from .detail import add_detail
 from .errors import OptionError
 from .generator_file import save_generator
 from .geometry import in_crop, mask
+from .intervals import describe_ranges, runs
 from .judge import SyncJudge
-from .landmarks import FaceMesh, mouth_opening, runs
+from .landmarks import FaceMesh, mouth_opening
 from .losses import Lpips, weighted_l1
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig
+from .prefetch import prefetch
 from .reach import set_reach
 from .references import choose_references
 from .rest import rest_shape

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from . import checkpoint, run_log
 from .avatar import Avatar
-from .batches import TrainingData, load_training_data, run_starts, training_dtype
+from .batches import TrainingData, load_training_data, training_dtype
 from .checkpoint import Checkpoint
 from .errors import MediaError, MismatchError, OptionError
+from .intervals import run_starts
 from .judge import (
     MIN_SPOKEN,
     Heard,

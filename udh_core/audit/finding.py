@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..avatar import describe_ranges
-from ..landmarks import runs
+from ..intervals import describe_ranges, runs
 
 Level = Literal["green", "yellow", "red"]
 LEVELS: tuple[Level, ...] = ("red", "yellow", "green")  # the worst first

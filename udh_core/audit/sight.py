@@ -12,6 +12,7 @@ import numpy as np
 
 from ..avatar import Avatar
 from ..geometry import STABLE_POINTS, CropSpec, hidden, mouth_window
+from ..intervals import runs
 from ..landmarks import (
     LEFT_EYE_OUTER,
     MIN_SCORE,
@@ -22,7 +23,6 @@ from ..landmarks import (
     FaceMesh,
     FaceTrack,
     box_of,
-    runs,
 )
 from ..prepare import Progress
 from ..video import read_frames

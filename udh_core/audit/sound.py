@@ -9,7 +9,7 @@ import numpy as np
 from ..activity import levels_db
 from ..alignment import Alignment
 from ..audio import SAMPLE_RATE_HZ
-from ..landmarks import runs
+from ..intervals import runs
 from .finding import Finding, Level, by_figure, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips, five speech recordings).

@@ -17,8 +17,9 @@ from ..audio import load_waveform
 from ..avatar import Avatar
 from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceError
 from ..features import AudioFeatures
+from ..media import VideoInfo
 from ..models.reference import Variant
-from ..video import VideoInfo, VideoWriter, read_frames
+from ..video import VideoWriter, read_frames
 from . import rules
 from .rules import Square
 

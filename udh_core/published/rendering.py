@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..audio import SAMPLE_RATE_HZ, load_waveform
-from ..batches import prefetch
 from ..errors import FileError, MismatchError, OptionError
 from ..files import check_writable
+from ..prefetch import prefetch
 from ..render import Progress, Stretch, stretches
 from ..video import VideoWriter
 from .dataset import PublishedDataset

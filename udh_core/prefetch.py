@@ -1,0 +1,55 @@
+"""One background thread that computes the items of an iterator ahead."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+
+def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
+    """The items of `source`, computed ahead in one thread, at most `depth` waiting; an error in it is raised here.
+
+    Closing this closes the source.
+    """
+    ready: queue.Queue[tuple[str, object]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(kind: str, value: object) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put((kind, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        iterator: Iterator[T] | None = None
+        try:
+            iterator = iter(source)
+            for item in iterator:
+                put("item", item)
+                if stop.is_set():
+                    break
+            put("end", None)
+        except BaseException as error:  # noqa: BLE001 (handed over and raised in the caller)
+            put("error", error)
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "error":
+                raise cast(BaseException, value)
+            if kind == "end":
+                return
+            yield cast(T, value)
+    finally:
+        stop.set()
+        thread.join()

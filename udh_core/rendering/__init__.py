@@ -1,0 +1,1 @@
+"""From driving audio to a finished video."""
