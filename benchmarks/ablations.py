@@ -26,13 +26,13 @@ from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
 from udh_core import disguises, features, metrics, silences, speaker, train_motion
-from udh_core.audio import load_waveform
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, to_input, to_uint8
 from udh_core.geometry import in_crop, mask
 from udh_core.intervals import run_starts
 from udh_core.landmarks import FaceMesh
 from udh_core.losses import Lpips
+from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import PixelsConfig

@@ -21,14 +21,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from udh_core.audio import write_wave
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.landmarks import detect
+from udh_core.media.audio import write_wave
+from udh_core.media.video import VideoWriter, read_frames
 from udh_core.prepare import PrepareOptions, prepare
 from udh_core.render import render
 from udh_core.synthetic import make_clip
 from udh_core.train_generator import GeneratorOptions, train_generator
-from udh_core.video import VideoWriter, read_frames
 
 GRID = Path(__file__).resolve().parents[2] / "shared/data/video/grid_s1_train_5min.mp4"
 TRAIN_STEPS = 60

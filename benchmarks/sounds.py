@@ -9,7 +9,7 @@ import numpy as np
 import scipy.signal
 
 from udh_core.activity import HOP_SAMPLES, levels_db
-from udh_core.audio import SAMPLE_RATE_HZ, load_waveform
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 
 COLOURS = {"white": 0, "pink": 1, "brown": 2}  # power falls with this power of the frequency
 _BEAT_S = 0.6

@@ -320,7 +320,7 @@ def whole_clip(video: Any) -> Path:  # noqa: ANN401 (ComfyUI's VIDEO, whatever i
 
 def sound_file(audio: Mapping[str, Any] | None, what: str) -> Path:
     """A wav file of an AUDIO (its first item); MediaError when there is none."""
-    from ..udh_core.audio import write_wave
+    from ..udh_core.media.audio import write_wave
 
     if audio is None:
         raise MediaError(f"{what} got no sound: the AUDIO is empty; the clip it comes from may have no sound track")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..udh_core.audio import load_sound
 from ..udh_core.avatar import open_avatar
 from ..udh_core.errors import FileError, OptionError
+from ..udh_core.media.audio import load_sound
 from ..udh_core.to_go import Unpacked, reopen, unpack
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained

@@ -8,11 +8,13 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, io, ui
 
-from ..udh_core.audio import load_sound
 from ..udh_core.avatar import open_avatar
 from ..udh_core.errors import FormatError, OptionError
+from ..udh_core.media.audio import load_sound
+from ..udh_core.media.probe import picture_info
+from ..udh_core.media.transcode import muxing
+from ..udh_core.media.video import read_frames
 from ..udh_core.prepare import PrepareOptions, Progress, identity_of, import_clip
-from ..udh_core.video import muxing, picture_info, read_frames
 from . import host
 from .sockets import AVATAR, CATEGORY
 

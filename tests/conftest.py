@@ -139,7 +139,7 @@ def training_data(person_avatar: Path):
 @pytest.fixture(scope="session")
 def speech(person: Path) -> Path:
     """Two seconds of speech."""
-    from udh_core.audio import load_waveform, write_wave
+    from udh_core.media.audio import load_waveform, write_wave
 
     path = person / "two_seconds.wav"
     write_wave(path, load_waveform(person / "speech.wav", duration_s=2.0))

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core import ffmpeg
-from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, log_mel, write_wave
 from udh_core.errors import MediaError
-from udh_core.ffmpeg import run, url
+from udh_core.media import ffmpeg
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from udh_core.media.ffmpeg import run, url
+from udh_core.speech.mel import log_mel
 
 
 def tone(seconds: float = 1.0, hz: float = 440.0, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:

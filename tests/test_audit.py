@@ -15,7 +15,6 @@ from scipy.signal import fftconvolve
 from typer.testing import CliRunner
 
 from udh_core.activity import speech_mask
-from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.audit import audit, sight
 from udh_core.audit.drawing import draw_audit
 from udh_core.audit.finding import Audit
@@ -23,8 +22,9 @@ from udh_core.audit.sight import Samples, yaw_deg
 from udh_core.audit.sound import clipped_share, decay_s, flatness, listen, speech_over_background_db
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.cli import app
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from udh_core.media.video import VideoWriter, read_frames
 from udh_core.prepare import PrepareOptions, track_face
-from udh_core.video import VideoWriter, read_frames
 
 RATE = SAMPLE_RATE_HZ
 SHORT = "amount of speech"  # clips of six seconds all have too little

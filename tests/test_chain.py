@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.audio import write_wave
 from udh_core.avatar import open_avatar
 from udh_core.landmarks import detect, mouth_opening
-from udh_core.media import probe
+from udh_core.media.audio import write_wave
+from udh_core.media.probe import probe
+from udh_core.media.video import read_frames
 from udh_core.metrics import correlation
 from udh_core.speech import NEW_SPEECH, speak
 from udh_core.synthetic import make_clip, mouth_for
-from udh_core.video import read_frames
 
 SECONDS = 60
 

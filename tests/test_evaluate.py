@@ -18,8 +18,8 @@ from udh_core.errors import FormatError
 from udh_core.evaluate import Bench, Row
 from udh_core.generator_file import open_generator
 from udh_core.judge import Heard, open_syncnet
+from udh_core.media.video import VideoWriter, read_frames
 from udh_core.train_generator import GeneratorOptions, train_generator
-from udh_core.video import VideoWriter, read_frames
 
 TALL, WIDE = 1080, 1920
 WORDS = "start_s\tend_s\tword\n45.0\t45.3\tblue\n46.0\t46.2\tagain\n48.0\t48.3\tPlease\n"

@@ -26,6 +26,7 @@ from udh_core.export import describe, export_onnx
 from udh_core.features import AudioFeatures
 from udh_core.generator_file import open_generator, save_generator
 from udh_core.geometry import CropSpec
+from udh_core.media.video import read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.pixels import PixelsConfig
@@ -34,7 +35,6 @@ from udh_core.render import RenderOptions, render
 from udh_core.speaker import mouth_shapes
 from udh_core.speech import NEW_SPEECH, speak
 from udh_core.to_go import Unpacked, pack, unpack
-from udh_core.video import read_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 PARITY = 1e-3  # of 0..1

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from udh_core import encoders, features, wenet, windows
-from udh_core.audio import load_waveform
 from udh_core.errors import FormatError, MediaError, MismatchError, UdhError, WeightsError
 from udh_core.features import AudioFeatures
+from udh_core.media.audio import load_waveform
 
 RATE_HZ = 16000
 

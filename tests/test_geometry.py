@@ -15,7 +15,7 @@ from udh_core import geometry
 from udh_core.avatar import open_avatar
 from udh_core.errors import FormatError, OptionError
 from udh_core.geometry import CropSpec
-from udh_core.video import read_frames
+from udh_core.media.video import read_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = CropSpec(160)

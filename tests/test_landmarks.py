@@ -22,7 +22,7 @@ from udh_core.landmarks import (
     mouth_opening,
     seen_region,
 )
-from udh_core.video import read_frames
+from udh_core.media.video import read_frames
 
 FPS = 25
 

@@ -32,7 +32,7 @@ from udh_core.evaluate import (
 )
 from udh_core.geometry import CropSpec
 from udh_core.judge import OFFSETS, SyncReport
-from udh_core.media import probe
+from udh_core.media.probe import picture_info, probe
 from udh_core.report import html
 from udh_core.report.figures import GROUPS, MEANINGS, cell, strict_json
 from udh_core.report.html import write_html
@@ -41,7 +41,6 @@ from udh_core.report.side_by_side import side_by_side
 from udh_core.report.tables import evaluation_tables, syncnet_table
 from udh_core.report.verdict import Limits, summary, verdicts
 from udh_core.training import StepReport
-from udh_core.video import picture_info
 
 ROWS = (GENERATED, TRUE_SHAPE, PASTED, REAL, OTHER, OTHER_PASTED, UNCHANGED, VOICE, SILENCE)
 NASTY = "<script>alert('a')</script> & \"b\""

@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.sounds import coloured_noise, music, without_pauses
 from udh_core import disguises, features, silences, speaker
-from udh_core.audio import load_waveform
 from udh_core.batches import TrainingData
 from udh_core.features import AudioFeatures
 from udh_core.geometry import CropSpec
+from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.pixels import PixelsConfig

@@ -17,11 +17,11 @@ from udh_core.compositor import Compositor
 from udh_core.errors import MismatchError, OptionError
 from udh_core.generator_file import open_generator
 from udh_core.judge import open_syncnet
+from udh_core.media.video import read_frames
 from udh_core.references import choose_references
 from udh_core.render import render
 from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
 from udh_core.train_syncnet import SyncNetOptions, train_syncnet
-from udh_core.video import read_frames
 
 TINY = GeneratorOptions(steps=8, motion_steps=6, batch=4, check_every=4, save_every=4)
 

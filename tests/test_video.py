@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core import video
-from udh_core.audio import load_waveform, write_wave
 from udh_core.errors import FileError, MediaError
-from udh_core.ffmpeg import run, url
-from udh_core.media import VideoInfo, probe
-from udh_core.video import VideoWriter, importing, muxing, picture_info, read_frames
+from udh_core.media import ffmpeg, video
+from udh_core.media.audio import load_waveform, write_wave
+from udh_core.media.ffmpeg import run, url
+from udh_core.media.probe import VideoInfo, picture_info, probe
+from udh_core.media.transcode import importing, muxing
+from udh_core.media.video import VideoWriter, read_frames
 
 FPS = Fraction(25)
 NUMBERS = list(range(75))
@@ -129,7 +130,7 @@ def test_another_rate_repeats_or_skips(numbered: Path) -> None:
 
 def test_closing_early_ends_ffmpeg(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     children = []
-    real = video.started
+    real = ffmpeg.started
 
     def spy(*arguments: object) -> object:
         context = real(*arguments)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from . import weights
-from .audio import SAMPLE_RATE_HZ
+from .media.audio import SAMPLE_RATE_HZ
 from .windows import piece
 
 HOP_SAMPLES = 320  # 20 ms

@@ -22,7 +22,7 @@ from .errors import FormatError, MismatchError, OptionError
 from .features import AudioFeatures
 from .geometry import CropSpec
 from .landmarks import FaceTrack
-from .media import VideoInfo
+from .media.probe import VideoInfo
 
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage

@@ -221,7 +221,7 @@ def render_command(
     ] = False,
     device: Device = "cpu",
 ) -> None:
-    from .audio import write_wave
+    from .media.audio import write_wave
     from .render import RenderOptions, render
     from .speech import speak
 

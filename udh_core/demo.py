@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import checkpoint
-from .audio import write_wave
 from .avatar import open_avatar
 from .errors import OptionError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
 from .judge import open_syncnet
+from .media.audio import write_wave
 from .prepare import PrepareOptions, prepare
 from .render import render
 from .report.figures import strict_json

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from . import weights
-from .audio import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, SAMPLE_RATE_HZ, log_mel, mel_filters
 from .errors import FormatError, OptionError, WeightsError
+from .media.audio import SAMPLE_RATE_HZ
+from .speech.mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, log_mel, mel_filters
 from .wenet import WenetEncoder
 from .windows import crossfaded, piece, row_count
 

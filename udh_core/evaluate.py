@@ -17,7 +17,6 @@ from torch import Tensor
 
 from . import checkpoint, features, geometry, metrics
 from .activity import away_from_speech, speech_mask
-from .audio import load_waveform
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
 from .compositor import Compositor
@@ -27,10 +26,11 @@ from .generator_file import held_out_share, open_generator
 from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
 from .landmarks import FaceMesh, box_of, mouth_opening, seen_region
 from .losses import Lpips
+from .media.audio import load_waveform
+from .media.video import read_frames
 from .models.generator import Generator, with_neighbours
 from .rest import APART_S
 from .speaker import mouth_shapes
-from .video import read_frames
 
 MAX_FRAMES = 300
 PICTURES = 100  # frames at most on which a picture is compared with the truth

@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import features, geometry, landmarks
-from .audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .avatar import FILES, FORMAT, open_avatar, read_state
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import alone_in, replacing
 from .geometry import CropSpec
 from .intervals import describe_ranges, lost_ranges
-from .media import probe
-from .video import importing, picture_info, read_frames
+from .media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from .media.probe import picture_info, probe
+from .media.transcode import importing
+from .media.video import read_frames
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}

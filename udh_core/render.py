@@ -15,7 +15,6 @@ import numpy as np
 from torch import Tensor
 
 from . import checkpoint, features
-from .audio import load_waveform
 from .avatar import Avatar
 from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
@@ -23,12 +22,13 @@ from .features import AudioFeatures
 from .files import check_writable
 from .generator_file import open_generator
 from .geometry import FEATHER
+from .media.audio import load_waveform
+from .media.video import VideoWriter, read_frames
 from .models.generator import Generator, with_neighbours
 from .prefetch import prefetch
 from .rendering.playback import WhenLonger, WhenShorter
 from .rest import GAINS
 from .speaker import mouth_shapes
-from .video import VideoWriter, read_frames
 
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .audio import SAMPLE_RATE_HZ
 from .errors import OptionError, UdhError
+from .media.audio import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from hibari import Hibari

@@ -28,8 +28,8 @@ from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import check_writable, new_folder
 from .generator_file import open_generator
 from .landmarks import LANDMARK_COUNT, FaceTrack
-from .media import VideoInfo
-from .video import importing, picture_info
+from .media.probe import VideoInfo, picture_info
+from .media.transcode import importing
 
 SUFFIX = ".safetensors"
 DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, disguises, run_log, silences
-from .audio import load_waveform
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, sample, sample_runs, to_input, to_uint8, training_dtype
 from .checkpoint import Checkpoint
@@ -29,6 +28,7 @@ from .intervals import describe_ranges, runs
 from .judge import SyncJudge
 from .landmarks import FaceMesh, mouth_opening
 from .losses import Lpips, weighted_l1
+from .media.audio import load_waveform
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.motion import MotionConfig
 from .models.pixels import PixelsConfig

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .audio import load_waveform
 from .batches import TrainingData, interpolate_rows, training_dtype
 from .disguises import AugmentedFeatures
+from .media.audio import load_waveform
 from .models.generator import Generator
 from .models.motion import MotionMember
 from .speaker import LEAST_S, mean_of, movement, spoken_rows, voice_shift

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .audio import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, SAMPLE_RATE_HZ
 from .errors import FormatError, UdhError, WeightsError
+from .media.audio import SAMPLE_RATE_HZ
+from .speech.mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES
 from .windows import piece, row_count
 
 FPS = 20

@@ -12,7 +12,7 @@ import pytest
 from graph_files import NAMES, WORKFLOWS, apart, api_of, ui_of
 from program import message_of
 
-from udh_core.media import probe
+from udh_core.media.probe import probe
 
 MODULE = "ultralight-digital-human"
 LOAD = "async graph => { await app.loadGraphData(graph); await new Promise(done => setTimeout(done, 500)); }"

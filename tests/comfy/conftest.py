@@ -45,8 +45,8 @@ def current_home() -> Path:
 @pytest.fixture(scope="session")
 def small_clip(tmp_path_factory, request) -> Path:
     """Six seconds of a real person with sound, or of the built-in one where the real clips are not at hand."""
-    from udh_core.audio import load_sound, write_wave
-    from udh_core.video import importing, muxing
+    from udh_core.media.audio import load_sound, write_wave
+    from udh_core.media.transcode import importing, muxing
 
     real = PACK.parent / "shared" / "data" / "video" / "dfrf_cnn2_25fps.mp4"
     if not real.is_file():
@@ -63,7 +63,7 @@ def base(tmp_path_factory, small_clip) -> Path:
     """ComfyUI's folders, with the clip and its sound in input/."""
     from program import make_base
 
-    from udh_core.audio import load_sound, write_wave
+    from udh_core.media.audio import load_sound, write_wave
 
     folder = make_base(tmp_path_factory.mktemp("comfy"))
     shutil.copy(small_clip, folder / "input" / "clip.mp4")

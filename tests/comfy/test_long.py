@@ -9,10 +9,10 @@ import pytest
 from graphs import clip, generator, mux, render
 from program import Watcher, cancel, make_base, message_of, start
 
-from udh_core.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from udh_core.ffmpeg import run, url
-from udh_core.media import probe
-from udh_core.video import muxing
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from udh_core.media.ffmpeg import run, url
+from udh_core.media.probe import probe
+from udh_core.media.transcode import muxing
 
 SECONDS = 180
 PEAK_MB = 2500

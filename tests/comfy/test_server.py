@@ -13,7 +13,7 @@ from program import Comfy, Watcher, cached_of, cancel, message_of
 from udh_core import checkpoint
 from udh_core.avatar import open_avatar
 from udh_core.generator_file import open_generator
-from udh_core.media import probe
+from udh_core.media.probe import probe
 
 CANCEL_S = 2.0
 

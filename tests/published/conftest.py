@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.audio import load_waveform, write_wave
 from udh_core.avatar import open_avatar
+from udh_core.media.audio import load_waveform, write_wave
+from udh_core.media.video import read_frames
 from udh_core.published.dataset import mesh_squares
 from udh_core.published.model import import_model
-from udh_core.video import read_frames
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from making import FRAMES, lms, network

@@ -11,16 +11,16 @@ import pytest
 from making import FRAMES, Trap
 from typer.testing import CliRunner
 
-from udh_core.audio import SAMPLE_RATE_HZ, write_wave
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
 from udh_core.errors import FileError, MismatchError, UdhError
-from udh_core.media import probe
+from udh_core.media.audio import SAMPLE_RATE_HZ, write_wave
+from udh_core.media.probe import picture_info, probe
+from udh_core.media.video import read_frames
 from udh_core.published import rules
 from udh_core.published.dataset import load_rows, mesh_squares, open_dataset
 from udh_core.published.model import PublishedPainter, open_published
 from udh_core.published.rendering import render_published
-from udh_core.video import picture_info, read_frames
 
 
 def test_data_folder_opens(data_folder: Path, person_avatar: Path) -> None:

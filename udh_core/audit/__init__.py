@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..activity import speech_mask
 from ..alignment import estimate
-from ..audio import load_waveform
 from ..avatar import Avatar
 from ..intervals import runs
+from ..media.audio import load_waveform
 from ..prepare import Progress
 from .drawing import draw_audit, write_picture
 from .finding import LEVELS, Audit, Finding, Level

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from ..activity import levels_db
-from ..audio import SAMPLE_RATE_HZ, load_waveform
 from ..avatar import Avatar
 from ..files import replacing
-from ..raster import encode_picture, figure_to_rgb
-from ..video import read_frames
+from ..media.audio import SAMPLE_RATE_HZ, load_waveform
+from ..media.raster import encode_picture, figure_to_rgb
+from ..media.video import read_frames
 from .finding import Audit, Finding, Level, examples
 
 if TYPE_CHECKING:

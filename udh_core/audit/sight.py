@@ -24,8 +24,8 @@ from ..landmarks import (
     FaceTrack,
     box_of,
 )
+from ..media.video import read_frames
 from ..prepare import Progress
-from ..video import read_frames
 from .finding import Finding, by_figure, by_share, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips).

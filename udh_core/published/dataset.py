@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from .. import features
-from ..audio import load_waveform
 from ..avatar import Avatar
 from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceError
 from ..features import AudioFeatures
-from ..media import VideoInfo
+from ..media.audio import load_waveform
+from ..media.probe import VideoInfo
+from ..media.video import VideoWriter, read_frames
 from ..models.reference import Variant
-from ..video import VideoWriter, read_frames
 from . import rules
 from .rules import Square
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import SAMPLE_RATE_HZ, load_waveform
 from ..errors import FileError, MismatchError, OptionError
 from ..files import check_writable
+from ..media.audio import SAMPLE_RATE_HZ, load_waveform
+from ..media.video import VideoWriter
 from ..prefetch import prefetch
 from ..render import Progress, Stretch, stretches
-from ..video import VideoWriter
 from .dataset import PublishedDataset
 from .model import PublishedPainter, open_published
 

@@ -18,7 +18,7 @@ from ..checkpoint import Checkpoint
 from ..evaluate import GENERATED, Evaluation
 from ..files import replacing
 from ..judge import SyncReport
-from ..raster import encode_picture
+from ..media.raster import encode_picture
 from ..training import StepReport
 from . import figures, plots
 from .figures import GROUPS, Better, Column, Group, Meaning, meaning

@@ -12,9 +12,9 @@ import numpy as np
 from ..avatar import Avatar
 from ..evaluate import Evaluation
 from ..judge import OFFSETS
-from ..raster import figure_to_rgb
+from ..media.raster import figure_to_rgb
+from ..media.video import read_frames
 from ..training import StepReport
-from ..video import read_frames
 from .figures import cell
 from .plots import LIGHT, draw_curve, draw_offsets, draw_openings
 from .verdict import Grade, summary, verdicts

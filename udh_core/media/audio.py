@@ -1,27 +1,21 @@
-"""Sound: any file ffmpeg reads → waveform (float32 mono [-1, 1] 16 kHz) → log-mel."""
+"""Sound files: any of them to a mono waveform at 16 kHz, and wav files of our own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from .errors import MediaError
+from ..errors import MediaError
+from ..files import replacing
 from .ffmpeg import QUIET, check_readable, container_zero_s, describe, started, url
-from .files import replacing
 
 SAMPLE_RATE_HZ = 16000
-MEL_HOP_SAMPLES = 160  # 10 ms
-MEL_WINDOW_SAMPLES = 400  # 25 ms
-MEL_RATE_HZ = SAMPLE_RATE_HZ // MEL_HOP_SAMPLES  # 100
-MEL_FLOOR = 1e-10  # power floor before the logarithm
 MIN_DURATION_S = 0.1
 HEADER_BYTES = 44  # of a wav file that write_wave wrote
 CHUNK_SAMPLES = 1 << 18  # decoded at a time: 1 MB
-MEL_BLOCK_FRAMES = 6000  # one minute: 10 MB of spectrum
 
 
 def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
@@ -102,31 +96,6 @@ def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) 
     samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
     with replacing(path) as temporary:
         soundfile.write(temporary, samples, rate_hz, subtype="PCM_16", format="WAV")
-
-
-def log_mel(waveform: np.ndarray, bands: int = 80) -> np.ndarray:
-    """(n,) waveform → (1 + n // 160, bands) float32, natural logarithm of mel power; row t is centred on t · 10 ms."""
-    import librosa
-
-    filters = mel_filters(bands)
-    padded = np.pad(np.asarray(waveform, np.float32), MEL_WINDOW_SAMPLES // 2)
-    rows = np.empty((1 + len(waveform) // MEL_HOP_SAMPLES, bands), np.float32)
-    for first in range(0, len(rows), MEL_BLOCK_FRAMES):
-        last = min(first + MEL_BLOCK_FRAMES, len(rows))
-        piece = padded[first * MEL_HOP_SAMPLES : (last - 1) * MEL_HOP_SAMPLES + MEL_WINDOW_SAMPLES]
-        spectrum = librosa.stft(piece, n_fft=MEL_WINDOW_SAMPLES, hop_length=MEL_HOP_SAMPLES, center=False)
-        rows[first:last] = np.log(np.maximum(filters @ np.abs(spectrum) ** 2, MEL_FLOOR)).T
-    return rows
-
-
-@lru_cache(maxsize=4)
-def mel_filters(bands: int) -> np.ndarray:
-    """(bands, 201) float32, read-only: mel filters over the power spectrum (Slaney's scale, as librosa and Whisper)."""
-    import librosa
-
-    filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=bands)
-    filters.setflags(write=False)
-    return filters
 
 
 def _milliseconds(waveform: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import MediaError
+from ..errors import MediaError
 from .ffmpeg import check_readable, container_zero_s, input_description, started, url
 
 USUAL_RATES = [Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)]
@@ -198,3 +198,11 @@ def _picture_format(line: str, packets: str, times: _Times, fps: Fraction, zero_
         clean_start=not times.hidden and float(times.shown_s[0]) * float(fps) < 0.5,
         zero_s=zero_s,
     )
+
+
+def picture_info(path: Path) -> VideoInfo:
+    """What is on show in a video file; MediaError when it has no picture."""
+    video = probe(path).video
+    if video is None:
+        raise MediaError(f"{path} has no picture; give a video file")
+    return video

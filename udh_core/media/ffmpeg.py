@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from .errors import MediaError
+from ..errors import MediaError
 
 FED = ("-hide_banner", "-v", "error")  # reads frames from its standard input
 QUIET = (*FED, "-nostdin")

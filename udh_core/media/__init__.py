@@ -1,0 +1,1 @@
+"""Files of picture and sound: what they are, reading, writing, bringing them into shape."""

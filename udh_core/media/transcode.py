@@ -1,0 +1,106 @@
+"""Whole files: importing a clip at a constant frame rate, muxing picture and sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import MediaError
+from ..files import replacing
+from .ffmpeg import running, url
+from .probe import MediaInfo, PictureFormat, VideoInfo, inspect, picture_info, probe
+from .video import AAC, BT709, MP4, SCALER, _check_audio, _input_from, _matrix_in, _on_grid
+
+MAX_FPS = 60  # of an imported video; mouths gain nothing from more
+IMPORT_CRF = 12  # x264: no visible loss
+IMPORT_GOP = 25  # a seek decodes at most this many frames in vain
+
+
+def importing(
+    source: Path,
+    target: Path,
+    *,
+    fps: Fraction | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[int]:
+    """Make `target`: H.264, constant rate, upright, square pixels, even size, no sound, seekable to any frame.
+
+    `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
+    is copied without loss, any other encoded almost without. MediaError: bad source, nothing left. FileError: the
+    target cannot be written. Yields the number of frames written about twice a second; closing it leaves nothing
+    behind.
+    """
+    info, stored = inspect(source)
+    if info.video is None or stored is None:
+        raise MediaError(f"{source} has sound but no picture; give a video file")
+    if start_s >= info.video.duration_s:
+        raise MediaError(f"{source} ends at {info.video.duration_s:.2f} s; start before that, not at {start_s:g} s")
+    rate = fps or _capped(info.video.fps)
+    whole = start_s <= 0 and duration_s is None
+    with replacing(target) as temporary:
+        if whole and rate == info.video.fps and _is_ready(info, info.video, stored):
+            arguments = ["-i", url(source), "-map", "0:V:0", "-c", "copy"]
+        else:
+            arguments = _input_from(source, start_s)
+            arguments += _encode_import(info.video, stored, rate, start_s, duration_s)
+        yield from running([*arguments, *MP4, "-f", "mp4", "-y", url(temporary)], f"{source} cannot be imported")
+        if probe(temporary).video is None:
+            raise MediaError(f"{source} cannot be imported: no frame could be decoded")
+
+
+def _is_ready(info: MediaInfo, video: VideoInfo, stored: PictureFormat) -> bool:
+    return (
+        info.video_codec == "h264"
+        and info.constant_rate
+        and not info.rotated
+        and stored.pixels in ("yuv420p", "yuvj420p")
+        and stored.pixel_aspect == 1
+        and stored.clean_start
+        and not stored.interlaced
+        and video.width % 2 == 0
+        and video.height % 2 == 0
+    )
+
+
+def _encode_import(
+    video: VideoInfo, stored: PictureFormat, fps: Fraction, start_s: float, duration_s: float | None
+) -> list[str]:
+    # Rotation comes first (ffmpeg applies it by itself) and swaps the pixel's sides too; `iw*sar` follows that.
+    filters = ["bwdif=deint=interlaced"] if stored.interlaced else []
+    filters += [_on_grid(fps, stored, start_s), *_even(video, stored.pixel_aspect != 1)]
+    filters += [f"scale={_matrix_in(video, stored)}out_color_matrix=bt709:out_range=tv:{SCALER}", "format=yuv420p"]
+    limit = [] if duration_s is None else ["-frames:v", str(max(1, round(duration_s * fps)))]
+    codec = ["-c:v", "libx264", "-crf", str(IMPORT_CRF), "-preset", "veryfast", "-g", str(IMPORT_GOP)]
+    return ["-vf", ",".join(filters), "-r", str(fps), *limit, *codec, *BT709]
+
+
+def _even(video: VideoInfo, stretch: bool) -> list[str]:
+    """Square pixels and an even size: 4:2:0 has one chroma sample per 2×2. An odd edge is repeated once."""
+    if stretch:
+        return ["scale='2*round(iw*sar/2)':'2*round(ih/2)'", "setsar=1"]
+    odd_w, odd_h = video.width % 2, video.height % 2
+    if not odd_w and not odd_h:
+        return []
+    # Without full chroma ffmpeg can neither pad nor fill a single pixel.
+    return ["format=yuv444p", f"pad=iw+{odd_w}:ih+{odd_h}", f"fillborders=right={odd_w}:bottom={odd_h}:mode=smear"]
+
+
+def _capped(fps: Fraction) -> Fraction:
+    while fps > MAX_FPS:
+        fps /= 2
+    return fps
+
+
+def muxing(video: Path, audio: Path, out: Path) -> Iterator[int]:
+    """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`.
+
+    Yields the number of frames written about twice a second.
+    """
+    picture_info(video)
+    _check_audio(audio)
+    with replacing(out) as temporary:
+        streams = ["-i", url(video), "-i", url(audio), "-map", "0:V:0", "-map", "1:a:0", "-c:v", "copy"]
+        arguments = [*streams, *AAC, *MP4, "-f", "mp4", "-y", url(temporary)]
+        yield from running(arguments, f"{out} cannot be made of {video} and {audio}")

@@ -1,0 +1,1 @@
+"""From a waveform to audio features; voice activity, augmentation, text to speech."""
