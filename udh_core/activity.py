@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import weights
 from .media.audio import SAMPLE_RATE_HZ
+from .weights import registry
 from .windows import piece
 
 HOP_SAMPLES = 320  # 20 ms
@@ -69,7 +69,7 @@ def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> n
     from .models.vad import CHUNK_SAMPLES, CONTEXT_SAMPLES, SileroVAD
 
     network, state = SileroVAD().eval(), None
-    network.load_state_dict(load_file(weights.weight_path(WEIGHTS, models)))
+    network.load_state_dict(load_file(registry.weight_path(WEIGHTS, models)))
     gain = np.float32(10 ** (np.clip(LOUD_DB - loud_db(levels_db(waveform)), 0.0, MOST_GAIN_DB) / 20))
     result = np.empty(-(-len(waveform) // CHUNK_SAMPLES), np.float32)
     for first in range(0, len(result), BLOCK_CHUNKS):

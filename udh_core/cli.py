@@ -24,7 +24,7 @@ from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_fa
 from .prepare import Progress as StageProgress
 from .rendering.playback import WhenLonger, WhenShorter
 from .terminal import console, errors, show, show_lines
-from .weights import WEIGHTS, fetch, models_dir
+from .weights.registry import WEIGHTS, fetch, models_dir
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
     from .run_log import Start

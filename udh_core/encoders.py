@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from . import weights
 from .errors import FormatError, OptionError, WeightsError
 from .media.audio import SAMPLE_RATE_HZ
 from .speech.mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, log_mel, mel_filters
+from .weights import registry
 from .wenet import WenetEncoder
 from .windows import crossfaded, piece, row_count
 
@@ -99,7 +99,7 @@ class WhisperEncoder:
 
     def __init__(self, device: str, models: Path | None) -> None:
         self.device = device
-        self.model = _whisper_model(weights.weight_path("whisper_tiny_en_encoder.safetensors", models)).to(device)
+        self.model = _whisper_model(registry.weight_path("whisper_tiny_en_encoder.safetensors", models)).to(device)
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
         def encode(first: int, rows: int) -> np.ndarray:

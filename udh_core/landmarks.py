@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import NoFaceError, WeightsError
 from .intervals import runs
-from .weights import weight_path
+from .weights.registry import weight_path
 
 SCHEME = "mediapipe468"
 LANDMARK_COUNT = 468

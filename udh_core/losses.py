@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .weights import weight_path
+from .weights.registry import weight_path
 
 # The scaling layer of LPIPS 0.1 for images in [-1, 1].
 _LPIPS_SHIFT = (-0.030, -0.088, -0.188)

@@ -15,7 +15,7 @@ from udh_core.checkpoint import read_info
 from udh_core.errors import FileError, FormatError, UdhError
 from udh_core.generator_file import open_generator
 from udh_core.published.model import import_model, open_published
-from udh_core.torch_zip import read_state_dict
+from udh_core.weights.pth import read_state_dict
 
 
 @both

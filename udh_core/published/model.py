@@ -18,7 +18,7 @@ from ..checkpoint import Checkpoint
 from ..errors import FormatError, OptionError
 from ..geometry import CropSpec
 from ..models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
-from ..torch_zip import read_state_dict
+from ..weights.pth import read_state_dict
 from . import rules
 from .dataset import reference_inputs
 from .rules import Square

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FormatError
+from ..errors import FormatError
 
 _DAMAGED = (  # all that pickle is documented or seen to raise on bytes that are no pickle
     pickle.UnpicklingError,

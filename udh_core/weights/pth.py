@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from .errors import FileError, FormatError
+from ..errors import FileError, FormatError
 from .unpickle import ArrayUnpickler, unpickled
 
 _DTYPES = {  # as strings: a file cannot change what they mean

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FormatError
-from .torch_zip import state_dict
+from ..errors import FormatError
+from .pth import state_dict
 from .unpickle import array_tree
 
 _WHISPER_NAMES = (  # OpenAI's key part → transformers' key part, in the order in which they are replaced

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from ..errors import FileError, WeightsError
+from ..files import replacing
 from . import convert
-from .errors import FileError, WeightsError
-from .files import replacing
 
 
 @dataclass(frozen=True)
