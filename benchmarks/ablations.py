@@ -25,7 +25,7 @@ from benchmarks.motion_variants import MotionVariant, motion_variants
 from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
-from udh_core import disguises, features, metrics, silences, speaker, train_motion
+from udh_core import disguises, metrics, silences, speaker, train_motion
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, to_input, to_uint8
 from udh_core.geometry import in_crop, mask
@@ -39,6 +39,7 @@ from udh_core.models.pixels import PixelsConfig
 from udh_core.reach import openings
 from udh_core.rest import rest_shape
 from udh_core.speaker import mouth_shapes
+from udh_core.speech import features
 from udh_core.train_generator import GeneratorOptions
 from udh_core.training import Schedule
 

@@ -8,8 +8,8 @@ import librosa
 import numpy as np
 import scipy.signal
 
-from udh_core.activity import HOP_SAMPLES, levels_db
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
+from udh_core.speech.activity import HOP_SAMPLES, levels_db
 
 COLOURS = {"white": 0, "pink": 1, "brown": 2}  # power falls with this power of the frequency
 _BEAT_S = 0.6

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from comfy_api.latest import io, ui
 
-from ..udh_core import features
 from ..udh_core.audit import audit
 from ..udh_core.audit.drawing import draw_audit
 from ..udh_core.audit.finding import Audit
@@ -17,6 +16,7 @@ from ..udh_core.avatar import Avatar
 from ..udh_core.media.audio import load_waveform
 from ..udh_core.prepare import PrepareOptions, track_face
 from ..udh_core.report.pictures import face_sheet, track_report
+from ..udh_core.speech import features
 from . import host
 from .media import describe
 from .sockets import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, FEATURES, Features, reopened

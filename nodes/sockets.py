@@ -11,7 +11,7 @@ from ..udh_core import checkpoint
 from ..udh_core.avatar import Avatar, open_avatar
 from ..udh_core.checkpoint import Checkpoint, Kind
 from ..udh_core.errors import MismatchError
-from ..udh_core.features import AudioFeatures
+from ..udh_core.speech.features import AudioFeatures
 from . import host
 
 CATEGORY = "Ultralight Digital Human"

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..udh_core import features as feature_files
 from ..udh_core.avatar import Avatar, check_features
 from ..udh_core.checkpoint import check_match
 from ..udh_core.judge import SyncJudge, open_syncnet
 from ..udh_core.report.pictures import draw_training
 from ..udh_core.run_log import RunLog, Start, open_log
+from ..udh_core.speech import features as feature_files
 from ..udh_core.train_generator import WIDTHS, GeneratorOptions, train_generator
 from ..udh_core.train_syncnet import SyncNetOptions, train_syncnet
 from ..udh_core.training import StepReport

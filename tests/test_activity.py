@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.sounds import COLOURS, coloured_noise, in_room, music, whispered
 from benchmarks.vad import GRID, WORDS, in_background, times_of, word_mask
-from udh_core import activity
-from udh_core.activity import levels_db, speech_mask, speech_probability
 from udh_core.errors import WeightsError
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
+from udh_core.speech import activity
+from udh_core.speech.activity import levels_db, speech_mask, speech_probability
 
 LENGTH = 20 * SAMPLE_RATE_HZ
 BACKGROUNDS = (*COLOURS, "music")

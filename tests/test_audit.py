@@ -14,7 +14,6 @@ import pytest
 from scipy.signal import fftconvolve
 from typer.testing import CliRunner
 
-from udh_core.activity import speech_mask
 from udh_core.audit import audit, sight
 from udh_core.audit.drawing import draw_audit
 from udh_core.audit.finding import Audit
@@ -25,6 +24,7 @@ from udh_core.cli import app
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.prepare import PrepareOptions, track_face
+from udh_core.speech.activity import speech_mask
 
 RATE = SAMPLE_RATE_HZ
 SHORT = "amount of speech"  # clips of six seconds all have too little

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from udh_core.avatar import open_avatar
+from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.landmarks import detect, mouth_opening
 from udh_core.media.audio import write_wave
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
 from udh_core.metrics import correlation
-from udh_core.speech import NEW_SPEECH, speak
+from udh_core.speech.tts import speak
 from udh_core.synthetic import make_clip, mouth_for
 
 SECONDS = 60

@@ -8,10 +8,11 @@ import librosa
 import numpy as np
 import pytest
 
-from udh_core import disguises, features
+from udh_core import disguises
 from udh_core.avatar import open_avatar
 from udh_core.disguises import Disguise, disguised, in_noise, through, with_throat
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
+from udh_core.speech import features
 
 PITCH_HZ, FORMANT_HZ = 100.0, 1500.0
 

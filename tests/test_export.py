@@ -21,9 +21,9 @@ from udh_core import checkpoint, geometry
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
 from udh_core.compositor import Compositor
+from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError, UdhError
 from udh_core.export import describe, export_onnx
-from udh_core.features import AudioFeatures
 from udh_core.generator_file import open_generator, save_generator
 from udh_core.geometry import CropSpec
 from udh_core.media.video import read_frames
@@ -33,7 +33,8 @@ from udh_core.models.pixels import PixelsConfig
 from udh_core.prepare import import_clip, track_face
 from udh_core.render import RenderOptions, render
 from udh_core.speaker import mouth_shapes
-from udh_core.speech import NEW_SPEECH, speak
+from udh_core.speech.features import AudioFeatures
+from udh_core.speech.tts import speak
 from udh_core.to_go import Unpacked, pack, unpack
 
 ROOT = Path(__file__).resolve().parent.parent

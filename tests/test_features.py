@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core import encoders, features, wenet, windows
 from udh_core.errors import FormatError, MediaError, MismatchError, UdhError, WeightsError
-from udh_core.features import AudioFeatures
 from udh_core.media.audio import load_waveform
+from udh_core.speech import chunking, encoders, features, mel, wenet
+from udh_core.speech.features import AudioFeatures
 
 RATE_HZ = 16000
 
@@ -125,7 +125,7 @@ def test_crossfaded_joins_blocks_without_a_trace_of_their_edges(total: int) -> N
         values[rows - 5 if first + rows < total else rows :] = -1e6
         return values[:, None]
 
-    blocks = list(windows.crossfaded(total, encode, block_rows=40, margin_rows=5, fade_rows=2))
+    blocks = list(chunking.crossfaded(total, encode, block_rows=40, margin_rows=5, fade_rows=2))
     assert np.allclose(np.concatenate(blocks)[:, 0], np.arange(total))
 
 
@@ -147,7 +147,7 @@ def test_whisper_mel_equals_transformers() -> None:
 
     wave = babble(30)
     theirs = WhisperFeatureExtractor()(wave, sampling_rate=RATE_HZ, return_tensors="np").input_features[0]
-    assert np.abs(encoders.whisper_mel(wave) - theirs).max() < 1e-3
+    assert np.abs(mel.whisper_mel(wave) - theirs).max() < 1e-3
 
 
 def test_whisper_hears_the_same_at_every_position(whisper: encoders.WhisperEncoder, clips: Path) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from udh_core import geometry, speaker
 from udh_core.avatar import open_avatar
 from udh_core.errors import OptionError, UdhError
-from udh_core.features import AudioFeatures
 from udh_core.geometry import CropSpec
 from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
@@ -22,6 +21,7 @@ from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 from udh_core.speaker import at_times, predict_rows
+from udh_core.speech.features import AudioFeatures
 from udh_core.training import Averaged, Schedule, check_finite
 
 SPEC = CropSpec(160)

@@ -18,8 +18,8 @@ from benchmarks.reference_baseline import (
     train_reference,
 )
 from udh_core.avatar import open_avatar
-from udh_core.features import AudioFeatures
 from udh_core.models.reference import ReferenceUnet
+from udh_core.speech.features import AudioFeatures
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.activity import EASE_S, LEAD_S, silence
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
 from udh_core.compositor import Compositor
 from udh_core.errors import OptionError
-from udh_core.features import AudioFeatures, extract
 from udh_core.generator_file import open_generator
 from udh_core.landmarks import mouth_opening
 from udh_core.media.audio import load_waveform, write_wave
@@ -24,6 +22,8 @@ from udh_core.models.generator import with_neighbours
 from udh_core.render import RenderOptions, render
 from udh_core.rest import enlarge, rest_shape
 from udh_core.speaker import mouth_shapes
+from udh_core.speech.activity import EASE_S, LEAD_S, silence
+from udh_core.speech.features import AudioFeatures, extract
 
 SPEECH_DB = -15.0
 

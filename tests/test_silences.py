@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core import features, silences
+from udh_core import silences
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
 from udh_core.models.generator import Generator
 from udh_core.speaker import mouth_shapes
+from udh_core.speech import features
 
 
 def loudness_db(waveform: np.ndarray) -> float:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from benchmarks.sounds import coloured_noise, music, without_pauses
-from udh_core import disguises, features, silences, speaker
+from udh_core import disguises, silences, speaker
 from udh_core.batches import TrainingData
-from udh_core.features import AudioFeatures
+from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.geometry import CropSpec
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -28,7 +28,9 @@ from udh_core.speaker import (
     voice_gain,
     voice_shift,
 )
-from udh_core.speech import NEW_SPEECH, speak
+from udh_core.speech import features
+from udh_core.speech.features import AudioFeatures
+from udh_core.speech.tts import speak
 from udh_core.train_motion import learn_voice
 
 RATE_HZ, WIDTH = 50.0, 6

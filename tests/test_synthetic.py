@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from udh_core.demo.sentences import NEW_SPEECH, passages
 from udh_core.errors import FileError, OptionError, UdhError
 from udh_core.landmarks import detect, mouth_opening
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
 from udh_core.puppet import MAX_OPENING, Pose, Puppet
-from udh_core.speech import NEW_SPEECH, passages, speak
+from udh_core.speech.tts import speak
 from udh_core.synthetic import make_clip, mouth_for
 from udh_core.weights.registry import fetch
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from . import features
 from .errors import FormatError, MismatchError, OptionError
-from .features import AudioFeatures
 from .geometry import CropSpec
 from .landmarks import FaceTrack
 from .media.probe import VideoInfo
+from .speech import features
+from .speech.features import AudioFeatures
 
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from . import alignment, geometry
-from .activity import speech_mask
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
 from .intervals import run_starts
 from .landmarks import FaceTrack
 from .media.audio import load_waveform
 from .pose import head_pose, without_pose
+from .speech.activity import speech_mask
 
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
 MIN_FRAMES = 50

@@ -223,7 +223,7 @@ def render_command(
 ) -> None:
     from .media.audio import write_wave
     from .render import RenderOptions, render
-    from .speech import speak
+    from .speech.tts import speak
 
     if (audio is None) == (text is None):
         raise OptionError("give either --audio or --text")

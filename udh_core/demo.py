@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from . import checkpoint
 from .avatar import open_avatar
+from .demo.sentences import NEW_SPEECH
 from .errors import OptionError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
@@ -20,7 +21,7 @@ from .render import render
 from .report.figures import strict_json
 from .report.html import write_html
 from .run_log import open_log
-from .speech import NEW_SPEECH, speak
+from .speech.tts import speak
 from .synthetic import VIDEO_NAME, make_clip
 from .train_generator import GeneratorOptions, train_generator
 from .train_syncnet import SyncNetOptions, train_syncnet

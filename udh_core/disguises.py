@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import soxr
 
-from . import features
 from .avatar import Avatar
 from .media import ffmpeg
 from .media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from .speech import features
 
 _FFT, _HOP = 1024, 160  # samples
 _ORDER = 18  # of the linear prediction that describes a throat: eight or nine formants up to 8 kHz

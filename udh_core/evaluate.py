@@ -15,13 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, features, geometry, metrics
-from .activity import away_from_speech, speech_mask
+from . import checkpoint, geometry, metrics
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
 from .compositor import Compositor
 from .errors import FormatError
-from .features import AudioFeatures
 from .generator_file import held_out_share, open_generator
 from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
 from .landmarks import FaceMesh, box_of, mouth_opening, seen_region
@@ -31,6 +29,9 @@ from .media.video import read_frames
 from .models.generator import Generator, with_neighbours
 from .rest import APART_S
 from .speaker import mouth_shapes
+from .speech import features
+from .speech.activity import away_from_speech, speech_mask
+from .speech.features import AudioFeatures
 
 MAX_FRAMES = 300
 PICTURES = 100  # frames at most on which a picture is compared with the truth

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from . import geometry, speaker
 from .checkpoint import Checkpoint
-from .encoders import open_encoder
 from .errors import FileError, UdhError
 from .files import replacing
 from .generator_file import open_generator
 from .models.generator import Generator
 from .rest import LIMIT
+from .speech.encoders import open_encoder
 
 FORMAT = 2  # of the JSON
 OPSET = 18

@@ -14,10 +14,10 @@ from . import checkpoint, metrics
 from .batches import TrainingData, interpolate_rows, to_input
 from .checkpoint import Checkpoint
 from .errors import NoFaceError
-from .features import AudioFeatures
 from .geometry import CropSpec, mouth_window
 from .intervals import run_starts
 from .models.syncnet import SyncNet, SyncNetConfig
+from .speech.features import AudioFeatures
 
 OFFSETS = np.arange(-15, 16)  # frames the sound is shifted by when something is judged
 FAR = 3  # frames from which a shift counts as off-sync

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import features, geometry, landmarks
+from . import geometry, landmarks
 from .avatar import FILES, FORMAT, open_avatar, read_state
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .files import alone_in, replacing
@@ -23,6 +23,7 @@ from .media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .media.probe import picture_info, probe
 from .media.transcode import importing
 from .media.video import read_frames
+from .speech import features
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}

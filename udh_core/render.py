@@ -14,11 +14,10 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from torch import Tensor
 
-from . import checkpoint, features
+from . import checkpoint
 from .avatar import Avatar
 from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
-from .features import AudioFeatures
 from .files import check_writable
 from .generator_file import open_generator
 from .geometry import FEATHER
@@ -29,6 +28,8 @@ from .prefetch import prefetch
 from .rendering.playback import WhenLonger, WhenShorter
 from .rest import GAINS
 from .speaker import mouth_shapes
+from .speech import features
+from .speech.features import AudioFeatures
 
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from .activity import away_from_speech
 from .batches import TrainingData
 from .landmarks import mouth_opening
+from .speech.activity import away_from_speech
 
 APART_S = 0.2  # this close to speech a mouth may move already, or still
 MIN_FRAMES = 10  # in pauses, to learn from

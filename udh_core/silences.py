@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import features
 from .avatar import Avatar
 from .media.audio import SAMPLE_RATE_HZ
+from .speech import features
 
 LENGTH_S = 12
 FAINT_DB = (-80.0, 0.0), (-55.0, 0.0), (-70.0, 1.0), (-50.0, 1.0)  # of full scale, and 0 for white noise, 1 for pink

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .activity import silence, speech_mask
 from .batches import interpolate_rows
-from .features import AudioFeatures
 from .models.generator import Generator
 from .rest import enlarge
+from .speech.activity import silence, speech_mask
+from .speech.features import AudioFeatures
 
 # Of passages of the clip's own voice, one second long; n seconds have an n-th of it (whisper-tiny, GRID and news clip,
 # passages of 2 to 16 s).

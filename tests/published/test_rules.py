@@ -10,11 +10,11 @@ from making import network
 
 from udh_core.avatar import open_avatar
 from udh_core.errors import FormatError, MismatchError
-from udh_core.features import AudioFeatures
 from udh_core.published import rules
 from udh_core.published.dataset import mesh_squares, reference_crops, reference_inputs, rows_of
 from udh_core.published.model import PublishedPainter
 from udh_core.published.rules import Square
+from udh_core.speech.features import AudioFeatures
 
 
 def test_square_is_where_the_three_points_say() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..activity import speech_mask
 from ..alignment import estimate
 from ..avatar import Avatar
 from ..intervals import runs
 from ..media.audio import load_waveform
 from ..prepare import Progress
+from ..speech.activity import speech_mask
 from .drawing import draw_audit, write_picture
 from .finding import LEVELS, Audit, Finding, Level
 from .sight import look

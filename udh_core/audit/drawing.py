@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..activity import levels_db
 from ..avatar import Avatar
 from ..files import replacing
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..media.raster import encode_picture, figure_to_rgb
 from ..media.video import read_frames
+from ..speech.activity import levels_db
 from .finding import Audit, Finding, Level, examples
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..activity import levels_db
 from ..alignment import Alignment
 from ..intervals import runs
 from ..media.audio import SAMPLE_RATE_HZ
+from ..speech.activity import levels_db
 from .finding import Finding, Level, by_figure, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips, five speech recordings).

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import features
 from ..avatar import Avatar
 from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceError
-from ..features import AudioFeatures
 from ..media.audio import load_waveform
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter, read_frames
 from ..models.reference import Variant
+from ..speech import features
+from ..speech.features import AudioFeatures
 from . import rules
 from .rules import Square
 

@@ -38,3 +38,14 @@ def mel_filters(bands: int) -> np.ndarray:
     filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=MEL_WINDOW_SAMPLES, n_mels=bands)
     filters.setflags(write=False)
     return filters
+
+
+def whisper_mel(samples: np.ndarray) -> np.ndarray:
+    """(480000,) → (80, 3000) float32 as Whisper learned it: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
+    import torch
+
+    wave = torch.from_numpy(samples)
+    window = torch.hann_window(MEL_WINDOW_SAMPLES)
+    spectrum = torch.stft(wave, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, window=window, return_complex=True)[:, :-1]
+    decades = np.log10(np.maximum(mel_filters(80) @ (spectrum.abs() ** 2).numpy(), 1e-10))
+    return ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32)

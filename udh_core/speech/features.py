@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import FormatError, MediaError, MismatchError, UdhError
+from ..files import replacing
+from ..media.audio import SAMPLE_RATE_HZ
+from .chunking import row_count
 from .encoders import Encoder, canonical_name, encoder_names, open_encoder
-from .errors import FormatError, MediaError, MismatchError, UdhError
-from .files import replacing
-from .media.audio import SAMPLE_RATE_HZ
-from .windows import row_count
 
 __all__ = ["AudioFeatures", "check_match", "copy", "encoder_names", "extract", "extract_to", "load"]
 

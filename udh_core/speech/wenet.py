@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FormatError, UdhError, WeightsError
-from .media.audio import SAMPLE_RATE_HZ
-from .speech.mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES
-from .windows import piece, row_count
+from ..errors import FormatError, UdhError, WeightsError
+from ..media.audio import SAMPLE_RATE_HZ
+from .chunking import piece, row_count
+from .mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES
 
 FPS = 20
 CHUNK_FRAMES = 67  # fbank frames the encoder sees per video frame

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .errors import FormatError, OptionError, WeightsError
-from .media.audio import SAMPLE_RATE_HZ
-from .speech.mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES, log_mel, mel_filters
-from .weights import registry
+from ..errors import FormatError, OptionError, WeightsError
+from ..media.audio import SAMPLE_RATE_HZ
+from ..weights import registry
+from .chunking import crossfaded, piece, row_count
+from .mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, log_mel, whisper_mel
 from .wenet import WenetEncoder
-from .windows import crossfaded, piece, row_count
 
 if TYPE_CHECKING:
     import torch
@@ -153,17 +153,6 @@ class SpeechModelEncoder:
 
         with torch.inference_mode():
             return self.model(torch.from_numpy(samples)[None].to(self.device)).last_hidden_state[0].cpu().numpy()
-
-
-def whisper_mel(samples: np.ndarray) -> np.ndarray:
-    """(480000,) → (80, 3000) float32 as Whisper learned it: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
-    import torch
-
-    wave = torch.from_numpy(samples)
-    window = torch.hann_window(MEL_WINDOW_SAMPLES)
-    spectrum = torch.stft(wave, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, window=window, return_complex=True)[:, :-1]
-    decades = np.log10(np.maximum(mel_filters(80) @ (spectrum.abs() ** 2).numpy(), 1e-10))
-    return ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
 
 
 def _mean_and_scale(waveform: np.ndarray) -> tuple[float, float]:

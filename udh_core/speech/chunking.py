@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .media.audio import SAMPLE_RATE_HZ
+from ..media.audio import SAMPLE_RATE_HZ
 
 
 def row_count(sample_count: int, rate_hz: float) -> int:

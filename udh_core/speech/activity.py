@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .media.audio import SAMPLE_RATE_HZ
-from .weights import registry
-from .windows import piece
+from ..media.audio import SAMPLE_RATE_HZ
+from ..weights import registry
+from .chunking import piece
 
 HOP_SAMPLES = 320  # 20 ms
 LEVEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
@@ -66,7 +66,7 @@ def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> n
     import torch
     from safetensors.torch import load_file
 
-    from .models.vad import CHUNK_SAMPLES, CONTEXT_SAMPLES, SileroVAD
+    from .vad import CHUNK_SAMPLES, CONTEXT_SAMPLES, SileroVAD
 
     network, state = SileroVAD().eval(), None
     network.load_state_dict(load_file(registry.weight_path(WEIGHTS, models)))

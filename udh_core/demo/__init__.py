@@ -1,0 +1,1 @@
+"""The built-in talking person and the whole chain in one go."""
