@@ -25,7 +25,7 @@ from benchmarks.motion_variants import MotionVariant, motion_variants
 from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
-from udh_core import disguises, metrics, silences, speaker, train_motion
+from udh_core import metrics, speaker, train_motion
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, to_input, to_uint8
 from udh_core.geometry import in_crop, mask
@@ -39,9 +39,9 @@ from udh_core.models.pixels import PixelsConfig
 from udh_core.reach import openings
 from udh_core.rest import rest_shape
 from udh_core.speaker import mouth_shapes
-from udh_core.speech import features
+from udh_core.speech import augmentation, features
 from udh_core.train_generator import GeneratorOptions
-from udh_core.training import Schedule
+from udh_core.training import Schedule, augmented_features
 
 ENCODER = "whisper-tiny"
 PAIRS, RUN = 60, 60  # held-out frames: pairs judged, consecutive ones for flicker
@@ -185,13 +185,13 @@ def learnt_motion(
 
 def sounds(variant: MotionVariant, avatar: Avatar) -> dict[str, list]:
     """What a variant hears beside the clip's plain sound."""
-    for _ in silences.extract_silences(avatar, ENCODER):
+    for _ in augmented_features.extract_silences(avatar, ENCODER):
         pass
     waveform, others = load_waveform(avatar.audio), []
     for disguise in variant.disguises:
-        heard = features.extract(disguises.disguised(waveform, disguise), ENCODER)
-        others.append(disguises.AugmentedFeatures(heard.values, disguise.speed))
-    return {"others": others, "silences": silences.silence_features(avatar, ENCODER)}
+        heard = features.extract(augmentation.disguised(waveform, disguise), ENCODER)
+        others.append(augmented_features.AugmentedFeatures(heard.values, disguise.speed))
+    return {"others": others, "silences": augmented_features.silence_features(avatar, ENCODER)}
 
 
 @contextmanager

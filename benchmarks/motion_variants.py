@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from udh_core.disguises import DISGUISES, Disguise
 from udh_core.models.blocks import DilatedBlock
 from udh_core.models.motion import MotionMember
+from udh_core.speech.augmentation import DISGUISES, Disguise
 
 
 class Ahead(DilatedBlock):

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from benchmarks.sounds import COLOURS, babble, coloured_noise, in_room, music, whispered
 from benchmarks.tables import write_table
-from udh_core.disguises import through
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.speech.activity import AUDIBLE_DB, LEVEL_RATE_HZ, levels_db, loud_db, speech_mask
+from udh_core.speech.augmentation import through
 
 FPS = 25
 GRID, WORDS = "video/grid_s1_train_5min.mp4", "video/grid_s1_train_5min.words.tsv"

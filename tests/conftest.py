@@ -151,7 +151,6 @@ def learn_motion(real_minute: Path) -> Callable:
     """Takes a number of steps, trains one motion network on the real minute, and returns (generator, its data)."""
     import torch
 
-    from udh_core import disguises, silences
     from udh_core.avatar import open_avatar
     from udh_core.batches import load_training_data
     from udh_core.models.generator import Generator, GeneratorConfig
@@ -159,15 +158,18 @@ def learn_motion(real_minute: Path) -> Callable:
     from udh_core.models.pixels import PixelsConfig
     from udh_core.rest import rest_shape
     from udh_core.train_motion import train_motion
-    from udh_core.training import Schedule
+    from udh_core.training import Schedule, augmented_features
 
     avatar, encoder = open_avatar(real_minute), "whisper-tiny"
     data = load_training_data(avatar, encoder)
-    for _ in (*disguises.extract_augmented(avatar, encoder), *silences.extract_silences(avatar, encoder)):
+    for _ in (
+        *augmented_features.extract_augmented(avatar, encoder),
+        *augmented_features.extract_silences(avatar, encoder),
+    ):
         pass
     sounds = {
-        "others": disguises.augmented_features(avatar, encoder),
-        "silences": silences.silence_features(avatar, encoder),
+        "others": augmented_features.augmented_features(avatar, encoder),
+        "silences": augmented_features.silence_features(avatar, encoder),
     }
 
     def learn(steps: int):

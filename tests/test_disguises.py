@@ -8,23 +8,23 @@ import librosa
 import numpy as np
 import pytest
 
-from udh_core import disguises
 from udh_core.avatar import open_avatar
-from udh_core.disguises import Disguise, disguised, in_noise, through, with_throat
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
-from udh_core.speech import features
+from udh_core.speech import augmentation, features
+from udh_core.speech.augmentation import Disguise, disguised, in_noise, through, with_throat
+from udh_core.training import augmented_features
 
 PITCH_HZ, FORMANT_HZ = 100.0, 1500.0
 
 
 def test_rows_in_disguises_stand_for_the_same_sounds(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
-    parts = list(disguises.extract_augmented(avatar, "mel80"))
+    parts = list(augmented_features.extract_augmented(avatar, "mel80"))
     assert parts == sorted(parts) and parts[-1] == 1.0
     plain = features.extract(load_waveform(avatar.audio), "mel80").values
     loudness = plain.mean(1)
     loud = loudness > np.median(loudness)  # noise fills the pauses
-    for heard in disguises.augmented_features(avatar, "mel80"):
+    for heard in augmented_features.augmented_features(avatar, "mel80"):
         assert abs(len(heard.rows) - len(plain) / heard.speed) <= 2
         rows = np.clip(np.rint((np.arange(len(plain)) + 0.5) / heard.speed - 0.5).astype(int), 0, len(heard.rows) - 1)
         told = heard.rows[rows].mean(1)
@@ -92,7 +92,7 @@ def test_codec_takes_detail_and_no_time(person: Path, rate: str) -> None:
     assert np.corrcoef(coded, speech)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("disguise", disguises.DISGUISES)
+@pytest.mark.parametrize("disguise", augmentation.DISGUISES)
 def test_silence_stays_silence(disguise: Disguise) -> None:
     result = disguised(np.zeros(16000, np.float32), disguise)
     assert result.dtype == np.float32

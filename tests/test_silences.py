@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core import silences
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
 from udh_core.models.generator import Generator
 from udh_core.speaker import mouth_shapes
-from udh_core.speech import features
+from udh_core.speech import augmentation, features
+from udh_core.training import augmented_features
 
 
 def loudness_db(waveform: np.ndarray) -> float:
@@ -21,16 +21,20 @@ def loudness_db(waveform: np.ndarray) -> float:
 
 
 def test_one_is_digital_silence_and_the_others_are_faint() -> None:
-    nothing, *noises = silences.waveforms()
+    nothing, *noises = augmentation.waveforms()
     assert not nothing.any()
-    np.testing.assert_allclose([loudness_db(noise) for noise in noises], [db for db, _ in silences.FAINT_DB], atol=0.01)
+    np.testing.assert_allclose(
+        [loudness_db(noise) for noise in noises], [db for db, _ in augmentation.FAINT_DB], atol=0.01
+    )
 
 
 def test_what_is_heard_in_them_is_kept(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
-    parts = list(silences.extract_silences(avatar, "mel80"))
+    parts = list(augmented_features.extract_silences(avatar, "mel80"))
     assert parts == sorted(parts) and parts[-1] == 1.0
-    for rows, waveform in zip(silences.silence_features(avatar, "mel80"), silences.waveforms(), strict=True):
+    for rows, waveform in zip(
+        augmented_features.silence_features(avatar, "mel80"), augmentation.waveforms(), strict=True
+    ):
         np.testing.assert_array_equal(rows, features.extract(waveform, "mel80").values)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.sounds import coloured_noise, music, without_pauses
-from udh_core import disguises, silences, speaker
+from udh_core import speaker
 from udh_core.batches import TrainingData
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.geometry import CropSpec
@@ -28,7 +28,7 @@ from udh_core.speaker import (
     voice_gain,
     voice_shift,
 )
-from udh_core.speech import features
+from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
 from udh_core.train_motion import learn_voice
@@ -36,9 +36,9 @@ from udh_core.train_motion import learn_voice
 RATE_HZ, WIDTH = 50.0, 6
 SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))
 NOBODY = {  # speaks
-    **dict(zip(("nothing", *map(str, silences.FAINT_DB)), silences.waveforms(), strict=True)),
-    "brown noise": coloured_noise(silences.LENGTH_S * 16000, "brown") * np.float32(10 ** (-55 / 20)),
-    "music": music(silences.LENGTH_S * 16000) * np.float32(10 ** (-65 / 20)),
+    **dict(zip(("nothing", *map(str, augmentation.FAINT_DB)), augmentation.waveforms(), strict=True)),
+    "brown noise": coloured_noise(augmentation.LENGTH_S * 16000, "brown") * np.float32(10 ** (-55 / 20)),
+    "music": music(augmentation.LENGTH_S * 16000) * np.float32(10 ** (-65 / 20)),
 }
 
 
@@ -141,7 +141,7 @@ def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
 @pytest.mark.parametrize("waveform", NOBODY.values(), ids=NOBODY.keys())
 def test_silence_noise_and_music_adapt_nothing(generator: Generator, waveform: np.ndarray, loudness_db: float) -> None:
     waveform = waveform * np.float32(10 ** (loudness_db / 20))
-    heard, _ = seconds_of_speech(silences.LENGTH_S)
+    heard, _ = seconds_of_speech(augmentation.LENGTH_S)
     assert len(spoken_rows(waveform, len(heard.values), RATE_HZ, times_in(heard))) == 0
     generator.motion.speech_mean.fill_(2.0)
     told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
@@ -207,6 +207,6 @@ def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, mon
 
 @pytest.mark.parametrize("below_db", [20, 5])
 def test_speech_in_noise_is_still_a_voice(clips: Path, below_db: float) -> None:
-    waveform = disguises.in_noise(load_waveform(clips / "audio" / "piper_joe.wav"), below_db)
+    waveform = augmentation.in_noise(load_waveform(clips / "audio" / "piper_joe.wav"), below_db)
     count = round(len(waveform) / 16000 * RATE_HZ)
     assert len(spoken_rows(waveform, count, RATE_HZ, np.array([0, count / RATE_HZ]))) > 0.8 * count

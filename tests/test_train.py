@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core import checkpoint, disguises, silences
+from udh_core import checkpoint
 from udh_core.avatar import open_avatar
 from udh_core.compositor import Compositor
 from udh_core.errors import MismatchError, OptionError
@@ -20,6 +20,7 @@ from udh_core.judge import open_syncnet
 from udh_core.media.video import read_frames
 from udh_core.references import choose_references
 from udh_core.render import render
+from udh_core.speech import augmentation
 from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
 from udh_core.train_syncnet import SyncNetOptions, train_syncnet
 
@@ -45,7 +46,7 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     trained(person_avatar, whole, TINY)
     run = train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80")
-    heard = len(disguises.DISGUISES) + len(silences.waveforms())
+    heard = len(augmentation.DISGUISES) + len(augmentation.waveforms())
     seen = [report for report in islice(run, heard + 3 * 6 + 5)]  # three motion networks, five of eight steps
     run.close()
     assert seen[-1].phase == "pixels"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, disguises, run_log, silences
+from . import checkpoint, run_log
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, sample, sample_runs, to_input, to_uint8, training_dtype
 from .checkpoint import Checkpoint
@@ -44,6 +44,7 @@ from .training import (
     Reports,
     Schedule,
     StepReport,
+    augmented_features,
     check_finite,
     clip_gradients,
     optimiser_state,
@@ -218,13 +219,13 @@ class GeneratorRun:
         schedule = Schedule(options.motion_steps, min(minutes, 2.5) if minutes is not None else None, self.spent_s)
         avatar, made_by = self.data.avatar, {"models": self.models, "device": str(self.device)}
         with saving_at_the_end(lambda: self._save_resume(schedule)):
-            for done in disguises.extract_augmented(avatar, self.encoder, **made_by):
+            for done in augmented_features.extract_augmented(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, done, {})
-            for _ in silences.extract_silences(avatar, self.encoder, **made_by):
+            for _ in augmented_features.extract_silences(avatar, self.encoder, **made_by):
                 yield StepReport("speech", 0, 1.0, {})
             sounds = {
-                "others": disguises.augmented_features(avatar, self.encoder),
-                "silences": silences.silence_features(avatar, self.encoder),
+                "others": augmented_features.augmented_features(avatar, self.encoder),
+                "silences": augmented_features.silence_features(avatar, self.encoder),
             }
             common = {"seed": options.seed, "trained": self.members, "models": self.models, **sounds}
             yield from train_motion(self.generator, self.data, self.shapes, schedule, **common)

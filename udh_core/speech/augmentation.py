@@ -1,22 +1,19 @@
-"""The clip's own speech disguised: at another speed, in another throat, in noise, through a codec; the same mouth.
+"""Audio augmentation: speed perturbation, formant shift, additive noise, codec; and synthetic silence.
 
-A motion network that has heard them follows other voices and poor recordings better (README, "How it works").
-"""
+Speed perturbation: Ko et al. 2015. Formant shift: the envelope of linear prediction (LPC, Makhoul 1975) stretched along
+frequency, as vocal tract length perturbation does (VTLP, Jaitly & Hinton 2013)."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soxr
 
-from .avatar import Avatar
-from .media import ffmpeg
-from .media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from .speech import features
+from ..media import ffmpeg
+from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 
 _FFT, _HOP = 1024, 160  # samples
 _ORDER = 18  # of the linear prediction that describes a throat: eight or nine formants up to 8 kHz
@@ -38,39 +35,6 @@ DISGUISES = (
     Disguise(1.1, throat=0.9, noise_db=20),
     Disguise(1.22, bit_rate="24k"),
 )
-
-
-class AugmentedFeatures(NamedTuple):
-    """Features of the clip's sound in one disguise."""
-
-    rows: np.ndarray  # (T, D) float32
-    speed: float  # what is at row r of the plain sound is at (r + 0.5) / speed - 0.5 here
-
-
-def extract_augmented(
-    avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
-) -> Iterator[float]:
-    """Extract the features that `augmented_features` opens into the avatar's folder; yields the fraction done, last 1.0.
-
-    What is there already is not encoded again.
-    """
-    waveform = load_waveform(avatar.audio)
-    for done, disguise in enumerate(DISGUISES):
-        other = disguised(waveform, disguise)
-        for part in features.extract_to(_augmented_folder(avatar, done), other, encoder, device=device, models=models):
-            yield (done + part) / len(DISGUISES)
-
-
-def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
-    """The clip's speech in all disguises, memory-mapped."""
-    return [
-        AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, disguise.speed)
-        for k, disguise in enumerate(DISGUISES)
-    ]
-
-
-def _augmented_folder(avatar: Avatar, number: int) -> Path:
-    return avatar.root / "features" / f"disguise-{number}"
 
 
 def disguised(waveform: np.ndarray, disguise: Disguise) -> np.ndarray:
@@ -132,3 +96,18 @@ def through(waveform: np.ndarray, codec: str, rate: str) -> np.ndarray:
         ffmpeg.run(["-i", str(plain), "-c:a", codec, "-b:a", rate, str(coded)], f"cannot make {coded}")
         decoded = load_waveform(coded)[: len(waveform)]
         return np.pad(decoded, (0, len(waveform) - len(decoded)))
+
+
+LENGTH_S = 12
+FAINT_DB = (-80.0, 0.0), (-55.0, 0.0), (-70.0, 1.0), (-50.0, 1.0)  # of full scale, and 0 for white noise, 1 for pink
+
+
+def waveforms() -> list[np.ndarray]:
+    """(n,) float32 each: digital silence, and noises."""
+    count, rng = LENGTH_S * SAMPLE_RATE_HZ, np.random.default_rng(0)
+    found = [np.zeros(count, np.float32)]
+    for loudness, tilt in FAINT_DB:
+        spectrum = np.fft.rfft(rng.standard_normal(count))
+        noise = np.fft.irfft(spectrum / np.arange(1, len(spectrum) + 1) ** (tilt / 2), count)
+        found.append((noise * 10 ** (loudness / 20) / noise.std()).astype(np.float32))
+    return found
