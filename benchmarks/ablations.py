@@ -28,9 +28,9 @@ from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_p
 from udh_core import metrics, speaker, train_motion
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, autocast_dtype, load_training_data, to_input, to_uint8
-from udh_core.geometry import in_crop, mask
+from udh_core.face.crop import in_crop, mask
+from udh_core.face.detector import FaceMesh
 from udh_core.intervals import run_starts
-from udh_core.landmarks import FaceMesh
 from udh_core.losses import Lpips
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig

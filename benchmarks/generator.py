@@ -48,8 +48,8 @@ from udh_core.evaluate import (
     Row,
 )
 from udh_core.evaluate import evaluate as evaluated
+from udh_core.face.crop import CropSpec
 from udh_core.generator_file import held_out_share, open_generator
-from udh_core.geometry import CropSpec
 from udh_core.judge import Heard
 from udh_core.losses import Lpips, weighted_l1
 from udh_core.models.pixels import PixelsConfig, PixelsNet

@@ -21,9 +21,9 @@ from rich.console import Console
 from benchmarks.generator import OURS, published_bench
 from benchmarks.reference_baseline import baseline_data
 from benchmarks.tables import RESULTS
-from udh_core import geometry
 from udh_core.avatar import open_avatar
 from udh_core.evaluate import GENERATED, OTHER, PASTED, REAL, Bench, Evaluation, evaluate
+from udh_core.face import crop as crop_module
 from udh_core.files import replacing
 from udh_core.generator_file import held_out_share, open_generator
 from udh_core.report.plots import LIGHT
@@ -185,7 +185,7 @@ def likeness(side: Trained) -> None:
 
 def sharpness(side: Trained) -> None:
     """The inner half of the mask's box."""
-    rows, columns = geometry.mask_box(side.published.spec)
+    rows, columns = crop_module.mask_box(side.published.spec)
     high, wide = (rows.stop - rows.start) // 4, (columns.stop - columns.start) // 4
     inner = slice(rows.start + high // 2, rows.stop - 3 * high // 2), slice(columns.start + wide, columns.stop - wide)
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from udh_core.avatar import Avatar, open_avatar
-from udh_core.landmarks import detect
+from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.prepare import PrepareOptions, prepare

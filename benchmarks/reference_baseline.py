@@ -21,9 +21,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from udh_core import geometry
 from udh_core.avatar import Avatar
 from udh_core.batches import load_training_data
+from udh_core.face import crop as crop_module
 from udh_core.media.video import read_frames
 from udh_core.models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from udh_core.published import rules
@@ -206,7 +206,7 @@ def drawn_crops(
         if number in wanted:
             k = wanted[number]
             painted = painter.paint([frame], [data.squares[number]], rows, moments[k : k + 1])[0]
-            result[k] = geometry.crop(painted, transforms[number], spec)
+            result[k] = crop_module.crop(painted, transforms[number], spec)
     return result
 
 

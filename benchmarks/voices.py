@@ -22,9 +22,8 @@ from benchmarks.tables import write_table
 from udh_core import metrics
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, load_training_data
+from udh_core.face.mouth import lip_gap, mouth_opening
 from udh_core.generator_file import held_out_share, open_generator
-from udh_core.geometry import lip_gap
-from udh_core.landmarks import mouth_opening
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.models.generator import Generator
 from udh_core.speaker import mouth_shapes

@@ -13,7 +13,7 @@ from comfy_api.latest import InputImpl, io
 
 from ..udh_core.avatar import Avatar
 from ..udh_core.errors import MediaError
-from ..udh_core.geometry import FEATHER
+from ..udh_core.face.crop import FEATHER
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.video import read_frames
 from ..udh_core.render import Progress, RenderOptions, render

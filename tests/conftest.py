@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from udh_core.geometry import CropSpec
+    from udh_core.face.crop import CropSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
@@ -55,7 +55,7 @@ def paste_area() -> Callable[[tuple[int, ...], np.ndarray, CropSpec], np.ndarray
     """Of a frame of some shape, its transform (2, 3) and the crop: the pixels (H, W) bool that `paste` may change."""
     import cv2
 
-    from udh_core.geometry import mask
+    from udh_core.face.crop import mask
 
     def area(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> np.ndarray:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from udh_core import geometry
 from udh_core.avatar import Avatar, check_features, open_avatar
 from udh_core.batches import load_training_data
 from udh_core.compositor import Compositor
 from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
-from udh_core.geometry import CropSpec
+from udh_core.face import crop
+from udh_core.face.crop import CropSpec
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -107,7 +107,7 @@ def test_stored_crops_are_the_crops_of_rendering(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
     crops, transforms = avatar.crops(), avatar.track().transforms
     for i, frame in enumerate(read_frames(avatar.video)):
-        assert np.array_equal(crops[i], geometry.crop(frame, transforms[i], avatar.crop)), f"frame {i}"
+        assert np.array_equal(crops[i], crop.crop(frame, transforms[i], avatar.crop)), f"frame {i}"
 
 
 def test_compositor_gives_the_network_the_stored_crops(
@@ -194,7 +194,7 @@ def test_other_crop_size_keeps_the_landmarks(copy: Path, person: Path, models: P
     assert np.array_equal(avatar.track().landmarks, before.landmarks)
     np.testing.assert_allclose(avatar.track().transforms, before.transforms * 0.6, atol=1e-2)
     frame = next(read_frames(avatar.video, start=9, count=1))
-    assert np.array_equal(avatar.crops()[9], geometry.crop(frame, avatar.track().transforms[9], avatar.crop))
+    assert np.array_equal(avatar.crops()[9], crop.crop(frame, avatar.track().transforms[9], avatar.crop))
 
 
 @pytest.mark.parametrize(

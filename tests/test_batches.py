@@ -152,7 +152,7 @@ def test_references_are_learnt_frames_and_seeded(data: TrainingData) -> None:
 
 
 def test_references_show_shut_and_open_mouths(data: TrainingData) -> None:
-    from udh_core.landmarks import mouth_opening
+    from udh_core.face.mouth import mouth_opening
 
     openings = mouth_opening(data.landmarks)
     chosen = openings[choose_references(data, 8, seed=0)]

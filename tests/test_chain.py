@@ -12,7 +12,8 @@ import pytest
 
 from udh_core.avatar import open_avatar
 from udh_core.demo.sentences import NEW_SPEECH
-from udh_core.landmarks import detect, mouth_opening
+from udh_core.face.mouth import mouth_opening
+from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames

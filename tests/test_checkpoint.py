@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from udh_core import checkpoint
 from udh_core.checkpoint import Checkpoint, check_match, flatten, load, load_resume, resume_path, save, unflatten
 from udh_core.errors import FileError, FormatError, MismatchError
+from udh_core.face.crop import CropSpec
 from udh_core.generator_file import open_generator, save_generator
-from udh_core.geometry import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.pixels import PixelsConfig

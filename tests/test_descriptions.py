@@ -18,8 +18,8 @@ from udh_core import checkpoint, to_go
 from udh_core.avatar import open_avatar
 from udh_core.checkpoint import Checkpoint
 from udh_core.errors import FormatError
+from udh_core.face.crop import CropSpec
 from udh_core.generator_file import held_out_share, open_generator, save_generator
-from udh_core.geometry import CropSpec
 from udh_core.judge import open_syncnet, save_syncnet
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from udh_core import geometry
 from udh_core.avatar import open_avatar
 from udh_core.batches import load_training_data
 from udh_core.errors import FormatError
 from udh_core.evaluate import Bench, Row
+from udh_core.face import crop as crop_module
 from udh_core.generator_file import open_generator
 from udh_core.judge import Heard, open_syncnet
 from udh_core.media.video import VideoWriter, read_frames
@@ -131,7 +131,7 @@ def in_a_large_picture(person_avatar: Path, tmp_path_factory: pytest.TempPathFac
             large[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
             writer.write(large)
     track, state = avatar.track(), json.loads((root / "avatar.json").read_text(encoding="utf-8"))
-    transforms = np.stack([geometry.seen_from(t, np.array([-left, -top])) for t in track.transforms])
+    transforms = np.stack([crop_module.seen_from(t, np.array([-left, -top])) for t in track.transforms])
     moved = replace(
         track, landmarks=track.landmarks + np.float32([left, top]), transforms=transforms.astype(np.float32)
     )

@@ -17,15 +17,16 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.sounds import without_pauses
-from udh_core import checkpoint, geometry
+from udh_core import checkpoint
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
 from udh_core.compositor import Compositor
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError, UdhError
 from udh_core.export import describe, export_onnx
+from udh_core.face import crop as crop_module
+from udh_core.face.crop import CropSpec
 from udh_core.generator_file import open_generator, save_generator
-from udh_core.geometry import CropSpec
 from udh_core.media.video import read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
@@ -180,7 +181,7 @@ def test_description_alone_gives_the_mask(exported):
     u = (x - mask["centre"][0]) / (mask["radii"][0] * (1 - mask["taper"] * np.clip(v, -1.5, 1.5)))
     depth = (1 - (abs(u) ** mask["power"] + abs(v) ** mask["power"]) ** (1 / mask["power"])) * min(mask["radii"])
     t = np.clip(depth / mask["feather"], 0, 1)
-    assert np.abs(t * t * (3 - 2 * t) - geometry.mask(CropSpec(crop["size"]))).max() < 1e-4
+    assert np.abs(t * t * (3 - 2 * t) - crop_module.mask(CropSpec(crop["size"]))).max() < 1e-4
     assert exported.facts["encoder"] == "mel80"
     assert exported.facts["rate_hz"] == 100.0
     assert exported.facts["mask_formula"].startswith("depth = ")

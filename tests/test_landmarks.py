@@ -8,20 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from udh_core import intervals, landmarks
+from udh_core import intervals
 from udh_core.errors import NoFaceError, WeightsError
-from udh_core.landmarks import (
-    FaceBox,
-    FaceFrame,
-    FaceMesh,
-    FaceTrack,
-    box_of,
-    detect,
-    fill_gaps,
-    find_cuts,
-    mouth_opening,
-    seen_region,
-)
+from udh_core.face import topology
+from udh_core.face.detector import FaceBox, FaceMesh, box_of
+from udh_core.face.mouth import mouth_opening
+from udh_core.face.tracking import FaceFrame, FaceTrack, detect, fill_gaps, find_cuts, seen_region
 from udh_core.media.video import read_frames
 
 FPS = 25
@@ -41,7 +33,7 @@ def centre(face: FaceFrame) -> np.ndarray:
 
 
 def eye_distance(points: np.ndarray) -> float:
-    return float(np.linalg.norm(points[landmarks.LEFT_EYE_OUTER] - points[landmarks.RIGHT_EYE_OUTER]))
+    return float(np.linalg.norm(points[topology.LEFT_EYE_OUTER] - points[topology.RIGHT_EYE_OUTER]))
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from udh_core import geometry, speaker
+from udh_core import speaker
 from udh_core.avatar import open_avatar
 from udh_core.errors import OptionError, UdhError
-from udh_core.geometry import CropSpec
+from udh_core.face import crop, mouth
+from udh_core.face.crop import CropSpec
 from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
@@ -25,8 +26,8 @@ from udh_core.speech.features import AudioFeatures
 from udh_core.training import Averaged, Schedule, check_finite
 
 SPEC = CropSpec(160)
-MASK = torch.from_numpy(geometry.mask(SPEC).copy())
-HIDDEN = torch.from_numpy(geometry.hidden(SPEC).copy())
+MASK = torch.from_numpy(crop.mask(SPEC).copy())
+HIDDEN = torch.from_numpy(crop.hidden(SPEC).copy())
 
 
 def shaken(network: torch.nn.Module, amount: float = 0.05) -> torch.nn.Module:
@@ -134,7 +135,7 @@ def test_faster_ways_do_what_torch_does(crops: Tensor) -> None:
     assert softened(crops).shape == crops.shape
 
 
-@pytest.mark.parametrize("size", [96, *geometry.SIZES])
+@pytest.mark.parametrize("size", [96, *crop.SIZES])
 def test_untrained_network_mixes_its_references(size: int) -> None:
     spec = CropSpec(size)
     network = PixelsNet(PixelsConfig(size, references=2), spec).eval()
@@ -142,7 +143,7 @@ def test_untrained_network_mixes_its_references(size: int) -> None:
     with torch.inference_mode():
         result = network(torch.zeros(1, 3, size, size), torch.randn(1, 3, 12))
     assert result.shape == (1, 3, size, size)
-    inside = torch.from_numpy(geometry.mask(spec) == 1)
+    inside = torch.from_numpy(crop.mask(spec) == 1)
     torch.testing.assert_close(result[:, :, inside], torch.full_like(result[:, :, inside], 100 / 255))
 
 
@@ -154,7 +155,7 @@ def test_sampling_keeps_the_detail_of_a_reference(size: int, kept: float) -> Non
     network.references[0] = noise.repeat_interleave(2, 1).repeat_interleave(2, 2).to(torch.uint8)
     with torch.inference_mode():
         result = network(torch.zeros(1, 3, size, size), torch.randn(1, 3, 12))[0]
-    inside = torch.from_numpy(geometry.mask(CropSpec(size)) == 1)
+    inside = torch.from_numpy(crop.mask(CropSpec(size)) == 1)
     assert float(result[:, inside].std() / (network.references[0].float() / 255)[:, inside].std()) >= kept
 
 
@@ -257,7 +258,7 @@ def test_shapes_are_coded_in_standard_deviations_and_reconstruct(generator: Gene
 def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
     track = avatar.track()
-    points = torch.from_numpy(geometry.mouth_shape(track.landmarks, track.transforms, avatar.crop))
+    points = torch.from_numpy(mouth.mouth_shape(track.landmarks, track.transforms, avatar.crop))
     generator = Generator(GeneratorConfig(MotionConfig(80), PixelsConfig(160, references=1), 53), avatar.crop)
     generator.learn_shapes(points)
     back = (generator.encode_shapes(points) * generator.shape_std) @ generator.shape_basis + generator.shape_mean

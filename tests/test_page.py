@@ -30,7 +30,7 @@ from udh_core.evaluate import (
     VOICE,
     Evaluation,
 )
-from udh_core.geometry import CropSpec
+from udh_core.face.crop import CropSpec
 from udh_core.judge import OFFSETS, SyncReport
 from udh_core.media.probe import picture_info, probe
 from udh_core.report import html

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from udh_core.pose import head_pose, without_pose
+from udh_core.face.head_pose import head_pose, without_pose
 
 COUNT, FPS = 500, 25.0
 TIME_S = np.arange(COUNT) / FPS

@@ -21,7 +21,7 @@ from udh_core.checkpoint import Checkpoint, read_info, resume_path
 from udh_core.cli import app
 from udh_core.demo import DemoOptions, Result, run_demo
 from udh_core.errors import DivergedError, FileError, FormatError, MismatchError
-from udh_core.geometry import CropSpec
+from udh_core.face.crop import CropSpec
 from udh_core.run_log import RunLog, open_log, set_aside
 from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
 from udh_core.train_syncnet import SyncNetOptions, SyncNetRun, train_syncnet

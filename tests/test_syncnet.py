@@ -12,7 +12,7 @@ import torch
 from udh_core.avatar import Avatar, open_avatar
 from udh_core.batches import TrainingData, load_training_data, to_input
 from udh_core.errors import MismatchError
-from udh_core.geometry import mouth_window
+from udh_core.face.crop import mouth_window
 from udh_core.judge import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
 from udh_core.losses import contrastive
 from udh_core.train_syncnet import (

@@ -12,7 +12,8 @@ import pytest
 
 from udh_core.demo.sentences import NEW_SPEECH, passages
 from udh_core.errors import FileError, OptionError, UdhError
-from udh_core.landmarks import detect, mouth_opening
+from udh_core.face.mouth import mouth_opening
+from udh_core.face.tracking import detect
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames

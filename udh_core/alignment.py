@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .avatar import Avatar
-from .landmarks import mouth_opening
+from .face.mouth import mouth_opening
 from .media.audio import load_waveform
 from .metrics import correlation
 from .speech.mel import MEL_RATE_HZ, log_mel

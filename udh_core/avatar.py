@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from .errors import FormatError, MismatchError, OptionError
-from .geometry import CropSpec
-from .landmarks import FaceTrack
+from .face.crop import CropSpec
+from .face.tracking import FaceTrack
 from .media.probe import VideoInfo
 from .speech import features
 from .speech.features import AudioFeatures

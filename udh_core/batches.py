@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import alignment, geometry
+from . import alignment
 from .avatar import Avatar, check_features
 from .errors import NoFaceError
+from .face import crop, mouth
+from .face.head_pose import head_pose, without_pose
+from .face.tracking import FaceTrack
 from .intervals import run_starts
-from .landmarks import FaceTrack
 from .media.audio import load_waveform
-from .pose import head_pose, without_pose
 from .speech.activity import speech_mask
 
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
@@ -91,7 +92,7 @@ def load_training_data(
 def _pose_and_mouth(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> tuple[Tensor, Tensor]:
     """Pose of the head (N, 4), and lips and jaw (N, P, 2) without it; their means where the face is lost."""
     where, fps = (track.landmarks, track.transforms, avatar.crop), float(avatar.info.fps)
-    points, stable = geometry.mouth_shape(*where), geometry.stable_places(*where)
+    points, stable = mouth.mouth_shape(*where), crop.stable_places(*where)
     pose = head_pose(stable, np.cumsum(track.shot_starts), learnt, fps)
     return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, heard, learnt, fps))
 

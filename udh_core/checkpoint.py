@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .errors import DivergedError, FileError, FormatError, MismatchError, OptionError
+from .face.crop import CropSpec
 from .files import replacing
-from .geometry import CropSpec
 
 M = TypeVar("M", bound=nn.Module)
 FORMAT = 1

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import geometry
 from .batches import autocast_dtype, to_input, to_uint8
 from .errors import UdhError
-from .geometry import CropSpec
+from .face import crop
+from .face.crop import CropSpec
 from .models.pixels import PixelsNet, sample_bilinear
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `PixelsNet.draw`
@@ -25,7 +25,7 @@ class Compositor:
     """
 
     def __init__(
-        self, network: PixelsNet, spec: CropSpec, transforms: np.ndarray, feather: float = geometry.FEATHER
+        self, network: PixelsNet, spec: CropSpec, transforms: np.ndarray, feather: float = crop.FEATHER
     ) -> None:
         """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face."""
         self.spec, self.transforms, self.feather = spec, transforms, feather
@@ -75,10 +75,10 @@ class Compositor:
         if not with_face:
             return result
         places = [self.transforms[numbers[k]] for k in with_face]
-        crops = [geometry.crop(frames[k], place, self.spec) for k, place in zip(with_face, places, strict=True)]
+        crops = [crop.crop(frames[k], place, self.spec) for k, place in zip(with_face, places, strict=True)]
         patches = self.generate(np.stack(crops), shapes[with_face])
         for k, patch, place in zip(with_face, patches, places, strict=True):
-            result[k] = geometry.paste(frames[k], patch, place, self.spec, self.feather)
+            result[k] = crop.paste(frames[k], patch, place, self.spec, self.feather)
         return result
 
 

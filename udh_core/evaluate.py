@@ -15,14 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, geometry, metrics
+from . import checkpoint, metrics
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
 from .compositor import Compositor
 from .errors import FormatError
+from .face import crop as crop_module
+from .face import mouth, topology
+from .face.detector import FaceMesh, box_of
+from .face.mouth import mouth_opening
+from .face.tracking import seen_region
 from .generator_file import held_out_share, open_generator
 from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
-from .landmarks import FaceMesh, box_of, mouth_opening, seen_region
 from .losses import Lpips
 from .media.audio import load_waveform
 from .media.video import read_frames
@@ -164,7 +168,7 @@ class Bench:
         self.compositor = Compositor(generator.pixels, self.spec, self.transforms)
         self.mesh, self.lpips = FaceMesh(models), Lpips(models)
         self.real = np.array(data.crops[self.frames])
-        alpha = geometry.mask(self.spec)
+        alpha = crop_module.mask(self.spec)
         self.alpha, self.weight, self.border = alpha, alpha > 0.5, (alpha > 0) & (alpha < 0.3)
         self.sampled = np.unique(np.linspace(0, len(self.frames) - 1, PICTURES).astype(int))
         self.sources = self._read_sources()
@@ -189,8 +193,8 @@ class Bench:
 
     def _skin(self) -> np.ndarray:
         """(S, S) bool: what is redrawn though it hardly moves: the mask without where lips are seen."""
-        lips = self.data.landmarks[self.frames][:, list(geometry.LIPS)]
-        places = geometry.in_crop(lips, self.transforms[self.frames])
+        lips = self.data.landmarks[self.frames][:, list(topology.LIPS)]
+        places = crop_module.in_crop(lips, self.transforms[self.frames])
         (left, top), (right, bottom) = np.percentile(places.reshape(-1, 2), (1, 99), axis=0)
         axis = np.arange(self.spec.size) + 0.5
         margin = 0.1 * (right - left)
@@ -199,8 +203,8 @@ class Bench:
 
     def _nod(self) -> np.ndarray:
         """(m,) what turning and nodding add to the opening in the picture: with the frames it stays in every row."""
-        seen = geometry.mouth_shape(self.data.landmarks[self.frames], self.transforms[self.frames], self.spec)
-        return geometry.lip_gap(seen) - geometry.lip_gap(self.data.points[self.frames].numpy())
+        seen = mouth.mouth_shape(self.data.landmarks[self.frames], self.transforms[self.frames], self.spec)
+        return mouth.lip_gap(seen) - mouth.lip_gap(self.data.points[self.frames].numpy())
 
     # What drives the mouths
 
@@ -344,11 +348,11 @@ class Bench:
         found = []
         for number, crop in zip(self.frames.tolist(), crops, strict=True):
             pixels, corner = self.sources[number]
-            shown = geometry.paste(pixels, crop, geometry.seen_from(self.transforms[number], corner), self.spec)
+            shown = crop_module.paste(pixels, crop, crop_module.seen_from(self.transforms[number], corner), self.spec)
             found.append(self.mesh.locate(shown, box_of(self.data.landmarks[number] - corner))[0] + corner)
         points = np.stack(found)
-        shapes = geometry.mouth_shape(points, self.transforms[self.frames], self.spec)
-        return mouth_opening(points), shapes[:, : len(geometry.LIPS)]
+        shapes = mouth.mouth_shape(points, self.transforms[self.frames], self.spec)
+        return mouth_opening(points), shapes[:, : len(topology.LIPS)]
 
     def _lpips(self, drawn: np.ndarray) -> float:
         rows, columns = self.generator.pixels.box

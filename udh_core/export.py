@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import geometry, speaker
+from . import speaker
 from .checkpoint import Checkpoint
 from .errors import FileError, UdhError
+from .face import crop
 from .files import replacing
 from .generator_file import open_generator
 from .models.generator import Generator
@@ -104,7 +105,7 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
             "least_s": speaker.LEAST_S,
         },
         "references": config.pixels.references,
-        "crop": geometry.description(info.crop),
+        "crop": crop.description(info.crop),
         "motion": {
             "file": MOTION,
             "inputs": [_socket("features", ["batch", "time", config.motion.feature_width], "rows of the encoder")],
@@ -118,7 +119,7 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
             ],
             "outputs": [_socket("drawn", ["batch", 3, size, size], f"{picture}, to be clipped")],
         },
-        "mask_formula": geometry.MASK_FORMULA,
+        "mask_formula": crop.MASK_FORMULA,
         "use": list(_STEPS),
     }
 

@@ -14,7 +14,7 @@ from . import checkpoint, metrics
 from .batches import TrainingData, interpolate_rows, to_input
 from .checkpoint import Checkpoint
 from .errors import NoFaceError
-from .geometry import CropSpec, mouth_window
+from .face.crop import CropSpec, mouth_window
 from .intervals import run_starts
 from .models.syncnet import SyncNet, SyncNetConfig
 from .speech.features import AudioFeatures

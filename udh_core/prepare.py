@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import geometry, landmarks
 from .avatar import FILES, FORMAT, open_avatar, read_state
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
+from .face import crop, tracking
+from .face.crop import CropSpec
 from .files import alone_in, replacing
-from .geometry import CropSpec
 from .intervals import describe_ranges, lost_ranges
 from .media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from .media.probe import picture_info, probe
@@ -235,18 +235,18 @@ def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) ->
     avatar, found = open_avatar(root, ("video",)), []
     fps, total = float(avatar.info.fps), avatar.info.frame_count
     choice = {"face_index": options.face_index, "point": options.face_point}
-    for face in landmarks.detect(read_frames(avatar.video), models=models, **choice):
+    for face in tracking.detect(read_frames(avatar.video), models=models, **choice):
         found.append(face)
         yield Progress("landmarks", len(found), total)
-    starts = landmarks.find_cuts(np.array([face.change for face in found]))
-    points, valid = landmarks.fill_gaps(found, starts, round(options.max_gap_s * fps))
+    starts = tracking.find_cuts(np.array([face.change for face in found]))
+    points, valid = tracking.fill_gaps(found, starts, round(options.max_gap_s * fps))
     if not options.skip_lost:
         _refuse_lost(points, fps, options.max_gap_s)
-    transforms = geometry.smooth(geometry.align(points, avatar.crop), starts, avatar.crop)
-    _write_track(root, landmarks.FaceTrack(points, transforms, valid, starts))
+    transforms = crop.smooth(crop.align(points, avatar.crop), starts, avatar.crop)
+    _write_track(root, tracking.FaceTrack(points, transforms, valid, starts))
 
 
-def _write_track(root: Path, track: landmarks.FaceTrack) -> None:
+def _write_track(root: Path, track: tracking.FaceTrack) -> None:
     with replacing(root / FILES["track"]) as temporary:
         np.savez(temporary, **asdict(track))
 
@@ -254,7 +254,7 @@ def _write_track(root: Path, track: landmarks.FaceTrack) -> None:
 def _cut_crops(root: Path) -> Iterator[Progress]:
     avatar = open_avatar(root, ("video", "track"))
     track, spec, total = avatar.track(), avatar.crop, avatar.info.frame_count
-    transforms = geometry.smooth(geometry.align(track.landmarks, spec), track.shot_starts, spec)
+    transforms = crop.smooth(crop.align(track.landmarks, spec), track.shot_starts, spec)
     if not np.array_equal(transforms, track.transforms, equal_nan=True):  # another crop size; the landmarks stay
         track = replace(track, transforms=transforms)
         _write_track(root, track)
@@ -262,7 +262,7 @@ def _cut_crops(root: Path) -> Iterator[Progress]:
         crops = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, spec.size, spec.size, 3))
         for i, frame in enumerate(read_frames(avatar.video)):
             if track.present[i]:
-                crops[i] = geometry.crop(frame, transforms[i], spec)
+                crops[i] = crop.crop(frame, transforms[i], spec)
             yield Progress("crops", i + 1, total)
         crops.flush()
         del crops

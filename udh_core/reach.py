@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from .batches import to_input, to_uint8
-from .landmarks import FaceMesh, box_of, mouth_opening
+from .face.detector import FaceMesh, box_of
+from .face.mouth import mouth_opening
 from .models.pixels import PixelsNet
 
 # Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more

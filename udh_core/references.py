@@ -7,7 +7,8 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from .batches import TrainingData
-from .landmarks import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER, mouth_opening
+from .face.mouth import mouth_opening
+from .face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER
 
 _NOSE_TIP = 1
 _CANDIDATES = 8

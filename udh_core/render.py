@@ -18,9 +18,9 @@ from . import checkpoint
 from .avatar import Avatar
 from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
+from .face.crop import FEATHER
 from .files import check_writable
 from .generator_file import open_generator
-from .geometry import FEATHER
 from .media.audio import load_waveform
 from .media.video import VideoWriter, read_frames
 from .models.generator import Generator, with_neighbours

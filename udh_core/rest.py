@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from .batches import TrainingData
-from .landmarks import mouth_opening
+from .face.mouth import mouth_opening
 from .speech.activity import away_from_speech
 
 APART_S = 0.2  # this close to speech a mouth may move already, or still

@@ -25,9 +25,10 @@ from . import checkpoint
 from .avatar import FILES, Avatar, open_avatar
 from .checkpoint import Checkpoint
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
+from .face.topology import LANDMARK_COUNT
+from .face.tracking import FaceTrack
 from .files import check_writable, new_folder
 from .generator_file import open_generator
-from .landmarks import LANDMARK_COUNT, FaceTrack
 from .media.probe import VideoInfo, picture_info
 from .media.transcode import importing
 

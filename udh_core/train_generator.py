@@ -22,11 +22,12 @@ from .batches import TrainingData, load_training_data, sample, sample_runs, to_i
 from .checkpoint import Checkpoint
 from .detail import add_detail
 from .errors import OptionError
+from .face.crop import in_crop, mask
+from .face.detector import FaceMesh
+from .face.mouth import mouth_opening
 from .generator_file import save_generator
-from .geometry import in_crop, mask
 from .intervals import describe_ranges, runs
 from .judge import SyncJudge
-from .landmarks import FaceMesh, mouth_opening
 from .losses import Lpips, weighted_l1
 from .media.audio import load_waveform
 from .models.generator import Generator, GeneratorConfig, with_neighbours

@@ -11,19 +11,11 @@ import cv2
 import numpy as np
 
 from ..avatar import Avatar
-from ..geometry import STABLE_POINTS, CropSpec, hidden, mouth_window
+from ..face.crop import CropSpec, hidden, mouth_window
+from ..face.detector import MIN_SCORE, FaceDetector, FaceMesh, box_of
+from ..face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER, STABLE_POINTS
+from ..face.tracking import FaceTrack
 from ..intervals import runs
-from ..landmarks import (
-    LEFT_EYE_OUTER,
-    MIN_SCORE,
-    MOUTH_LEFT,
-    MOUTH_RIGHT,
-    RIGHT_EYE_OUTER,
-    FaceDetector,
-    FaceMesh,
-    FaceTrack,
-    box_of,
-)
 from ..media.video import read_frames
 from ..prepare import Progress
 from .finding import Finding, by_figure, by_share, grade

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..geometry import CropSpec
+from ..face.crop import CropSpec
 from .config import table, whole
 from .motion import MotionConfig, MotionNet
 from .pixels import PixelsConfig, PixelsNet

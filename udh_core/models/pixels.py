@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry import CropSpec, hidden, mask, mask_box
+from ..face.crop import CropSpec, hidden, mask, mask_box
 from .blocks import ResidualBlock, identity_grid, softened, stretching, unshuffled
 from .config import from_json
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import checkpoint
 from ..checkpoint import Checkpoint
 from ..errors import FormatError, OptionError
-from ..geometry import CropSpec
+from ..face.crop import CropSpec
 from ..models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from ..weights.pth import read_state_dict
 from . import rules

@@ -14,12 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .errors import FormatError, OptionError
+from ..errors import FormatError, OptionError
+from .topology import STABLE_POINTS
 
 SIZES = (160, 256, 320, 512)
-
-# MediaPipe mesh points that speech does not move, with their mean place in face units over several people.
-STABLE_POINTS = (33, 133, 362, 263, 168, 6, 197, 195, 127, 356, 162, 389)
 _STABLE_PLACES = np.array(
     [
         *[(-0.5, 0.0), (-0.19, 0.021), (0.19, 0.021), (0.5, 0.0)],  # eye corners
@@ -28,13 +26,6 @@ _STABLE_PLACES = np.array(
     ],
     np.float32,
 )
-LIPS = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
-JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
-NOSE = (1, 2, 4, 5, 195, 197)
-
 _SIDE = 1.9  # of the crop, face units
 _LEFT, _TOP = -0.95, -0.32  # its upper left corner
 _MASK_CENTRE = (0.0, 0.995)
@@ -291,15 +282,3 @@ def in_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
 def stable_places(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
     """(N, 12, 2) float32 where the points that speech does not move lie in the aligned crop, face units."""
     return (in_crop(landmarks[:, STABLE_POINTS], transforms) / spec.px_per_unit).astype(np.float32)
-
-
-def mouth_shape(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
-    """(N, 53, 2) float32 lips and jaw in face units relative to the nose, as the aligned crop shows them."""
-    local = in_crop(landmarks[:, LIPS + JAW + NOSE], transforms) / spec.px_per_unit
-    lips_and_jaw, nose = local[:, : len(LIPS) + len(JAW)], local[:, len(LIPS) + len(JAW) :]
-    return (lips_and_jaw - nose.mean(1, keepdims=True)).astype(np.float32)
-
-
-def lip_gap(shapes: np.ndarray) -> np.ndarray:
-    """(N,) gap of the inner lips of `mouth_shape`s (N, 53, 2), face units."""
-    return shapes[:, LIPS.index(14), 1] - shapes[:, LIPS.index(13), 1]

@@ -1,0 +1,1 @@
+"""Faces in frames: landmarks, the aligned crop, the mouth and the head's pose."""
