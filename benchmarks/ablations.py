@@ -31,11 +31,11 @@ from udh_core.batches import TrainingData, autocast_dtype, load_training_data, t
 from udh_core.face.crop import in_crop, mask
 from udh_core.face.detector import FaceMesh
 from udh_core.intervals import run_starts
-from udh_core.losses import Lpips
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.lpips import Lpips
 from udh_core.models.motion import MotionConfig, MotionNet
-from udh_core.models.pixels import PixelsConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.reach import openings
 from udh_core.rest import rest_shape
 from udh_core.speaker import mouth_shapes

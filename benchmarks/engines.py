@@ -28,7 +28,7 @@ from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData, load_training_data, to_input
 from udh_core.compositor import Compositor
 from udh_core.export import PIXELS, export_onnx
-from udh_core.generator_file import open_generator
+from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
 from udh_core.render import RenderOptions
 

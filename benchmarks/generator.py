@@ -49,12 +49,13 @@ from udh_core.evaluate import (
 )
 from udh_core.evaluate import evaluate as evaluated
 from udh_core.face.crop import CropSpec
-from udh_core.generator_file import held_out_share, open_generator
 from udh_core.judge import Heard
-from udh_core.losses import Lpips, weighted_l1
-from udh_core.models.pixels import PixelsConfig, PixelsNet
-from udh_core.models.reference import ReferenceUnet
+from udh_core.models.checkpoint import held_out_share, open_generator
+from udh_core.models.lpips import Lpips
+from udh_core.models.warping import PixelsConfig, PixelsNet
+from udh_core.published.unet import ReferenceUnet
 from udh_core.train_generator import GeneratorOptions, train_generator
+from udh_core.training.losses import weighted_l1
 
 WHOLE = "lpips_crop"
 OURS, PUBLISHED = "ours.safetensors", "published.safetensors"  # in --work

@@ -25,7 +25,7 @@ from udh_core.avatar import open_avatar
 from udh_core.evaluate import GENERATED, OTHER, PASTED, REAL, Bench, Evaluation, evaluate
 from udh_core.face import crop as crop_module
 from udh_core.files import replacing
-from udh_core.generator_file import held_out_share, open_generator
+from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.report.plots import LIGHT
 
 PICTURES = RESULTS.parent.parent / "docs" / "measured"

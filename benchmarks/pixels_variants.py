@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from udh_core.batches import TrainingData, sample_runs, to_input
 from udh_core.models.blocks import ResidualBlock
 from udh_core.models.generator import Generator
-from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.models.warping import PixelsConfig, PixelsNet
 from udh_core.prefetch import prefetch
 from udh_core.train_generator import GeneratorOptions, GeneratorRun
 from udh_core.training import Averaged, Schedule

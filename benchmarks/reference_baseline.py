@@ -25,11 +25,11 @@ from udh_core.avatar import Avatar
 from udh_core.batches import load_training_data
 from udh_core.face import crop as crop_module
 from udh_core.media.video import read_frames
-from udh_core.models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from udh_core.published import rules
 from udh_core.published.dataset import mesh_squares, reference_crops, reference_inputs
 from udh_core.published.model import PublishedPainter
 from udh_core.published.rules import Square
+from udh_core.published.unet import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from udh_core.speech.features import AudioFeatures
 from udh_core.training import StepReport, check_finite
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..udh_core import checkpoint
 from ..udh_core.avatar import Avatar, open_avatar
-from ..udh_core.checkpoint import Checkpoint, Kind
 from ..udh_core.errors import MismatchError
+from ..udh_core.models import checkpoint
+from ..udh_core.models.checkpoint import Checkpoint, Kind
 from ..udh_core.speech.features import AudioFeatures
 from . import host
 

@@ -9,8 +9,8 @@ import torch
 from comfy_api.latest import io
 
 from ..udh_core.avatar import Avatar, check_features
-from ..udh_core.checkpoint import check_match
 from ..udh_core.judge import SyncJudge, open_syncnet
+from ..udh_core.models.checkpoint import check_match
 from ..udh_core.report.pictures import draw_training
 from ..udh_core.run_log import RunLog, Start, open_log
 from ..udh_core.speech import features as feature_files

@@ -25,7 +25,7 @@ from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.pixels import PixelsConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.prepare import PrepareOptions, prepare
 
 OPTIONS = PrepareOptions(160, "mel80")

@@ -11,14 +11,24 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from udh_core import checkpoint
-from udh_core.checkpoint import Checkpoint, check_match, flatten, load, load_resume, resume_path, save, unflatten
 from udh_core.errors import FileError, FormatError, MismatchError
 from udh_core.face.crop import CropSpec
-from udh_core.generator_file import open_generator, save_generator
+from udh_core.models import checkpoint
+from udh_core.models.checkpoint import (
+    Checkpoint,
+    check_match,
+    flatten,
+    load,
+    load_resume,
+    open_generator,
+    resume_path,
+    save,
+    save_generator,
+    unflatten,
+)
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.pixels import PixelsConfig
+from udh_core.models.warping import PixelsConfig
 
 INFO = Checkpoint(
     kind="generator",

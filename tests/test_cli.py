@@ -14,10 +14,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from udh_core.checkpoint import Checkpoint
 from udh_core.cli import app
 from udh_core.face.crop import CropSpec
 from udh_core.judge import save_syncnet
+from udh_core.models.checkpoint import Checkpoint
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 
 ROOT = Path(__file__).resolve().parent.parent

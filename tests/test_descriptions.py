@@ -14,19 +14,19 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from udh_core import checkpoint, to_go
+from udh_core import to_go
 from udh_core.avatar import open_avatar
-from udh_core.checkpoint import Checkpoint
 from udh_core.errors import FormatError
 from udh_core.face.crop import CropSpec
-from udh_core.generator_file import held_out_share, open_generator, save_generator
 from udh_core.judge import open_syncnet, save_syncnet
+from udh_core.models import checkpoint
+from udh_core.models.checkpoint import Checkpoint, held_out_share, open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.pixels import PixelsConfig
-from udh_core.models.reference import ReferenceUnet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.published.model import open_published, save_published
+from udh_core.published.unet import ReferenceUnet
 
 OTHERS: tuple[Any, ...] = (None, True, -1, 0, 2, 0.5, float("nan"), 1 << 15, 10**30, "7", [], ["a"], {}, {"a": 1})
 REMEDIES = re.compile(

@@ -16,9 +16,9 @@ from udh_core.batches import load_training_data
 from udh_core.errors import FormatError
 from udh_core.evaluate import Bench, Row
 from udh_core.face import crop as crop_module
-from udh_core.generator_file import open_generator
 from udh_core.judge import Heard, open_syncnet
 from udh_core.media.video import VideoWriter, read_frames
+from udh_core.models.checkpoint import open_generator
 from udh_core.train_generator import GeneratorOptions, train_generator
 
 TALL, WIDE = 1080, 1920

@@ -17,7 +17,6 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.sounds import without_pauses
-from udh_core import checkpoint
 from udh_core.avatar import open_avatar
 from udh_core.cli import app
 from udh_core.compositor import Compositor
@@ -26,11 +25,12 @@ from udh_core.errors import FileError, FormatError, MediaError, MismatchError, N
 from udh_core.export import describe, export_onnx
 from udh_core.face import crop as crop_module
 from udh_core.face.crop import CropSpec
-from udh_core.generator_file import open_generator, save_generator
 from udh_core.media.video import read_frames
+from udh_core.models import checkpoint
+from udh_core.models.checkpoint import open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.pixels import PixelsConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.prepare import import_clip, track_face
 from udh_core.render import RenderOptions, render
 from udh_core.speaker import mouth_shapes

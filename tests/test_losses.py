@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from udh_core.losses import Lpips, unit_features
+from udh_core.models.lpips import Lpips, unit_features
 
 
 def test_features_have_a_gradient_where_none_answers() -> None:

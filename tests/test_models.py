@@ -19,8 +19,8 @@ from udh_core.face.crop import CropSpec
 from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
-from udh_core.models.pixels import POSE, PixelsConfig, PixelsNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
+from udh_core.models.warping import POSE, PixelsConfig, PixelsNet
 from udh_core.speaker import at_times, predict_rows
 from udh_core.speech.features import AudioFeatures
 from udh_core.training import Averaged, Schedule, check_finite

@@ -15,7 +15,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from udh_core import closing
-from udh_core.checkpoint import Checkpoint
 from udh_core.cli import app
 from udh_core.errors import FileError, MediaError
 from udh_core.evaluate import (
@@ -33,6 +32,7 @@ from udh_core.evaluate import (
 from udh_core.face.crop import CropSpec
 from udh_core.judge import OFFSETS, SyncReport
 from udh_core.media.probe import picture_info, probe
+from udh_core.models.checkpoint import Checkpoint
 from udh_core.report import html
 from udh_core.report.figures import GROUPS, MEANINGS, cell, strict_json
 from udh_core.report.html import write_html

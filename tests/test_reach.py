@@ -11,7 +11,7 @@ from udh_core.batches import TrainingData
 from udh_core.face.crop import in_crop
 from udh_core.face.detector import FaceMesh
 from udh_core.face.mouth import mouth_opening
-from udh_core.models.pixels import PixelsConfig, PixelsNet
+from udh_core.models.warping import PixelsConfig, PixelsNet
 from udh_core.reach import AMPLITUDE_GOAL, MAX_AMPLITUDE, set_reach
 
 

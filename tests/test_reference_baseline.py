@@ -18,7 +18,7 @@ from benchmarks.reference_baseline import (
     train_reference,
 )
 from udh_core.avatar import open_avatar
-from udh_core.models.reference import ReferenceUnet
+from udh_core.published.unet import ReferenceUnet
 from udh_core.speech.features import AudioFeatures
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from udh_core.avatar import open_avatar
-from udh_core.checkpoint import Checkpoint
 from udh_core.errors import MismatchError, OptionError
-from udh_core.generator_file import save_generator
 from udh_core.media.video import read_frames
+from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.pixels import PixelsConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.render import RenderOptions, play, render, stretches
 from udh_core.speech.features import AudioFeatures
 

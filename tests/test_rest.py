@@ -15,9 +15,9 @@ from udh_core.batches import TrainingData
 from udh_core.compositor import Compositor
 from udh_core.errors import OptionError
 from udh_core.face.mouth import mouth_opening
-from udh_core.generator_file import open_generator
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
+from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
 from udh_core.render import RenderOptions, render
 from udh_core.rest import enlarge, rest_shape

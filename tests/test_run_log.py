@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from udh_core import checkpoint
 from udh_core.avatar import open_avatar
 from udh_core.batches import TrainingData
-from udh_core.checkpoint import Checkpoint, read_info, resume_path
 from udh_core.cli import app
 from udh_core.demo import DemoOptions, Result, run_demo
 from udh_core.errors import DivergedError, FileError, FormatError, MismatchError
 from udh_core.face.crop import CropSpec
+from udh_core.models import checkpoint
+from udh_core.models.checkpoint import Checkpoint, read_info, resume_path
 from udh_core.run_log import RunLog, open_log, set_aside
 from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
 from udh_core.train_syncnet import SyncNetOptions, SyncNetRun, train_syncnet

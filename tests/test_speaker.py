@@ -17,7 +17,7 @@ from udh_core.face.crop import CropSpec
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.pixels import PixelsConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.speaker import (
     at_times,
     mean_of,

@@ -14,7 +14,6 @@ from udh_core.batches import TrainingData, load_training_data, to_input
 from udh_core.errors import MismatchError
 from udh_core.face.crop import mouth_window
 from udh_core.judge import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
-from udh_core.losses import contrastive
 from udh_core.train_syncnet import (
     NEAR_WEIGHT,
     SyncNetOptions,
@@ -23,6 +22,7 @@ from udh_core.train_syncnet import (
     negative_weights,
     train_syncnet,
 )
+from udh_core.training.losses import contrastive
 
 HELD_OUT = 0.3
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core import checkpoint
 from udh_core.avatar import open_avatar
 from udh_core.compositor import Compositor
 from udh_core.errors import MismatchError, OptionError
-from udh_core.generator_file import open_generator
 from udh_core.judge import open_syncnet
 from udh_core.media.video import read_frames
+from udh_core.models import checkpoint
+from udh_core.models.checkpoint import open_generator
 from udh_core.references import choose_references
 from udh_core.render import render
 from udh_core.speech import augmentation

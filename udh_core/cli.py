@@ -128,7 +128,7 @@ def train_syncnet_command(
     overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
-    from .checkpoint import read_info
+    from .models.checkpoint import read_info
     from .report.tables import syncnet_table
     from .train_syncnet import SyncNetOptions, train_syncnet
 
@@ -160,8 +160,8 @@ def train_command(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
-    from .checkpoint import check_match
     from .judge import open_syncnet
+    from .models.checkpoint import check_match
     from .run_log import open_log
     from .train_generator import GeneratorOptions, train_generator
 

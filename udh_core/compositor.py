@@ -13,7 +13,7 @@ from .batches import autocast_dtype, to_input, to_uint8
 from .errors import UdhError
 from .face import crop
 from .face.crop import CropSpec
-from .models.pixels import PixelsNet, sample_bilinear
+from .models.warping import PixelsNet, sample_bilinear
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `PixelsNet.draw`
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import checkpoint
 from .avatar import open_avatar
 from .demo.sentences import NEW_SPEECH
 from .errors import OptionError
@@ -16,6 +15,7 @@ from .evaluate import Evaluation, evaluate
 from .files import replacing
 from .judge import open_syncnet
 from .media.audio import write_wave
+from .models import checkpoint
 from .prepare import PrepareOptions, prepare
 from .render import render
 from .report.figures import strict_json

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import metrics
 from .batches import to_input, to_uint8
-from .models.pixels import PixelsNet
+from .models.warping import PixelsNet
 
 MAX_SHARPENING = 1.0  # of the detail that is there may be added
 

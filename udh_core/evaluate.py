@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, metrics
+from . import metrics
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, to_input
 from .compositor import Compositor
@@ -25,12 +25,13 @@ from .face import mouth, topology
 from .face.detector import FaceMesh, box_of
 from .face.mouth import mouth_opening
 from .face.tracking import seen_region
-from .generator_file import held_out_share, open_generator
 from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
-from .losses import Lpips
 from .media.audio import load_waveform
 from .media.video import read_frames
+from .models import checkpoint
+from .models.checkpoint import held_out_share, open_generator
 from .models.generator import Generator, with_neighbours
+from .models.lpips import Lpips
 from .rest import APART_S
 from .speaker import mouth_shapes
 from .speech import features

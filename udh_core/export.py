@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from . import speaker
-from .checkpoint import Checkpoint
 from .errors import FileError, UdhError
 from .face import crop
 from .files import replacing
-from .generator_file import open_generator
+from .models.checkpoint import Checkpoint, open_generator
 from .models.generator import Generator
 from .rest import LIMIT
 from .speech.encoders import open_encoder

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checkpoint, metrics
+from . import metrics
 from .batches import TrainingData, interpolate_rows, to_input
-from .checkpoint import Checkpoint
 from .errors import NoFaceError
 from .face.crop import CropSpec, mouth_window
 from .intervals import run_starts
+from .models import checkpoint
+from .models.checkpoint import Checkpoint
 from .models.syncnet import SyncNet, SyncNetConfig
 from .speech.features import AudioFeatures
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from .batches import to_input, to_uint8
 from .face.detector import FaceMesh, box_of
 from .face.mouth import mouth_opening
-from .models.pixels import PixelsNet
+from .models.warping import PixelsNet
 
 # Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more
 # than true ones, and with 0.95 the news presenter's mouth moved 1.19 times as much as the real one.

@@ -14,15 +14,15 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from torch import Tensor
 
-from . import checkpoint
 from .avatar import Avatar
 from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
 from .face.crop import FEATHER
 from .files import check_writable
-from .generator_file import open_generator
 from .media.audio import load_waveform
 from .media.video import VideoWriter, read_frames
+from .models import checkpoint
+from .models.checkpoint import open_generator
 from .models.generator import Generator, with_neighbours
 from .prefetch import prefetch
 from .rendering.playback import WhenLonger, WhenShorter

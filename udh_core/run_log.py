@@ -16,10 +16,10 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from . import checkpoint
-from .checkpoint import Checkpoint, resume_path
 from .errors import FileError, FormatError, MismatchError
 from .files import replacing
+from .models import checkpoint
+from .models.checkpoint import Checkpoint, resume_path
 from .training import Reports, StepReport
 
 _log = logging.getLogger(__name__)

@@ -21,16 +21,15 @@ import torch
 from torch import Tensor
 
 from . import avatar as avatar_module
-from . import checkpoint
 from .avatar import FILES, Avatar, open_avatar
-from .checkpoint import Checkpoint
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .face.topology import LANDMARK_COUNT
 from .face.tracking import FaceTrack
 from .files import check_writable, new_folder
-from .generator_file import open_generator
 from .media.probe import VideoInfo, picture_info
 from .media.transcode import importing
+from .models import checkpoint
+from .models.checkpoint import Checkpoint, open_generator
 
 SUFFIX = ".safetensors"
 DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed

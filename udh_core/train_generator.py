@@ -16,23 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, run_log
+from . import run_log
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, sample, sample_runs, to_input, to_uint8, training_dtype
-from .checkpoint import Checkpoint
 from .detail import add_detail
 from .errors import OptionError
 from .face.crop import in_crop, mask
 from .face.detector import FaceMesh
 from .face.mouth import mouth_opening
-from .generator_file import save_generator
 from .intervals import describe_ranges, runs
 from .judge import SyncJudge
-from .losses import Lpips, weighted_l1
 from .media.audio import load_waveform
+from .models import checkpoint
+from .models.checkpoint import Checkpoint, save_generator
 from .models.generator import Generator, GeneratorConfig, with_neighbours
+from .models.lpips import Lpips
 from .models.motion import MotionConfig
-from .models.pixels import PixelsConfig
+from .models.warping import PixelsConfig
 from .prefetch import prefetch
 from .reach import set_reach
 from .references import choose_references
@@ -53,6 +53,7 @@ from .training import (
     saving_at_the_end,
     set_rate,
 )
+from .training.losses import weighted_l1
 
 _log = logging.getLogger(__name__)
 

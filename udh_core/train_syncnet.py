@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checkpoint, run_log
+from . import run_log
 from .avatar import Avatar
 from .batches import TrainingData, load_training_data, training_dtype
-from .checkpoint import Checkpoint
 from .errors import MediaError, MismatchError, OptionError
 from .intervals import run_starts
 from .judge import (
@@ -30,7 +29,8 @@ from .judge import (
     sound_windows,
     window_rows,
 )
-from .losses import contrastive
+from .models import checkpoint
+from .models.checkpoint import Checkpoint
 from .models.syncnet import SyncNet, SyncNetConfig
 from .run_log import Start
 from .training import (
@@ -45,6 +45,7 @@ from .training import (
     saving_at_the_end,
     set_rate,
 )
+from .training.losses import contrastive
 
 NEIGHBOURS = 16  # windows of one neighbourhood in a batch: the hard negatives
 REACH = 24  # frames around its middle that a neighbourhood spans

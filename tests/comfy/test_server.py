@@ -10,10 +10,10 @@ import pytest
 from graphs import clip, generator, mux, node, quick_start, render, speak
 from program import Comfy, Watcher, cached_of, cancel, message_of
 
-from udh_core import checkpoint
 from udh_core.avatar import open_avatar
-from udh_core.generator_file import open_generator
 from udh_core.media.probe import probe
+from udh_core.models import checkpoint
+from udh_core.models.checkpoint import open_generator
 
 CANCEL_S = 2.0
 

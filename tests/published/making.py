@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.models.reference import ReferenceUnet
 from udh_core.published.rules import Square
+from udh_core.published.unet import ReferenceUnet
 
 FRAMES = 6
 EXAMPLES = {"hubert": (16, 32, 32), "wenet": (128, 16, 32)}

@@ -11,9 +11,8 @@ import pytest
 import torch
 from making import Trap, both, network
 
-from udh_core.checkpoint import read_info
 from udh_core.errors import FileError, FormatError, UdhError
-from udh_core.generator_file import open_generator
+from udh_core.models.checkpoint import open_generator, read_info
 from udh_core.published.model import import_model, open_published
 from udh_core.weights.pth import read_state_dict
 

@@ -11,7 +11,7 @@ import torch
 from making import both, example, network
 from torch.utils.flop_counter import FlopCounterMode
 
-from udh_core.models.reference import ReferenceUnet
+from udh_core.published.unet import ReferenceUnet
 
 LISTINGS = Path(__file__).resolve().parents[3] / "shared" / "reference"
 

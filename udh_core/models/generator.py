@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..face.crop import CropSpec
 from .config import table, whole
 from .motion import MotionConfig, MotionNet
-from .pixels import PixelsConfig, PixelsNet
+from .warping import PixelsConfig, PixelsNet
 
 SHAPE_REACH = 6.0  # standard deviations
 

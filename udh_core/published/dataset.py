@@ -17,11 +17,11 @@ from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceEr
 from ..media.audio import load_waveform
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter, read_frames
-from ..models.reference import Variant
 from ..speech import features
 from ..speech.features import AudioFeatures
 from . import rules
 from .rules import Square
+from .unet import Variant
 
 FPS: dict[Variant, int] = {"hubert": 25, "wenet": 20}
 ROW_SHAPES: dict[Variant, tuple[int, int]] = {"hubert": (2, 1024), "wenet": (16, 512)}  # features of one frame

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import checkpoint
-from ..checkpoint import Checkpoint
 from ..errors import FormatError, OptionError
 from ..face.crop import CropSpec
-from ..models.reference import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
+from ..models import checkpoint
+from ..models.checkpoint import Checkpoint
 from ..weights.pth import read_state_dict
 from . import rules
 from .dataset import reference_inputs
 from .rules import Square
+from .unet import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 
 _FIRST_AUDIO_WEIGHT = "audio_model.conv1.conv.0.weight"
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..checkpoint import Checkpoint
 from ..evaluate import GENERATED, Evaluation
 from ..files import replacing
 from ..judge import SyncReport
 from ..media.raster import encode_picture
+from ..models.checkpoint import Checkpoint
 from ..training import StepReport
 from . import figures, plots
 from .figures import GROUPS, Better, Column, Group, Meaning, meaning

@@ -1,4 +1,4 @@
-"""What training minimises: mouth-weighted L1, LPIPS, and the contrastive loss of the SyncNet."""
+"""LPIPS, the learned perceptual distance (Zhang et al. 2018), with AlexNet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .weights.registry import weight_path
+from ..weights.registry import weight_path
 
 # The scaling layer of LPIPS 0.1 for images in [-1, 1].
 _LPIPS_SHIFT = (-0.030, -0.088, -0.188)
@@ -70,21 +70,3 @@ class Lpips(nn.Module):
 def unit_features(maps: Tensor) -> Tensor:
     """(B, C, H, W) → the same with the C features of every place of length 1, or 0 where all of them are."""
     return maps / (maps.pow(2).sum(1, keepdim=True) + _EPSILON).sqrt()
-
-
-def weighted_l1(images: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of (B, 3, H, W) under a weight map (1 or B, 1, H, W)."""
-    weight = weight.expand(len(images), 3, -1, -1)
-    return ((images - targets).abs() * weight).sum() / weight.sum()
-
-
-def contrastive(mouths: Tensor, sounds: Tensor, log_temperature: Tensor, weights: Tensor | None = None) -> Tensor:
-    """InfoNCE both ways over unit embeddings (B, E): row i of one belongs to row i of the other and to no other row.
-
-    weights (B, B): logarithm of how much a pair counts as a negative; −inf leaves it out. The diagonal must be 0.
-    """
-    logits = mouths @ sounds.T / log_temperature.exp().clamp(0.01, 1.0)
-    if weights is not None:
-        logits = logits + weights
-    target = torch.arange(len(mouths), device=mouths.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
