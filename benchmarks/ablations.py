@@ -26,8 +26,8 @@ from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
 from udh_core import metrics, speaker, train_motion
-from udh_core.avatar import Avatar, open_avatar
-from udh_core.batches import TrainingData, autocast_dtype, load_training_data, to_input, to_uint8
+from udh_core.avatar.dataset import TrainingData, load_training_data
+from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.face.crop import in_crop, mask
 from udh_core.face.detector import FaceMesh
 from udh_core.intervals import run_starts
@@ -35,6 +35,7 @@ from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.lpips import Lpips
 from udh_core.models.motion import MotionConfig, MotionNet
+from udh_core.models.tensors import autocast_dtype, to_input, to_uint8
 from udh_core.models.warping import PixelsConfig
 from udh_core.reach import openings
 from udh_core.rest import rest_shape

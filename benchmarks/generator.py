@@ -32,8 +32,8 @@ from benchmarks.reference_baseline import (
     typical_s,
 )
 from benchmarks.tables import write_table
-from udh_core.avatar import Avatar, open_avatar
-from udh_core.batches import load_training_data, to_input
+from udh_core.avatar.dataset import load_training_data
+from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.evaluate import (
     GENERATED,
     MAX_FRAMES,
@@ -52,6 +52,7 @@ from udh_core.face.crop import CropSpec
 from udh_core.judge import Heard
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.lpips import Lpips
+from udh_core.models.tensors import to_input
 from udh_core.models.warping import PixelsConfig, PixelsNet
 from udh_core.published.unet import ReferenceUnet
 from udh_core.train_generator import GeneratorOptions, train_generator

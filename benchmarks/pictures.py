@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmarks.generator import OURS, published_bench
 from benchmarks.reference_baseline import baseline_data
 from benchmarks.tables import RESULTS
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.evaluate import GENERATED, OTHER, PASTED, REAL, Bench, Evaluation, evaluate
 from udh_core.face import crop as crop_module
 from udh_core.files import replacing

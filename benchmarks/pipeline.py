@@ -21,11 +21,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from udh_core.avatar import Avatar, open_avatar
+from udh_core.avatar.folder import Avatar, open_avatar
+from udh_core.avatar.prepare import PrepareOptions, prepare
 from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
-from udh_core.prepare import PrepareOptions, prepare
 from udh_core.render import render
 from udh_core.synthetic import make_clip
 from udh_core.train_generator import GeneratorOptions, train_generator

@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from udh_core.batches import TrainingData, sample_runs, to_input
+from udh_core.avatar.dataset import TrainingData
 from udh_core.models.blocks import ResidualBlock
 from udh_core.models.generator import Generator
+from udh_core.models.tensors import to_input
 from udh_core.models.warping import PixelsConfig, PixelsNet
 from udh_core.prefetch import prefetch
 from udh_core.train_generator import GeneratorOptions, GeneratorRun
 from udh_core.training import Averaged, Schedule
+from udh_core.training.sampling import sample_runs
 
 ADVERSARIAL_FROM = 0.5  # of the run
 

@@ -21,8 +21,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from udh_core.avatar import Avatar
-from udh_core.batches import load_training_data
+from udh_core.avatar.dataset import load_training_data
+from udh_core.avatar.folder import Avatar
 from udh_core.face import crop as crop_module
 from udh_core.media.video import read_frames
 from udh_core.published import rules

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.tables import write_table
-from udh_core.avatar import Avatar, open_avatar
+from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.evaluate import GENERATED, OTHER, Evaluation, evaluate
 from udh_core.files import replacing
 from udh_core.judge import open_syncnet

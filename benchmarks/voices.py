@@ -20,8 +20,8 @@ from torch import Tensor
 
 from benchmarks.tables import write_table
 from udh_core import metrics
-from udh_core.avatar import Avatar, open_avatar
-from udh_core.batches import TrainingData, load_training_data
+from udh_core.avatar.dataset import TrainingData, load_training_data
+from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.face.mouth import lip_gap, mouth_opening
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.models.checkpoint import held_out_share, open_generator

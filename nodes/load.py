@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..udh_core.avatar import open_avatar
+from ..udh_core.avatar.folder import open_avatar
 from ..udh_core.errors import FileError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.to_go import Unpacked, reopen, unpack

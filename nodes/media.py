@@ -8,13 +8,13 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, io, ui
 
-from ..udh_core.avatar import open_avatar
+from ..udh_core.avatar.folder import open_avatar
+from ..udh_core.avatar.prepare import PrepareOptions, Progress, identity_of, import_clip
 from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.transcode import muxing
 from ..udh_core.media.video import read_frames
-from ..udh_core.prepare import PrepareOptions, Progress, identity_of, import_clip
 from . import host
 from .sockets import AVATAR, CATEGORY
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from comfy_api.latest import InputImpl, io
 
-from ..udh_core.avatar import Avatar
+from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.face.crop import FEATHER
 from ..udh_core.media.probe import picture_info

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from comfy_api.latest import io, ui
 
-from ..udh_core.avatar import Avatar
+from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.evaluate import Evaluation, Progress, evaluate
 from ..udh_core.judge import open_syncnet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..udh_core.avatar import Avatar, open_avatar
+from ..udh_core.avatar.folder import Avatar, open_avatar
 from ..udh_core.errors import MismatchError
 from ..udh_core.models import checkpoint
 from ..udh_core.models.checkpoint import Checkpoint, Kind

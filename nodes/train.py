@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..udh_core.avatar import Avatar, check_features
+from ..udh_core.avatar.folder import Avatar, check_features
 from ..udh_core.judge import SyncJudge, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.report.pictures import draw_training

@@ -86,7 +86,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built-in person's avatar, 160 px and mel80. Tests that change it copy it first."""
-    from udh_core.prepare import PrepareOptions, prepare
+    from udh_core.avatar.prepare import PrepareOptions, prepare
 
     root = tmp_path_factory.mktemp("avatar") / "person"
     list(prepare(person / "person.mp4", root, PrepareOptions(160, "mel80"), models=models))
@@ -96,7 +96,7 @@ def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def real_minute(clips: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an avatar of one minute of a real speaker, 128 px. Tests that change it copy it first."""
-    from udh_core.prepare import PrepareOptions, prepare
+    from udh_core.avatar.prepare import PrepareOptions, prepare
 
     root = tmp_path_factory.mktemp("real") / "minute"
     list(prepare(clips / "video/grid_s1_train_5min.mp4", root, PrepareOptions(128, duration_s=60), models=models))
@@ -106,7 +106,7 @@ def real_minute(clips: Path, models: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SyncNet that learnt 40 s of the real speaker; the last 30 % of the minute are unseen."""
-    from udh_core.avatar import open_avatar
+    from udh_core.avatar.folder import open_avatar
     from udh_core.train_syncnet import SyncNetOptions, train_syncnet
 
     out = tmp_path_factory.mktemp("syncnet") / "s.safetensors"
@@ -117,7 +117,7 @@ def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator of the built-in person that has barely learnt anything, with its resume state."""
-    from udh_core.avatar import open_avatar
+    from udh_core.avatar.folder import open_avatar
     from udh_core.train_generator import GeneratorOptions, train_generator
 
     out = tmp_path_factory.mktemp("generator") / "g.safetensors"
@@ -130,8 +130,8 @@ def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def training_data(person_avatar: Path):
     """The prepared built-in person as training sees it."""
-    from udh_core.avatar import open_avatar
-    from udh_core.batches import load_training_data
+    from udh_core.avatar.dataset import load_training_data
+    from udh_core.avatar.folder import open_avatar
 
     return load_training_data(open_avatar(person_avatar), "mel80")
 
@@ -151,8 +151,8 @@ def learn_motion(real_minute: Path) -> Callable:
     """Takes a number of steps, trains one motion network on the real minute, and returns (generator, its data)."""
     import torch
 
-    from udh_core.avatar import open_avatar
-    from udh_core.batches import load_training_data
+    from udh_core.avatar.dataset import load_training_data
+    from udh_core.avatar.folder import open_avatar
     from udh_core.models.generator import Generator, GeneratorConfig
     from udh_core.models.motion import MotionConfig
     from udh_core.models.warping import PixelsConfig

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.alignment import MIN_FRAMES, align_sound, estimate
-from udh_core.avatar import open_avatar
-from udh_core.batches import load_training_data
+from udh_core.avatar.av_offset import MIN_FRAMES, align_sound, estimate
+from udh_core.avatar.dataset import load_training_data
+from udh_core.avatar.folder import open_avatar
+from udh_core.avatar.prepare import add_features
 from udh_core.face.mouth import mouth_opening
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from udh_core.prepare import add_features
 from udh_core.speech.mel import log_mel
 
 FPS = 25

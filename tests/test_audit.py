@@ -19,11 +19,11 @@ from udh_core.audit.drawing import draw_audit
 from udh_core.audit.finding import Audit
 from udh_core.audit.sight import Samples, yaw_deg
 from udh_core.audit.sound import clipped_share, decay_s, flatness, listen, speech_over_background_db
-from udh_core.avatar import Avatar, open_avatar
+from udh_core.avatar.folder import Avatar, open_avatar
+from udh_core.avatar.prepare import PrepareOptions, track_face
 from udh_core.cli import app
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
-from udh_core.prepare import PrepareOptions, track_face
 from udh_core.speech.activity import speech_mask
 
 RATE = SAMPLE_RATE_HZ

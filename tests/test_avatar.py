@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from udh_core.avatar import Avatar, check_features, open_avatar
-from udh_core.batches import load_training_data
+from udh_core.avatar.dataset import load_training_data
+from udh_core.avatar.folder import Avatar, check_features, open_avatar
+from udh_core.avatar.prepare import PrepareOptions, prepare
 from udh_core.compositor import Compositor
 from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
 from udh_core.face import crop
@@ -26,7 +27,6 @@ from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import PixelsConfig
-from udh_core.prepare import PrepareOptions, prepare
 
 OPTIONS = PrepareOptions(160, "mel80")
 SLOW = Fraction(10)  # fps of the small clips made here

@@ -13,23 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.avatar import open_avatar
-from udh_core.batches import (
-    TrainingData,
-    autocast_dtype,
-    interpolate_rows,
-    load_training_data,
-    sample,
-    sample_runs,
-    to_input,
-    to_uint8,
-    training_dtype,
-)
+from udh_core.avatar.dataset import TrainingData, load_training_data
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import NoFaceError
 from udh_core.intervals import run_starts
 from udh_core.models.generator import with_neighbours
+from udh_core.models.tensors import autocast_dtype, interpolate_rows, to_input, to_uint8, training_dtype
 from udh_core.prefetch import prefetch
 from udh_core.references import choose_references
+from udh_core.training.sampling import sample, sample_runs
 
 SHOTS = np.repeat([1, 2, 3], [10, 4, 16])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.face.mouth import mouth_opening
 from udh_core.face.tracking import detect

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from udh_core import to_go
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
 from udh_core.face.crop import CropSpec
 from udh_core.judge import open_syncnet, save_syncnet

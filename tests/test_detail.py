@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from udh_core import metrics
-from udh_core.avatar import open_avatar
-from udh_core.batches import to_input, to_uint8
+from udh_core.avatar.folder import open_avatar
 from udh_core.detail import add_detail
+from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import PixelsConfig, PixelsNet
 
 STEERED = torch.zeros(8, 3, 12)

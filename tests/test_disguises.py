@@ -8,7 +8,7 @@ import librosa
 import numpy as np
 import pytest
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.speech import augmentation, features
 from udh_core.speech.augmentation import Disguise, disguised, in_noise, through, with_throat

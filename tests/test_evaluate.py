@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from udh_core.avatar import open_avatar
-from udh_core.batches import load_training_data
+from udh_core.avatar.dataset import load_training_data
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
 from udh_core.evaluate import Bench, Row
 from udh_core.face import crop as crop_module

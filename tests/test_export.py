@@ -17,7 +17,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.sounds import without_pauses
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
+from udh_core.avatar.prepare import import_clip, track_face
 from udh_core.cli import app
 from udh_core.compositor import Compositor
 from udh_core.demo.sentences import NEW_SPEECH
@@ -31,7 +32,6 @@ from udh_core.models.checkpoint import open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import PixelsConfig
-from udh_core.prepare import import_clip, track_face
 from udh_core.render import RenderOptions, render
 from udh_core.speaker import mouth_shapes
 from udh_core.speech.features import AudioFeatures

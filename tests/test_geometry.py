@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError, OptionError
 from udh_core.face import crop as crop_module
 from udh_core.face import mouth, topology

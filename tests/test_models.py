@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from udh_core import speaker
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import OptionError, UdhError
 from udh_core.face import crop, mouth
 from udh_core.face.crop import CropSpec

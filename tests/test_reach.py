@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from udh_core.batches import TrainingData
+from udh_core.avatar.dataset import TrainingData
 from udh_core.face.crop import in_crop
 from udh_core.face.detector import FaceMesh
 from udh_core.face.mouth import mouth_opening

@@ -17,7 +17,7 @@ from benchmarks.reference_baseline import (
     drawn_crops,
     train_reference,
 )
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.published.unet import ReferenceUnet
 from udh_core.speech.features import AudioFeatures
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import MismatchError, OptionError
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import Checkpoint, save_generator

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.avatar import open_avatar
-from udh_core.batches import TrainingData
+from udh_core.avatar.dataset import TrainingData
+from udh_core.avatar.folder import open_avatar
 from udh_core.compositor import Compositor
 from udh_core.errors import OptionError
 from udh_core.face.mouth import mouth_opening

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from udh_core.avatar import open_avatar
-from udh_core.batches import TrainingData
+from udh_core.avatar.dataset import TrainingData
+from udh_core.avatar.folder import open_avatar
 from udh_core.cli import app
 from udh_core.demo import DemoOptions, Result, run_demo
 from udh_core.errors import DivergedError, FileError, FormatError, MismatchError

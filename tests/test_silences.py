@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.avatar import open_avatar
-from udh_core.batches import TrainingData
+from udh_core.avatar.dataset import TrainingData
+from udh_core.avatar.folder import open_avatar
 from udh_core.models.generator import Generator
 from udh_core.speaker import mouth_shapes
 from udh_core.speech import augmentation, features

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.sounds import coloured_noise, music, without_pauses
 from udh_core import speaker
-from udh_core.batches import TrainingData
+from udh_core.avatar.dataset import TrainingData
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.face.crop import CropSpec
 from udh_core.media.audio import load_waveform

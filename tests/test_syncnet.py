@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.avatar import Avatar, open_avatar
-from udh_core.batches import TrainingData, load_training_data, to_input
+from udh_core.avatar.dataset import TrainingData, load_training_data
+from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.errors import MismatchError
 from udh_core.face.crop import mouth_window
 from udh_core.judge import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
+from udh_core.models.tensors import to_input
 from udh_core.train_syncnet import (
     NEAR_WEIGHT,
     SyncNetOptions,
@@ -86,7 +87,7 @@ def test_nothing_is_learnt_from_shuffled_sound(avatar, data, tmp_path, monkeypat
 
 
 def test_two_people_make_one_syncnet_and_one_of_them_goes_on(avatar, person_avatar, real_minute, tmp_path) -> None:
-    from udh_core.prepare import add_features
+    from udh_core.avatar.prepare import add_features
 
     list(add_features(person_avatar, "whisper-tiny"))
     both, own = tmp_path / "both.safetensors", tmp_path / "own.safetensors"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.compositor import Compositor
 from udh_core.errors import MismatchError, OptionError
 from udh_core.judge import open_syncnet

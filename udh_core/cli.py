@@ -16,12 +16,12 @@ from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from . import export_commands, published_commands
-from .avatar import open_avatar
+from .avatar.folder import open_avatar
+from .avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
+from .avatar.prepare import Progress as StageProgress
 from .errors import FormatError, OptionError, UdhError
 from .files import check_writable, replacing
 from .intervals import describe_ranges, lost_ranges
-from .prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
-from .prepare import Progress as StageProgress
 from .rendering.playback import WhenLonger, WhenShorter
 from .terminal import console, errors, show, show_lines
 from .weights.registry import WEIGHTS, fetch, models_dir

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .avatar import Avatar
+from .avatar.folder import Avatar
 from .errors import UdhError
 from .evaluate import Evaluation, Progress, evaluate
 from .judge import SyncJudge

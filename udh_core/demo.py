@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .avatar import open_avatar
+from .avatar.folder import open_avatar
+from .avatar.prepare import PrepareOptions, prepare
 from .demo.sentences import NEW_SPEECH
 from .errors import OptionError
 from .evaluate import Evaluation, evaluate
@@ -16,7 +17,6 @@ from .files import replacing
 from .judge import open_syncnet
 from .media.audio import write_wave
 from .models import checkpoint
-from .prepare import PrepareOptions, prepare
 from .render import render
 from .report.figures import strict_json
 from .report.html import write_html

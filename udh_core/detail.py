@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import metrics
-from .batches import to_input, to_uint8
+from .models.tensors import to_input, to_uint8
 from .models.warping import PixelsNet
 
 MAX_SHARPENING = 1.0  # of the detail that is there may be added

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from . import metrics
-from .avatar import Avatar
-from .batches import TrainingData, load_training_data, to_input
+from .avatar.dataset import TrainingData, load_training_data
+from .avatar.folder import Avatar
 from .compositor import Compositor
 from .errors import FormatError
 from .face import crop as crop_module
@@ -32,6 +32,7 @@ from .models import checkpoint
 from .models.checkpoint import held_out_share, open_generator
 from .models.generator import Generator, with_neighbours
 from .models.lpips import Lpips
+from .models.tensors import to_input
 from .rest import APART_S
 from .speaker import mouth_shapes
 from .speech import features

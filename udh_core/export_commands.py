@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .avatar import Avatar, open_avatar
+from .avatar.folder import Avatar, open_avatar
 from .errors import OptionError
 from .terminal import console, show
 

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import metrics
-from .batches import TrainingData, interpolate_rows, to_input
+from .avatar.dataset import TrainingData
 from .errors import NoFaceError
 from .face.crop import CropSpec, mouth_window
 from .intervals import run_starts
 from .models import checkpoint
 from .models.checkpoint import Checkpoint
 from .models.syncnet import SyncNet, SyncNetConfig
+from .models.tensors import interpolate_rows, to_input
 from .speech.features import AudioFeatures
 
 OFFSETS = np.arange(-15, 16)  # frames the sound is shifted by when something is judged

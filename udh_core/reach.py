@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batches import to_input, to_uint8
 from .face.detector import FaceMesh, box_of
 from .face.mouth import mouth_opening
+from .models.tensors import to_input, to_uint8
 from .models.warping import PixelsNet
 
 # Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more

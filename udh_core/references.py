@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-from .batches import TrainingData
+from .avatar.dataset import TrainingData
 from .face.mouth import mouth_opening
 from .face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER
 

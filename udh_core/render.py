@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from torch import Tensor
 
-from .avatar import Avatar
+from .avatar.folder import Avatar
 from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
 from .face.crop import FEATHER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from .batches import TrainingData
+from .avatar.dataset import TrainingData
 from .face.mouth import mouth_opening
 from .speech.activity import away_from_speech
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batches import interpolate_rows
 from .models.generator import Generator
+from .models.tensors import interpolate_rows
 from .rest import enlarge
 from .speech.activity import silence, speech_mask
 from .speech.features import AudioFeatures

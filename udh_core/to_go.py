@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import avatar as avatar_module
-from .avatar import FILES, Avatar, open_avatar
+from .avatar import folder as avatar_module
+from .avatar.folder import FILES, Avatar, open_avatar
 from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from .face.topology import LANDMARK_COUNT
 from .face.tracking import FaceTrack

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from . import run_log
-from .avatar import Avatar
-from .batches import TrainingData, load_training_data, sample, sample_runs, to_input, to_uint8, training_dtype
+from .avatar.dataset import TrainingData, load_training_data
+from .avatar.folder import Avatar
 from .detail import add_detail
 from .errors import OptionError
 from .face.crop import in_crop, mask
@@ -32,6 +32,7 @@ from .models.checkpoint import Checkpoint, save_generator
 from .models.generator import Generator, GeneratorConfig, with_neighbours
 from .models.lpips import Lpips
 from .models.motion import MotionConfig
+from .models.tensors import to_input, to_uint8, training_dtype
 from .models.warping import PixelsConfig
 from .prefetch import prefetch
 from .reach import set_reach
@@ -54,6 +55,7 @@ from .training import (
     set_rate,
 )
 from .training.losses import weighted_l1
+from .training.sampling import sample, sample_runs
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batches import TrainingData, interpolate_rows, training_dtype
+from .avatar.dataset import TrainingData
 from .media.audio import load_waveform
 from .models.generator import Generator
 from .models.motion import MotionMember
+from .models.tensors import interpolate_rows, training_dtype
 from .speaker import LEAST_S, mean_of, movement, spoken_rows, voice_shift
 from .training import Schedule, StepReport, check_finite, clip_gradients, set_rate
 from .training.augmented_features import AugmentedFeatures

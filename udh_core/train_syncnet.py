@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import run_log
-from .avatar import Avatar
-from .batches import TrainingData, load_training_data, training_dtype
+from .avatar.dataset import TrainingData, load_training_data
+from .avatar.folder import Avatar
 from .errors import MediaError, MismatchError, OptionError
 from .intervals import run_starts
 from .judge import (
@@ -32,6 +32,7 @@ from .judge import (
 from .models import checkpoint
 from .models.checkpoint import Checkpoint
 from .models.syncnet import SyncNet, SyncNetConfig
+from .models.tensors import training_dtype
 from .run_log import Start
 from .training import (
     Averaged,

@@ -10,7 +10,7 @@ import pytest
 from graphs import clip, generator, mux, node, quick_start, render, speak
 from program import Comfy, Watcher, cached_of, cancel, message_of
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.media.probe import probe
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator

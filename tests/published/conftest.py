@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
 from udh_core.published.dataset import mesh_squares

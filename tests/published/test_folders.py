@@ -11,7 +11,7 @@ import pytest
 from making import FRAMES, Trap
 from typer.testing import CliRunner
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.cli import app
 from udh_core.errors import FileError, MismatchError, UdhError
 from udh_core.media.audio import SAMPLE_RATE_HZ, write_wave

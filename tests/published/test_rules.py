@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from making import network
 
-from udh_core.avatar import open_avatar
+from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError, MismatchError
 from udh_core.published import rules
 from udh_core.published.dataset import mesh_squares, reference_crops, reference_inputs, rows_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..alignment import estimate
-from ..avatar import Avatar
+from ..avatar.av_offset import estimate
+from ..avatar.folder import Avatar
+from ..avatar.prepare import Progress
 from ..intervals import runs
 from ..media.audio import load_waveform
-from ..prepare import Progress
 from ..speech.activity import speech_mask
 from .drawing import draw_audit, write_picture
 from .finding import LEVELS, Audit, Finding, Level

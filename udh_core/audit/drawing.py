@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..avatar import Avatar
+from ..avatar.folder import Avatar
 from ..files import replacing
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..media.raster import encode_picture, figure_to_rgb

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..alignment import Alignment
+from ..avatar.av_offset import Alignment
 from ..intervals import runs
 from ..media.audio import SAMPLE_RATE_HZ
 from ..speech.activity import levels_db

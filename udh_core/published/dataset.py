@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..avatar import Avatar
+from ..avatar.folder import Avatar
 from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceError
 from ..media.audio import load_waveform
 from ..media.probe import VideoInfo

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..avatar import Avatar
+from ..avatar.folder import Avatar
 from ..evaluate import Evaluation
 from ..judge import OFFSETS
 from ..media.raster import figure_to_rgb

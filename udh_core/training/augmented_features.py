@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..avatar import Avatar
+from ..avatar.folder import Avatar
 from ..media.audio import load_waveform
 from ..speech import features
 from ..speech.augmentation import DISGUISES, FAINT_DB, disguised, waveforms

@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .avatar import FILES, FORMAT, open_avatar, read_state
-from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
-from .face import crop, tracking
-from .face.crop import CropSpec
-from .files import alone_in, replacing
-from .intervals import describe_ranges, lost_ranges
-from .media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from .media.probe import picture_info, probe
-from .media.transcode import importing
-from .media.video import read_frames
-from .speech import features
+from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
+from ..face import crop, tracking
+from ..face.crop import CropSpec
+from ..files import alone_in, replacing
+from ..intervals import describe_ranges, lost_ranges
+from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from ..media.probe import picture_info, probe
+from ..media.transcode import importing
+from ..media.video import read_frames
+from ..speech import features
+from .folder import FILES, FORMAT, open_avatar, read_state
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FormatError, MismatchError, OptionError
-from .face.crop import CropSpec
-from .face.tracking import FaceTrack
-from .media.probe import VideoInfo
-from .speech import features
-from .speech.features import AudioFeatures
+from ..errors import FormatError, MismatchError, OptionError
+from ..face.crop import CropSpec
+from ..face.tracking import FaceTrack
+from ..media.probe import VideoInfo
+from ..speech import features
+from ..speech.features import AudioFeatures
 
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage

@@ -1,4 +1,4 @@
-"""Training data: which frames are learnt and which are held out, and seeded batches from the avatar's memmaps."""
+"""Training data of an avatar: which frames are trained on and which are held out, and the targets of both networks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import alignment
-from .avatar import Avatar, check_features
-from .errors import NoFaceError
-from .face import crop, mouth
-from .face.head_pose import head_pose, without_pose
-from .face.tracking import FaceTrack
-from .intervals import run_starts
-from .media.audio import load_waveform
-from .speech.activity import speech_mask
+from ..errors import NoFaceError
+from ..face import crop, mouth
+from ..face.head_pose import head_pose, without_pose
+from ..face.tracking import FaceTrack
+from ..media.audio import load_waveform
+from ..speech.activity import speech_mask
+from . import av_offset
+from .folder import Avatar, check_features
 
 GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
 MIN_FRAMES = 50
@@ -70,7 +69,7 @@ def load_training_data(
             f"at least {MIN_FRAMES} and 5 are needed, use a longer clip"
         )
     shots = torch.from_numpy(np.where(track.present, np.cumsum(track.shot_starts), LOST).astype(np.int64))
-    shift = alignment.check(avatar)
+    shift = av_offset.check(avatar)
     heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
     pose, points = _pose_and_mouth(avatar, track, features.at(heard_s), learnt)
     return TrainingData(
@@ -95,59 +94,3 @@ def _pose_and_mouth(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt:
     points, stable = mouth.mouth_shape(*where), crop.stable_places(*where)
     pose = head_pose(stable, np.cumsum(track.shot_starts), learnt, fps)
     return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, heard, learnt, fps))
-
-
-def to_input(crops: np.ndarray) -> Tensor:
-    """(B, S, S, 3) uint8 RGB → (B, 3, S, S) float32 0..1, channels last: the only way into the networks."""
-    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float().div_(255.0)
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """(B, 3, S, S) float 0..1 → (B, S, S, 3) uint8: the only way out of them."""
-    return images.detach().float().clamp(0, 1).mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def sample(frames: np.ndarray, batch: int, seed: int, step: int) -> np.ndarray:
-    """(batch,) of the frames, the same for the same seed and step: a run that resumes sees what it would have seen."""
-    return np.sort(np.random.default_rng((seed, step)).choice(frames, batch, replace=len(frames) < batch))
-
-
-def sample_runs(frames: np.ndarray, shots: np.ndarray, length: int, count: int, seed: int, step: int) -> np.ndarray:
-    """(count, length) of consecutive frames of one shot each, all of them among `frames`; seeded like `sample`."""
-    starts = run_starts(frames, shots, length)
-    chosen = np.random.default_rng((seed, step, length)).choice(starts, count, replace=len(starts) < count)
-    return chosen[:, None] + np.arange(length)
-
-
-def interpolate_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """values (B, T, D) at fractional rows (B, n) → (B, n, D), linear, clamped at the ends."""
-    rows = rows.clamp(0, values.shape[1] - 1)
-    low = rows.floor().long().clamp_max(max(values.shape[1] - 2, 0))
-    high = (low + 1).clamp_max(values.shape[1] - 1)
-    weight = (rows - low).unsqueeze(-1).to(values.dtype)
-    width = values.shape[2]
-    first = values.gather(1, low.unsqueeze(-1).expand(-1, -1, width))
-    second = values.gather(1, high.unsqueeze(-1).expand(-1, -1, width))
-    return first + weight * (second - first)
-
-
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The half precision in which a finished network runs faster on this device, or None where there is none."""
-    if device.type == "cuda" and not _computes_bfloat16(device):
-        return torch.float16
-    return training_dtype(device)
-
-
-def training_dtype(device: torch.device) -> torch.dtype | None:
-    """The half precision to train in, or None: float16 would need its gradients scaled, or the small ones vanish."""
-    if device.type == "cuda":
-        return torch.bfloat16 if _computes_bfloat16(device) else None
-    if device.type == "cpu":
-        fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        return torch.bfloat16 if fast() else None
-    return None
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """In hardware: every AMD GPU that torch runs on, NVIDIA's from Ampere (8.0) on; before it is slow emulation."""
-    return bool(torch.version.hip) or torch.cuda.get_device_capability(device)[0] >= 8

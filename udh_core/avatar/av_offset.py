@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .avatar import Avatar
-from .face.mouth import mouth_opening
-from .media.audio import load_waveform
-from .metrics import correlation
-from .speech.mel import MEL_RATE_HZ, log_mel
+from ..face.mouth import mouth_opening
+from ..media.audio import load_waveform
+from ..metrics import correlation
+from ..speech.mel import MEL_RATE_HZ, log_mel
+from .folder import Avatar
 
 REACH_S = 0.6  # how far sound and picture are looked for from each other
 TOLERANCE_S = 0.06  # a smaller offset is left alone: mouths lead their sound by up to a frame anyway

@@ -1,0 +1,1 @@
+"""An avatar: one person's prepared clip on disk."""
