@@ -10,8 +10,8 @@ import numpy as np
 from comfy_api.latest import io, ui
 
 from ..udh_core.audit import audit
-from ..udh_core.audit.drawing import draw_audit
 from ..udh_core.audit.finding import Audit
+from ..udh_core.audit.plot import draw_audit
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.avatar.prepare import PrepareOptions, track_face
 from ..udh_core.media.audio import load_waveform

@@ -14,11 +14,11 @@ import pytest
 from scipy.signal import fftconvolve
 from typer.testing import CliRunner
 
-from udh_core.audit import audit, sight
-from udh_core.audit.drawing import draw_audit
+from udh_core.audit import audit, video
+from udh_core.audit.audio import clipped_share, decay_s, flatness, listen, speech_over_background_db
 from udh_core.audit.finding import Audit
-from udh_core.audit.sight import Samples, yaw_deg
-from udh_core.audit.sound import clipped_share, decay_s, flatness, listen, speech_over_background_db
+from udh_core.audit.plot import draw_audit
+from udh_core.audit.video import Samples, yaw_deg
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.avatar.prepare import PrepareOptions, track_face
 from udh_core.cli import app
@@ -193,21 +193,21 @@ def test_a_frozen_picture_is_found_with_its_time(small: Avatar, models: Path, tm
 @pytest.mark.parametrize("turn_deg", [-50, -20, 0, 35])
 def test_yaw_of_a_turned_face(turn_deg: float, small: Avatar) -> None:
     points = np.zeros((468, 2), np.float32)
-    places = np.array(list(sight._CANONICAL.values())) * (1, -1, -1)
+    places = np.array(list(video._CANONICAL.values())) * (1, -1, -1)
     turn = cv2.Rodrigues(np.array([0.0, -np.radians(turn_deg), 0.0]))[0]
     there = places @ turn.T + (0, 0, 60)
-    points[list(sight._CANONICAL)] = 512 * there[:, :2] / there[:, 2:] + 256
+    points[list(video._CANONICAL)] = 512 * there[:, :2] / there[:, 2:] + 256
     assert yaw_deg(points, 512, 512) == pytest.approx(turn_deg, abs=1.0)
 
 
 def test_profile_views_raise_their_flag() -> None:
     edges_s, plain = np.arange(41) / 4, np.ones(40)
     turned = np.where(np.arange(40) < 12, 40.0, 5.0)
-    found = sight._profile(Samples(edges_s, plain, plain, plain, turned))
+    found = video._profile(Samples(edges_s, plain, plain, plain, turned))
     assert found.level == "red"
     assert found.ranges_s == ((0.0, 3.0),)
     assert "40°" in found.sentence
-    assert sight._profile(Samples(edges_s, plain, plain, plain, np.full(40, 20.0))).level == "green"
+    assert video._profile(Samples(edges_s, plain, plain, plain, np.full(40, 20.0))).level == "green"
 
 
 def test_a_clip_with_hardly_a_face_is_audited(small: Avatar, models: Path, tmp_path: Path) -> None:

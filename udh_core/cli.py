@@ -277,8 +277,8 @@ def audit_command(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
     from .audit import audit
-    from .audit.drawing import write_picture
     from .audit.finding import Audit
+    from .audit.plot import write_picture
 
     with tempfile.TemporaryDirectory() as scratch:
         root = avatar or Path(scratch) / "avatar"

@@ -11,10 +11,10 @@ from ..avatar.prepare import Progress
 from ..intervals import runs
 from ..media.audio import load_waveform
 from ..speech.activity import speech_mask
-from .drawing import draw_audit, write_picture
+from .audio import agreement, listen
 from .finding import LEVELS, Audit, Finding, Level
-from .sight import look
-from .sound import agreement, listen
+from .plot import draw_audit, write_picture
+from .video import look
 
 __all__ = ["LEVELS", "Audit", "Finding", "Level", "audit", "draw_audit", "write_picture"]
 
