@@ -49,7 +49,7 @@ from udh_core.evaluate import (
 )
 from udh_core.evaluate import evaluate as evaluated
 from udh_core.face.crop import CropSpec
-from udh_core.judge import Heard
+from udh_core.inference.sync_scorer import Heard
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input

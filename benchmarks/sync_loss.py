@@ -19,7 +19,7 @@ from benchmarks.tables import write_table
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.evaluate import GENERATED, OTHER, Evaluation, evaluate
 from udh_core.files import replacing
-from udh_core.judge import open_syncnet
+from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.train_generator import GeneratorOptions, train_generator
 from udh_core.train_syncnet import SyncNetOptions, train_syncnet
 

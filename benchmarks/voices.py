@@ -23,10 +23,10 @@ from udh_core import metrics
 from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.face.mouth import lip_gap, mouth_opening
+from udh_core.inference.driving import mouth_shapes
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.generator import Generator
-from udh_core.speaker import mouth_shapes
 from udh_core.speech import features
 from udh_core.speech.augmentation import in_noise, through, with_throat
 from udh_core.speech.features import AudioFeatures

@@ -14,11 +14,11 @@ from comfy_api.latest import InputImpl, io
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.face.crop import FEATHER
+from ..udh_core.inference.driving import GAINS
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.video import read_frames
 from ..udh_core.render import Progress, RenderOptions, render
 from ..udh_core.rendering.playback import WhenLonger, WhenShorter
-from ..udh_core.rest import GAINS
 from ..udh_core.speech.features import AudioFeatures
 from . import host
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened

@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.evaluate import Evaluation, Progress, evaluate
-from ..udh_core.judge import open_syncnet
+from ..udh_core.inference.sync_scorer import open_syncnet
 from ..udh_core.report.figures import strict_json
 from ..udh_core.report.html import write_html
 from ..udh_core.report.pictures import draw_evaluation

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import Avatar, check_features
-from ..udh_core.judge import SyncJudge, open_syncnet
+from ..udh_core.inference.sync_scorer import SyncJudge, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.report.pictures import draw_training
 from ..udh_core.run_log import RunLog, Start, open_log

@@ -156,9 +156,9 @@ def learn_motion(real_minute: Path) -> Callable:
     from udh_core.models.generator import Generator, GeneratorConfig
     from udh_core.models.motion import MotionConfig
     from udh_core.models.warping import PixelsConfig
-    from udh_core.rest import rest_shape
     from udh_core.train_motion import train_motion
     from udh_core.training import Schedule, augmented_features
+    from udh_core.training.calibration import rest_shape
 
     avatar, encoder = open_avatar(real_minute), "whisper-tiny"
     data = load_training_data(avatar, encoder)

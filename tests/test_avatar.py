@@ -18,10 +18,10 @@ from torch import Tensor
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import Avatar, check_features, open_avatar
 from udh_core.avatar.prepare import PrepareOptions, prepare
-from udh_core.compositor import Compositor
 from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
 from udh_core.face import crop
 from udh_core.face.crop import CropSpec
+from udh_core.inference.compositor import Compositor
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.generator import Generator, GeneratorConfig

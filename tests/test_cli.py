@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from udh_core.cli import app
 from udh_core.face.crop import CropSpec
-from udh_core.judge import save_syncnet
+from udh_core.inference.sync_scorer import save_syncnet
 from udh_core.models.checkpoint import Checkpoint
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from udh_core import compositor as module
 from udh_core.avatar.folder import open_avatar
-from udh_core.compositor import Compositor
 from udh_core.face.crop import CropSpec
+from udh_core.inference import compositor as module
+from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import PixelsConfig, PixelsNet

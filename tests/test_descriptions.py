@@ -18,7 +18,7 @@ from udh_core import to_go
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
 from udh_core.face.crop import CropSpec
-from udh_core.judge import open_syncnet, save_syncnet
+from udh_core.inference.sync_scorer import open_syncnet, save_syncnet
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import Checkpoint, held_out_share, open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig

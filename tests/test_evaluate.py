@@ -16,7 +16,7 @@ from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
 from udh_core.evaluate import Bench, Row
 from udh_core.face import crop as crop_module
-from udh_core.judge import Heard, open_syncnet
+from udh_core.inference.sync_scorer import Heard, open_syncnet
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.train_generator import GeneratorOptions, train_generator

@@ -20,12 +20,13 @@ from benchmarks.sounds import without_pauses
 from udh_core.avatar.folder import open_avatar
 from udh_core.avatar.prepare import import_clip, track_face
 from udh_core.cli import app
-from udh_core.compositor import Compositor
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError, UdhError
 from udh_core.export import describe, export_onnx
 from udh_core.face import crop as crop_module
 from udh_core.face.crop import CropSpec
+from udh_core.inference.compositor import Compositor
+from udh_core.inference.driving import mouth_shapes
 from udh_core.media.video import read_frames
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator, save_generator
@@ -33,7 +34,6 @@ from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import PixelsConfig
 from udh_core.render import RenderOptions, render
-from udh_core.speaker import mouth_shapes
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
 from udh_core.to_go import Unpacked, pack, unpack

@@ -11,17 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from udh_core import speaker
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import OptionError, UdhError
 from udh_core.face import crop, mouth
 from udh_core.face.crop import CropSpec
+from udh_core.inference.driving import at_times, predict_rows
 from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 from udh_core.models.warping import POSE, PixelsConfig, PixelsNet
-from udh_core.speaker import at_times, predict_rows
 from udh_core.speech.features import AudioFeatures
 from udh_core.training import Averaged, Schedule, check_finite
 

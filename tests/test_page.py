@@ -30,7 +30,7 @@ from udh_core.evaluate import (
     Evaluation,
 )
 from udh_core.face.crop import CropSpec
-from udh_core.judge import OFFSETS, SyncReport
+from udh_core.inference.sync_scorer import OFFSETS, SyncReport
 from udh_core.media.probe import picture_info, probe
 from udh_core.models.checkpoint import Checkpoint
 from udh_core.report import html

@@ -12,18 +12,18 @@ import torch
 
 from udh_core.avatar.dataset import TrainingData
 from udh_core.avatar.folder import open_avatar
-from udh_core.compositor import Compositor
 from udh_core.errors import OptionError
 from udh_core.face.mouth import mouth_opening
+from udh_core.inference.compositor import Compositor
+from udh_core.inference.driving import enlarge, mouth_shapes
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
 from udh_core.render import RenderOptions, render
-from udh_core.rest import enlarge, rest_shape
-from udh_core.speaker import mouth_shapes
 from udh_core.speech.activity import EASE_S, LEAD_S, silence
 from udh_core.speech.features import AudioFeatures, extract
+from udh_core.training.calibration import rest_shape
 
 SPEECH_DB = -15.0
 

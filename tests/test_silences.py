@@ -10,8 +10,8 @@ import pytest
 
 from udh_core.avatar.dataset import TrainingData
 from udh_core.avatar.folder import open_avatar
+from udh_core.inference.driving import mouth_shapes
 from udh_core.models.generator import Generator
-from udh_core.speaker import mouth_shapes
 from udh_core.speech import augmentation, features
 from udh_core.training import augmented_features
 

@@ -10,15 +10,11 @@ import pytest
 import torch
 
 from benchmarks.sounds import coloured_noise, music, without_pauses
-from udh_core import speaker
 from udh_core.avatar.dataset import TrainingData
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.face.crop import CropSpec
-from udh_core.media.audio import load_waveform
-from udh_core.models.generator import Generator, GeneratorConfig
-from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import PixelsConfig
-from udh_core.speaker import (
+from udh_core.inference import driving
+from udh_core.inference.driving import (
     at_times,
     mean_of,
     mouth_shapes,
@@ -28,6 +24,10 @@ from udh_core.speaker import (
     voice_gain,
     voice_shift,
 )
+from udh_core.media.audio import load_waveform
+from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.motion import MotionConfig
+from udh_core.models.warping import PixelsConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
@@ -121,7 +121,7 @@ def test_without_a_voice_in_the_clip_nothing_is_changed(generator: Generator, kn
 @pytest.mark.parametrize("factor", [0.1, 10.0])
 def test_gain_has_limits(generator: Generator, factor: float) -> None:
     shapes = factor * float(generator.movement) / 12**0.5 * torch.randn(3000, 12)
-    wanted = speaker.MOST if factor < 1 else 1 / speaker.MOST
+    wanted = driving.MOST if factor < 1 else 1 / driving.MOST
     assert voice_gain(generator, shapes, 60.0) == pytest.approx(wanted)
 
 

@@ -13,7 +13,7 @@ from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.errors import MismatchError
 from udh_core.face.crop import mouth_window
-from udh_core.judge import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
+from udh_core.inference.sync_scorer import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
 from udh_core.models.tensors import to_input
 from udh_core.train_syncnet import (
     NEAR_WEIGHT,

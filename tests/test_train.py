@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from udh_core.avatar.folder import open_avatar
-from udh_core.compositor import Compositor
 from udh_core.errors import MismatchError, OptionError
-from udh_core.judge import open_syncnet
+from udh_core.inference.compositor import Compositor
+from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.media.video import read_frames
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator

@@ -160,7 +160,7 @@ def train_command(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
-    from .judge import open_syncnet
+    from .inference.sync_scorer import open_syncnet
     from .models.checkpoint import check_match
     from .run_log import open_log
     from .train_generator import GeneratorOptions, train_generator
@@ -253,7 +253,7 @@ def evaluate_command(
 ) -> None:
     from .closing import judged, write_page
     from .evaluate import evaluate
-    from .judge import open_syncnet
+    from .inference.sync_scorer import open_syncnet
     from .report.figures import strict_json
 
     for path in filter(None, (json_out, html)):

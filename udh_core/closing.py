@@ -8,7 +8,7 @@ from pathlib import Path
 from .avatar.folder import Avatar
 from .errors import UdhError
 from .evaluate import Evaluation, Progress, evaluate
-from .judge import SyncJudge
+from .inference.sync_scorer import SyncJudge
 from .report.html import write_html
 from .report.tables import evaluation_tables
 from .terminal import console, errors, show

@@ -14,7 +14,7 @@ from .demo.sentences import NEW_SPEECH
 from .errors import OptionError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
-from .judge import open_syncnet
+from .inference.sync_scorer import open_syncnet
 from .media.audio import write_wave
 from .models import checkpoint
 from .render import render

@@ -18,14 +18,15 @@ from torch import Tensor
 from . import metrics
 from .avatar.dataset import TrainingData, load_training_data
 from .avatar.folder import Avatar
-from .compositor import Compositor
 from .errors import FormatError
 from .face import crop as crop_module
 from .face import mouth, topology
 from .face.detector import FaceMesh, box_of
 from .face.mouth import mouth_opening
 from .face.tracking import seen_region
-from .judge import Heard, SyncJudge, SyncReport, judge, load_mouths
+from .inference.compositor import Compositor
+from .inference.driving import mouth_shapes
+from .inference.sync_scorer import Heard, SyncJudge, SyncReport, judge, load_mouths
 from .media.audio import load_waveform
 from .media.video import read_frames
 from .models import checkpoint
@@ -33,11 +34,10 @@ from .models.checkpoint import held_out_share, open_generator
 from .models.generator import Generator, with_neighbours
 from .models.lpips import Lpips
 from .models.tensors import to_input
-from .rest import APART_S
-from .speaker import mouth_shapes
 from .speech import features
 from .speech.activity import away_from_speech, speech_mask
 from .speech.features import AudioFeatures
+from .training.calibration import APART_S
 
 MAX_FRAMES = 300
 PICTURES = 100  # frames at most on which a picture is compared with the truth

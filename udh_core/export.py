@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import speaker
 from .errors import FileError, UdhError
 from .face import crop
 from .files import replacing
+from .inference import driving
+from .inference.driving import LIMIT
 from .models.checkpoint import Checkpoint, open_generator
 from .models.generator import Generator
-from .rest import LIMIT
 from .speech.encoders import open_encoder
 
 FORMAT = 2  # of the JSON
@@ -96,12 +96,12 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
         "voice": {
             "mean": network.motion.speech_mean.tolist(),
             "deviation": network.motion.feature_std.tolist(),
-            "mean_variance": speaker.MEAN_VARIANCE,
+            "mean_variance": driving.MEAN_VARIANCE,
             "movement": float(network.movement),
-            "movement_variance": speaker.MOVEMENT_VARIANCE,
-            "most": speaker.MOST,
+            "movement_variance": driving.MOVEMENT_VARIANCE,
+            "most": driving.MOST,
             "limit": LIMIT,
-            "least_s": speaker.LEAST_S,
+            "least_s": driving.LEAST_S,
         },
         "references": config.pixels.references,
         "crop": crop.description(info.crop),

@@ -15,10 +15,11 @@ import numpy as np
 from torch import Tensor
 
 from .avatar.folder import Avatar
-from .compositor import Compositor
 from .errors import FileError, MediaError, MismatchError, OptionError
 from .face.crop import FEATHER
 from .files import check_writable
+from .inference.compositor import Compositor
+from .inference.driving import GAINS, mouth_shapes
 from .media.audio import load_waveform
 from .media.video import VideoWriter, read_frames
 from .models import checkpoint
@@ -26,8 +27,6 @@ from .models.checkpoint import open_generator
 from .models.generator import Generator, with_neighbours
 from .prefetch import prefetch
 from .rendering.playback import WhenLonger, WhenShorter
-from .rest import GAINS
-from .speaker import mouth_shapes
 from .speech import features
 from .speech.features import AudioFeatures
 

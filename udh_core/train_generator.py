@@ -24,8 +24,9 @@ from .errors import OptionError
 from .face.crop import in_crop, mask
 from .face.detector import FaceMesh
 from .face.mouth import mouth_opening
+from .inference.driving import mouth_shapes
+from .inference.sync_scorer import SyncJudge
 from .intervals import describe_ranges, runs
-from .judge import SyncJudge
 from .media.audio import load_waveform
 from .models import checkpoint
 from .models.checkpoint import Checkpoint, save_generator
@@ -37,9 +38,7 @@ from .models.warping import PixelsConfig
 from .prefetch import prefetch
 from .reach import set_reach
 from .references import choose_references
-from .rest import rest_shape
 from .run_log import Start
-from .speaker import mouth_shapes
 from .train_motion import train_motion
 from .training import (
     Averaged,
@@ -54,6 +53,7 @@ from .training import (
     saving_at_the_end,
     set_rate,
 )
+from .training.calibration import rest_shape
 from .training.losses import weighted_l1
 from .training.sampling import sample, sample_runs
 

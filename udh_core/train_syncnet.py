@@ -17,8 +17,7 @@ from . import run_log
 from .avatar.dataset import TrainingData, load_training_data
 from .avatar.folder import Avatar
 from .errors import MediaError, MismatchError, OptionError
-from .intervals import run_starts
-from .judge import (
+from .inference.sync_scorer import (
     MIN_SPOKEN,
     Heard,
     SyncReport,
@@ -29,6 +28,7 @@ from .judge import (
     sound_windows,
     window_rows,
 )
+from .intervals import run_starts
 from .models import checkpoint
 from .models.checkpoint import Checkpoint
 from .models.syncnet import SyncNet, SyncNetConfig

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..evaluate import GENERATED, Evaluation
 from ..files import replacing
-from ..judge import SyncReport
+from ..inference.sync_scorer import SyncReport
 from ..media.raster import encode_picture
 from ..models.checkpoint import Checkpoint
 from ..training import StepReport

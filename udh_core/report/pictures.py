@@ -11,7 +11,7 @@ import numpy as np
 
 from ..avatar.folder import Avatar
 from ..evaluate import Evaluation
-from ..judge import OFFSETS
+from ..inference.sync_scorer import OFFSETS
 from ..media.raster import figure_to_rgb
 from ..media.video import read_frames
 from ..training import StepReport

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, VOICE, Evaluation
-from ..judge import OFFSETS
+from ..inference.sync_scorer import OFFSETS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

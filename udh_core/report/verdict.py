@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, UNCHANGED, VOICE, Evaluation
-from ..judge import SyncReport
+from ..inference.sync_scorer import SyncReport
 
 Grade = Literal["good", "fair", "poor"]
 MARKS: dict[Grade, str] = {"good": "✔", "fair": "●", "poor": "✘"}

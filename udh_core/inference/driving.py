@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .models.generator import Generator
-from .models.tensors import interpolate_rows
-from .rest import enlarge
-from .speech.activity import silence, speech_mask
-from .speech.features import AudioFeatures
+from ..models.generator import Generator
+from ..models.tensors import interpolate_rows
+from ..speech.activity import silence, speech_mask
+from ..speech.features import AudioFeatures
 
 # Of passages of the clip's own voice, one second long; n seconds have an n-th of it (whisper-tiny, GRID and news clip,
 # passages of 2 to 16 s).
@@ -113,3 +112,13 @@ def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor) -
         block = (torch.from_numpy(np.array(features.values[low:high], np.float32)) + shift)[None].to(device)
         parts.append(generator.motion(block)[0, start - low :][:_BLOCK_ROWS].cpu())
     return torch.cat(parts)
+
+
+GAINS = 0.5, 1.5
+LIMIT = 3.0  # standard deviations a gain may reach: further out the clip showed nothing
+
+
+def enlarge(shapes: Tensor, rest: Tensor, gain: float) -> Tensor:
+    """(n, shape_width) with their distance from the rest shape scaled, within what a clip shows."""
+    limit = shapes.abs().clamp_min(LIMIT)  # what is predicted beyond it stays where it is
+    return (rest + gain * (shapes - rest)).clamp(-limit, limit)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import UdhError
-from .face import crop
-from .face.crop import CropSpec
-from .models.tensors import autocast_dtype, to_input, to_uint8
-from .models.warping import PixelsNet, sample_bilinear
+from ..errors import UdhError
+from ..face import crop
+from ..face.crop import CropSpec
+from ..models.tensors import autocast_dtype, to_input, to_uint8
+from ..models.warping import PixelsNet, sample_bilinear
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `PixelsNet.draw`
 

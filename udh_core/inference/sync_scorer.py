@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import metrics
-from .avatar.dataset import TrainingData
-from .errors import NoFaceError
-from .face.crop import CropSpec, mouth_window
-from .intervals import run_starts
-from .models import checkpoint
-from .models.checkpoint import Checkpoint
-from .models.syncnet import SyncNet, SyncNetConfig
-from .models.tensors import interpolate_rows, to_input
-from .speech.features import AudioFeatures
+from .. import metrics
+from ..avatar.dataset import TrainingData
+from ..errors import NoFaceError
+from ..face.crop import CropSpec, mouth_window
+from ..intervals import run_starts
+from ..models import checkpoint
+from ..models.checkpoint import Checkpoint
+from ..models.syncnet import SyncNet, SyncNetConfig
+from ..models.tensors import interpolate_rows, to_input
+from ..speech.features import AudioFeatures
 
 OFFSETS = np.arange(-15, 16)  # frames the sound is shifted by when something is judged
 FAR = 3  # frames from which a shift counts as off-sync

@@ -1,19 +1,17 @@
-"""The resting mouth: learnt from the clip's pauses, taken in silence, and where a gain leaves from."""
+"""What is fitted after training: rest pose, amplitude and sharpness."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch import Tensor
 
-from .avatar.dataset import TrainingData
-from .face.mouth import mouth_opening
-from .speech.activity import away_from_speech
+from ..avatar.dataset import TrainingData
+from ..face.mouth import mouth_opening
+from ..speech.activity import away_from_speech
 
 APART_S = 0.2  # this close to speech a mouth may move already, or still
 MIN_FRAMES = 10  # in pauses, to learn from
 QUIETEST, CLOSED = 1 / 3, 0.05  # part with the least opening: of the pauses, and of everything where those are too few
-GAINS = 0.5, 1.5
-LIMIT = 3.0  # standard deviations a gain may reach: further out the clip showed nothing
 
 
 def rest_shape(data: TrainingData, shapes: Tensor) -> Tensor:
@@ -24,9 +22,3 @@ def rest_shape(data: TrainingData, shapes: Tensor) -> Tensor:
         frames, part = data.learnt, CLOSED
     order = np.argsort(mouth_opening(data.landmarks[frames]))
     return shapes[frames[order[: max(1, round(part * len(frames)))]]].mean(0)
-
-
-def enlarge(shapes: Tensor, rest: Tensor, gain: float) -> Tensor:
-    """(n, shape_width) with their distance from the rest shape scaled, within what a clip shows."""
-    limit = shapes.abs().clamp_min(LIMIT)  # what is predicted beyond it stays where it is
-    return (rest + gain * (shapes - rest)).clamp(-limit, limit)
