@@ -25,7 +25,7 @@ from benchmarks.motion_variants import MotionVariant, motion_variants
 from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
-from udh_core import metrics, train_motion
+from udh_core import metrics
 from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.face.crop import in_crop, mask
@@ -38,11 +38,12 @@ from udh_core.models.lpips import Lpips
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.tensors import autocast_dtype, to_input, to_uint8
 from udh_core.models.warping import PixelsConfig
-from udh_core.reach import openings
 from udh_core.speech import augmentation, features
-from udh_core.train_generator import GeneratorOptions
-from udh_core.training import Schedule, augmented_features
-from udh_core.training.calibration import rest_shape
+from udh_core.training import augmented_features
+from udh_core.training import motion as train_motion
+from udh_core.training.calibration import openings, rest_shape
+from udh_core.training.generator import GeneratorOptions
+from udh_core.training.loop import Schedule
 
 ENCODER = "whisper-tiny"
 PAIRS, RUN = 60, 60  # held-out frames: pairs judged, consecutive ones for flicker

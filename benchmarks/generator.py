@@ -55,7 +55,7 @@ from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input
 from udh_core.models.warping import PixelsConfig, PixelsNet
 from udh_core.published.unet import ReferenceUnet
-from udh_core.train_generator import GeneratorOptions, train_generator
+from udh_core.training.generator import GeneratorOptions, train_generator
 from udh_core.training.losses import weighted_l1
 
 WHOLE = "lpips_crop"

@@ -28,7 +28,7 @@ from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.render import render
 from udh_core.synthetic import make_clip
-from udh_core.train_generator import GeneratorOptions, train_generator
+from udh_core.training.generator import GeneratorOptions, train_generator
 
 GRID = Path(__file__).resolve().parents[2] / "shared/data/video/grid_s1_train_5min.mp4"
 TRAIN_STEPS = 60

@@ -31,7 +31,7 @@ from udh_core.published.model import PublishedPainter
 from udh_core.published.rules import Square
 from udh_core.published.unet import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
 from udh_core.speech.features import AudioFeatures
-from udh_core.training import StepReport, check_finite
+from udh_core.training.loop import StepReport, check_finite
 
 ROWS, WIDTH = 2, 1024  # HuBERT's features of one frame
 VGG_PLAN = (64, 64, 0, 128, 128, 0, 256, 256, 256)  # widths, 0 = pooling: VGG19 up to its third conv of block 3

@@ -20,8 +20,8 @@ from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.evaluate import GENERATED, OTHER, Evaluation, evaluate
 from udh_core.files import replacing
 from udh_core.inference.sync_scorer import open_syncnet
-from udh_core.train_generator import GeneratorOptions, train_generator
-from udh_core.train_syncnet import SyncNetOptions, train_syncnet
+from udh_core.training.generator import GeneratorOptions, train_generator
+from udh_core.training.syncnet import SyncNetOptions, train_syncnet
 
 FIGURES = {  # of which row, its name there, in the table
     "correlation": (GENERATED, "opening_correlation"),

@@ -12,11 +12,11 @@ from ..udh_core.avatar.folder import Avatar, check_features
 from ..udh_core.inference.sync_scorer import SyncJudge, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.report.pictures import draw_training
-from ..udh_core.run_log import RunLog, Start, open_log
 from ..udh_core.speech import features as feature_files
-from ..udh_core.train_generator import WIDTHS, GeneratorOptions, train_generator
-from ..udh_core.train_syncnet import SyncNetOptions, train_syncnet
-from ..udh_core.training import StepReport
+from ..udh_core.training.generator import WIDTHS, GeneratorOptions, train_generator
+from ..udh_core.training.loop import StepReport
+from ..udh_core.training.run_log import RunLog, Start, open_log
+from ..udh_core.training.syncnet import SyncNetOptions, train_syncnet
 from . import host
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
 

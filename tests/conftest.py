@@ -107,7 +107,7 @@ def real_minute(clips: Path, models: Path, tmp_path_factory: pytest.TempPathFact
 def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SyncNet that learnt 40 s of the real speaker; the last 30 % of the minute are unseen."""
     from udh_core.avatar.folder import open_avatar
-    from udh_core.train_syncnet import SyncNetOptions, train_syncnet
+    from udh_core.training.syncnet import SyncNetOptions, train_syncnet
 
     out = tmp_path_factory.mktemp("syncnet") / "s.safetensors"
     list(train_syncnet(open_avatar(real_minute), out, SyncNetOptions(steps=100, held_out=0.3)))
@@ -118,7 +118,7 @@ def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator of the built-in person that has barely learnt anything, with its resume state."""
     from udh_core.avatar.folder import open_avatar
-    from udh_core.train_generator import GeneratorOptions, train_generator
+    from udh_core.training.generator import GeneratorOptions, train_generator
 
     out = tmp_path_factory.mktemp("generator") / "g.safetensors"
     options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
@@ -156,9 +156,10 @@ def learn_motion(real_minute: Path) -> Callable:
     from udh_core.models.generator import Generator, GeneratorConfig
     from udh_core.models.motion import MotionConfig
     from udh_core.models.warping import PixelsConfig
-    from udh_core.train_motion import train_motion
-    from udh_core.training import Schedule, augmented_features
+    from udh_core.training import augmented_features
     from udh_core.training.calibration import rest_shape
+    from udh_core.training.loop import Schedule
+    from udh_core.training.motion import train_motion
 
     avatar, encoder = open_avatar(real_minute), "whisper-tiny"
     data = load_training_data(avatar, encoder)

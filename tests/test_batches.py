@@ -20,7 +20,7 @@ from udh_core.intervals import run_starts
 from udh_core.models.generator import with_neighbours
 from udh_core.models.tensors import autocast_dtype, interpolate_rows, to_input, to_uint8, training_dtype
 from udh_core.prefetch import prefetch
-from udh_core.references import choose_references
+from udh_core.training.references import choose_references
 from udh_core.training.sampling import sample, sample_runs
 
 SHOTS = np.repeat([1, 2, 3], [10, 4, 16])

@@ -11,9 +11,9 @@ import torch
 
 from udh_core import metrics
 from udh_core.avatar.folder import open_avatar
-from udh_core.detail import add_detail
 from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import PixelsConfig, PixelsNet
+from udh_core.training.calibration import add_detail
 
 STEERED = torch.zeros(8, 3, 12)
 

@@ -22,7 +22,7 @@ from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 from udh_core.models.warping import POSE, PixelsConfig, PixelsNet
 from udh_core.speech.features import AudioFeatures
-from udh_core.training import Averaged, Schedule, check_finite
+from udh_core.training.loop import Averaged, Schedule, check_finite
 
 SPEC = CropSpec(160)
 MASK = torch.from_numpy(crop.mask(SPEC).copy())

@@ -40,7 +40,7 @@ from udh_core.report.pictures import draw_evaluation
 from udh_core.report.side_by_side import side_by_side
 from udh_core.report.tables import evaluation_tables, syncnet_table
 from udh_core.report.verdict import Limits, summary, verdicts
-from udh_core.training import StepReport
+from udh_core.training.loop import StepReport
 
 ROWS = (GENERATED, TRUE_SHAPE, PASTED, REAL, OTHER, OTHER_PASTED, UNCHANGED, VOICE, SILENCE)
 NASTY = "<script>alert('a')</script> & \"b\""

@@ -12,7 +12,7 @@ from udh_core.face.crop import in_crop
 from udh_core.face.detector import FaceMesh
 from udh_core.face.mouth import mouth_opening
 from udh_core.models.warping import PixelsConfig, PixelsNet
-from udh_core.reach import AMPLITUDE_GOAL, MAX_AMPLITUDE, set_reach
+from udh_core.training.calibration import AMPLITUDE_GOAL, MAX_AMPLITUDE, set_reach
 
 
 class Chooser(PixelsNet):

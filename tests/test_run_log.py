@@ -22,10 +22,10 @@ from udh_core.errors import DivergedError, FileError, FormatError, MismatchError
 from udh_core.face.crop import CropSpec
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import Checkpoint, read_info, resume_path
-from udh_core.run_log import RunLog, open_log, set_aside
-from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
-from udh_core.train_syncnet import SyncNetOptions, SyncNetRun, train_syncnet
-from udh_core.training import Schedule, StepReport
+from udh_core.training.generator import GeneratorOptions, GeneratorRun, train_generator
+from udh_core.training.loop import Schedule, StepReport
+from udh_core.training.run_log import RunLog, open_log, set_aside
+from udh_core.training.syncnet import SyncNetOptions, SyncNetRun, train_syncnet
 
 TINY = GeneratorOptions(steps=2, motion_steps=2, batch=4)
 SYNC = SyncNetOptions(steps=2, neighbourhoods=2)

@@ -31,7 +31,7 @@ from udh_core.models.warping import PixelsConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
-from udh_core.train_motion import learn_voice
+from udh_core.training.motion import learn_voice
 
 RATE_HZ, WIDTH = 50.0, 6
 SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))

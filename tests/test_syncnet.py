@@ -15,7 +15,8 @@ from udh_core.errors import MismatchError
 from udh_core.face.crop import mouth_window
 from udh_core.inference.sync_scorer import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
 from udh_core.models.tensors import to_input
-from udh_core.train_syncnet import (
+from udh_core.training.losses import contrastive
+from udh_core.training.syncnet import (
     NEAR_WEIGHT,
     SyncNetOptions,
     augment_mouths,
@@ -23,7 +24,6 @@ from udh_core.train_syncnet import (
     negative_weights,
     train_syncnet,
 )
-from udh_core.training.losses import contrastive
 
 HELD_OUT = 0.3
 

@@ -18,11 +18,11 @@ from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.media.video import read_frames
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator
-from udh_core.references import choose_references
 from udh_core.render import render
 from udh_core.speech import augmentation
-from udh_core.train_generator import GeneratorOptions, GeneratorRun, train_generator
-from udh_core.train_syncnet import SyncNetOptions, train_syncnet
+from udh_core.training.generator import GeneratorOptions, GeneratorRun, train_generator
+from udh_core.training.references import choose_references
+from udh_core.training.syncnet import SyncNetOptions, train_syncnet
 
 TINY = GeneratorOptions(steps=8, motion_steps=6, batch=4, check_every=4, save_every=4)
 

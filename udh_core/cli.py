@@ -27,8 +27,8 @@ from .terminal import console, errors, show, show_lines
 from .weights.registry import WEIGHTS, fetch, models_dir
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
-    from .run_log import Start
-    from .training import StepReport
+    from .training.loop import StepReport
+    from .training.run_log import Start
 
 
 class ExitCodes(TyperGroup):
@@ -130,7 +130,7 @@ def train_syncnet_command(
 ) -> None:
     from .models.checkpoint import read_info
     from .report.tables import syncnet_table
-    from .train_syncnet import SyncNetOptions, train_syncnet
+    from .training.syncnet import SyncNetOptions, train_syncnet
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
     persons = [open_avatar(folder) for folder in avatar]
@@ -162,8 +162,8 @@ def train_command(
 ) -> None:
     from .inference.sync_scorer import open_syncnet
     from .models.checkpoint import check_match
-    from .run_log import open_log
-    from .train_generator import GeneratorOptions, train_generator
+    from .training.generator import GeneratorOptions, train_generator
+    from .training.run_log import open_log
 
     opened = open_avatar(avatar)
     judge = open_syncnet(syncnet, device) if syncnet else None

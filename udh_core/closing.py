@@ -12,7 +12,7 @@ from .inference.sync_scorer import SyncJudge
 from .report.html import write_html
 from .report.tables import evaluation_tables
 from .terminal import console, errors, show
-from .training import StepReport
+from .training.loop import StepReport
 
 
 def report_training(

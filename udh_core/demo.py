@@ -20,12 +20,12 @@ from .models import checkpoint
 from .render import render
 from .report.figures import strict_json
 from .report.html import write_html
-from .run_log import open_log
 from .speech.tts import speak
 from .synthetic import VIDEO_NAME, make_clip
-from .train_generator import GeneratorOptions, train_generator
-from .train_syncnet import SyncNetOptions, train_syncnet
-from .training import StepReport
+from .training.generator import GeneratorOptions, train_generator
+from .training.loop import StepReport
+from .training.run_log import open_log
+from .training.syncnet import SyncNetOptions, train_syncnet
 
 SYNCNET_SHARE = 0.25  # of the generator's minutes
 

@@ -19,7 +19,7 @@ from ..files import replacing
 from ..inference.sync_scorer import SyncReport
 from ..media.raster import encode_picture
 from ..models.checkpoint import Checkpoint
-from ..training import StepReport
+from ..training.loop import StepReport
 from . import figures, plots
 from .figures import GROUPS, Better, Column, Group, Meaning, meaning
 from .pictures import draw_training

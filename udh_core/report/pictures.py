@@ -14,7 +14,7 @@ from ..evaluate import Evaluation
 from ..inference.sync_scorer import OFFSETS
 from ..media.raster import figure_to_rgb
 from ..media.video import read_frames
-from ..training import StepReport
+from ..training.loop import StepReport
 from .figures import cell
 from .plots import LIGHT, draw_curve, draw_offsets, draw_openings
 from .verdict import Grade, summary, verdicts

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from .. import metrics
 from ..avatar.dataset import TrainingData
+from ..face.detector import FaceMesh, box_of
 from ..face.mouth import mouth_opening
+from ..models.tensors import to_input, to_uint8
+from ..models.warping import PixelsNet
 from ..speech.activity import away_from_speech
 
 APART_S = 0.2  # this close to speech a mouth may move already, or still
@@ -22,3 +27,64 @@ def rest_shape(data: TrainingData, shapes: Tensor) -> Tensor:
         frames, part = data.learnt, CLOSED
     order = np.argsort(mouth_opening(data.landmarks[frames]))
     return shapes[frames[order[: max(1, round(part * len(frames)))]]].mean(0)
+
+
+# Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more
+# than true ones, and with 0.95 the news presenter's mouth moved 1.19 times as much as the real one.
+AMPLITUDE_GOAL = 0.9
+MAX_AMPLITUDE = 1.4
+_BATCH = 8
+
+
+@torch.no_grad()
+def set_reach(pixels: PixelsNet, mesh: FaceMesh, crops: np.ndarray, steered: Tensor, landmarks: np.ndarray) -> None:
+    """Set `pixels.reach` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width).
+
+    landmarks: (n, 468, 2) float32 of their faces, in px of the crops.
+    """
+    real = openings(mesh, crops, landmarks)
+    reaches = np.array([1.0, MAX_AMPLITUDE])
+    slopes = []
+    for reach in reaches:
+        pixels.reach.fill_(reach)
+        opening = openings(mesh, _drawn(pixels, crops, steered), landmarks)
+        slopes.append(float(np.cov(opening, real)[0, 1] / max(real.var(ddof=1), 1e-12)))
+    pixels.reach.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), reaches)))
+
+
+def _drawn(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
+    """(n, S, S, 3) uint8."""
+    device = pixels.mask.device
+    parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
+    return np.concatenate([to_uint8(pixels(to_input(crops[p]).to(device), steered[p].to(device))) for p in parts])
+
+
+def openings(mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """(n,) as the mesh finds them in the crops."""
+    pairs = zip(crops, landmarks, strict=True)
+    return mouth_opening(np.stack([mesh.locate(crop, box_of(points))[0] for crop, points in pairs]))
+
+
+MAX_SHARPENING = 1.0  # of the detail that is there may be added
+
+
+@torch.no_grad()
+def add_detail(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> None:
+    """Set `pixels.detail` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width)."""
+    plain, more = (_drawn_sharp(pixels, crops, steered, detail) for detail in (0.0, MAX_SHARPENING))
+    weight = pixels.mask[0, 0].cpu().numpy() > 0.5
+    real = np.mean([metrics.sharpness(crop, weight) for crop in crops])
+    shares = np.linspace(0, 1, 6)
+    found = [
+        np.mean([metrics.sharpness(image, weight) for image in to_uint8(torch.lerp(plain, more, float(share)))])
+        for share in shares
+    ]
+    pixels.detail.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
+
+
+def _drawn_sharp(pixels: PixelsNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
+    """(n, 3, S, S); linear in `detail`."""
+    pixels.detail.fill_(detail)
+    device = pixels.mask.device
+    parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
+    return torch.cat([pixels(to_input(crops[p]).to(device), steered[p].to(device)).cpu() for p in parts])

@@ -16,36 +16,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import run_log
-from .avatar.dataset import TrainingData, load_training_data
-from .avatar.folder import Avatar
-from .detail import add_detail
-from .errors import OptionError
-from .face.crop import in_crop, mask
-from .face.detector import FaceMesh
-from .face.mouth import mouth_opening
-from .inference.driving import mouth_shapes
-from .inference.sync_scorer import SyncJudge
-from .intervals import describe_ranges, runs
-from .media.audio import load_waveform
-from .models import checkpoint
-from .models.checkpoint import Checkpoint, save_generator
-from .models.generator import Generator, GeneratorConfig, with_neighbours
-from .models.lpips import Lpips
-from .models.motion import MotionConfig
-from .models.tensors import to_input, to_uint8, training_dtype
-from .models.warping import PixelsConfig
-from .prefetch import prefetch
-from .reach import set_reach
-from .references import choose_references
-from .run_log import Start
-from .train_motion import train_motion
-from .training import (
+from ..avatar.dataset import TrainingData, load_training_data
+from ..avatar.folder import Avatar
+from ..errors import OptionError
+from ..face.crop import in_crop, mask
+from ..face.detector import FaceMesh
+from ..face.mouth import mouth_opening
+from ..inference.driving import mouth_shapes
+from ..inference.sync_scorer import SyncJudge
+from ..intervals import describe_ranges, runs
+from ..media.audio import load_waveform
+from ..models import checkpoint
+from ..models.checkpoint import Checkpoint, save_generator
+from ..models.generator import Generator, GeneratorConfig, with_neighbours
+from ..models.lpips import Lpips
+from ..models.motion import MotionConfig
+from ..models.tensors import to_input, to_uint8, training_dtype
+from ..models.warping import PixelsConfig
+from ..prefetch import prefetch
+from . import augmented_features, run_log
+from .calibration import add_detail, rest_shape, set_reach
+from .loop import (
     Averaged,
     Reports,
     Schedule,
     StepReport,
-    augmented_features,
     check_finite,
     clip_gradients,
     optimiser_state,
@@ -53,9 +48,11 @@ from .training import (
     saving_at_the_end,
     set_rate,
 )
-from .training.calibration import rest_shape
-from .training.losses import weighted_l1
-from .training.sampling import sample, sample_runs
+from .losses import weighted_l1
+from .motion import train_motion
+from .references import choose_references
+from .run_log import Start
+from .sampling import sample, sample_runs
 
 _log = logging.getLogger(__name__)
 

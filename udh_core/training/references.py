@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-from .avatar.dataset import TrainingData
-from .face.mouth import mouth_opening
-from .face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER
+from ..avatar.dataset import TrainingData
+from ..face.mouth import mouth_opening
+from ..face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER
 
 _NOSE_TIP = 1
 _CANDIDATES = 8

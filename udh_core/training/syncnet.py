@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import run_log
-from .avatar.dataset import TrainingData, load_training_data
-from .avatar.folder import Avatar
-from .errors import MediaError, MismatchError, OptionError
-from .inference.sync_scorer import (
+from ..avatar.dataset import TrainingData, load_training_data
+from ..avatar.folder import Avatar
+from ..errors import MediaError, MismatchError, OptionError
+from ..inference.sync_scorer import (
     MIN_SPOKEN,
     Heard,
     SyncReport,
@@ -28,13 +27,13 @@ from .inference.sync_scorer import (
     sound_windows,
     window_rows,
 )
-from .intervals import run_starts
-from .models import checkpoint
-from .models.checkpoint import Checkpoint
-from .models.syncnet import SyncNet, SyncNetConfig
-from .models.tensors import training_dtype
-from .run_log import Start
-from .training import (
+from ..intervals import run_starts
+from ..models import checkpoint
+from ..models.checkpoint import Checkpoint
+from ..models.syncnet import SyncNet, SyncNetConfig
+from ..models.tensors import training_dtype
+from . import run_log
+from .loop import (
     Averaged,
     Reports,
     Schedule,
@@ -46,7 +45,8 @@ from .training import (
     saving_at_the_end,
     set_rate,
 )
-from .training.losses import contrastive
+from .losses import contrastive
+from .run_log import Start
 
 NEIGHBOURS = 16  # windows of one neighbourhood in a batch: the hard negatives
 REACH = 24  # frames around its middle that a neighbourhood spans

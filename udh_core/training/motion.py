@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .avatar.dataset import TrainingData
-from .inference.driving import LEAST_S, mean_of, movement, spoken_rows, voice_shift
-from .media.audio import load_waveform
-from .models.generator import Generator
-from .models.motion import MotionMember
-from .models.tensors import interpolate_rows, training_dtype
-from .training import Schedule, StepReport, check_finite, clip_gradients, set_rate
-from .training.augmented_features import AugmentedFeatures
+from ..avatar.dataset import TrainingData
+from ..inference.driving import LEAST_S, mean_of, movement, spoken_rows, voice_shift
+from ..media.audio import load_waveform
+from ..models.generator import Generator
+from ..models.motion import MotionMember
+from ..models.tensors import interpolate_rows, training_dtype
+from .augmented_features import AugmentedFeatures
+from .loop import Schedule, StepReport, check_finite, clip_gradients, set_rate
 
 CHUNK_S = 4.0
 BATCH = 16

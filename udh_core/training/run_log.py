@@ -16,11 +16,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from .errors import FileError, FormatError, MismatchError
-from .files import replacing
-from .models import checkpoint
-from .models.checkpoint import Checkpoint, resume_path
-from .training import Reports, StepReport
+from ..errors import FileError, FormatError, MismatchError
+from ..files import replacing
+from ..models import checkpoint
+from ..models.checkpoint import Checkpoint, resume_path
+from .loop import Reports, StepReport
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .errors import DivergedError, OptionError
+from ..errors import DivergedError, OptionError
 
 
 @dataclass(frozen=True)
