@@ -26,7 +26,7 @@ from udh_core.avatar.prepare import PrepareOptions, prepare
 from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
-from udh_core.render import render
+from udh_core.rendering.render import render
 from udh_core.synthetic import make_clip
 from udh_core.training.generator import GeneratorOptions, train_generator
 

@@ -17,8 +17,8 @@ from ..udh_core.face.crop import FEATHER
 from ..udh_core.inference.driving import GAINS
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.video import read_frames
-from ..udh_core.render import Progress, RenderOptions, render
 from ..udh_core.rendering.playback import WhenLonger, WhenShorter
+from ..udh_core.rendering.render import Progress, RenderOptions, render
 from ..udh_core.speech.features import AudioFeatures
 from . import host
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened

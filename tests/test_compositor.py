@@ -17,7 +17,8 @@ from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import PixelsConfig, PixelsNet
-from udh_core.render import RenderOptions, _drawn, play, render, stretches
+from udh_core.rendering.playback import play, stretches
+from udh_core.rendering.render import RenderOptions, _drawn, render
 
 SPEC = CropSpec(96)
 NOWHERE = np.full((2, 2, 3), np.nan, np.float32)

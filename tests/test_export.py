@@ -33,7 +33,7 @@ from udh_core.models.checkpoint import open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import PixelsConfig
-from udh_core.render import RenderOptions, render
+from udh_core.rendering.render import RenderOptions, render
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
 from udh_core.to_go import Unpacked, pack, unpack

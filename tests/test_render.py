@@ -14,7 +14,8 @@ from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import PixelsConfig
-from udh_core.render import RenderOptions, play, render, stretches
+from udh_core.rendering.playback import play, stretches
+from udh_core.rendering.render import RenderOptions, render
 from udh_core.speech.features import AudioFeatures
 
 

@@ -20,7 +20,7 @@ from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
-from udh_core.render import RenderOptions, render
+from udh_core.rendering.render import RenderOptions, render
 from udh_core.speech.activity import EASE_S, LEAD_S, silence
 from udh_core.speech.features import AudioFeatures, extract
 from udh_core.training.calibration import rest_shape

@@ -18,7 +18,7 @@ from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.media.video import read_frames
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator
-from udh_core.render import render
+from udh_core.rendering.render import render
 from udh_core.speech import augmentation
 from udh_core.training.generator import GeneratorOptions, GeneratorRun, train_generator
 from udh_core.training.references import choose_references

@@ -222,7 +222,7 @@ def render_command(
     device: Device = "cpu",
 ) -> None:
     from .media.audio import write_wave
-    from .render import RenderOptions, render
+    from .rendering.render import RenderOptions, render
     from .speech.tts import speak
 
     if (audio is None) == (text is None):

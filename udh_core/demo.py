@@ -17,7 +17,7 @@ from .files import replacing
 from .inference.sync_scorer import open_syncnet
 from .media.audio import write_wave
 from .models import checkpoint
-from .render import render
+from .rendering.render import render
 from .report.figures import strict_json
 from .report.html import write_html
 from .speech.tts import speak

@@ -15,7 +15,8 @@ from ..files import check_writable
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..media.video import VideoWriter
 from ..prefetch import prefetch
-from ..render import Progress, Stretch, stretches
+from ..rendering.playback import Stretch, stretches
+from ..rendering.render import Progress
 from .dataset import PublishedDataset
 from .model import PublishedPainter, open_published
 

@@ -2,7 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..avatar.folder import Avatar
+from ..errors import MediaError
+from ..media.video import read_frames
 
 WhenLonger = Literal["bounce", "loop", "hold"]  # forwards and backwards in turn, from the start again, the last frame
 WhenShorter = Literal["cut", "keep"]  # the video ends with the audio, or goes on to the end of the clip
+
+
+_TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
+
+
+class Stretch(NamedTuple):
+    """`frames` consecutive frames from `start`, played backwards where `backwards` is set."""
+
+    start: int
+    frames: int
+    backwards: bool
+
+
+def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[Stretch]:
+    """How a clip of `available` frames fills `wanted` frames."""
+    first = min(available, wanted)
+    yield Stretch(0, first, False)
+    left, backwards = wanted - first, when_longer == "bounce"
+    while left > 0:
+        if when_longer == "hold" or available == 1:
+            yield Stretch(available - 1, 1, False)
+            left -= 1
+            continue
+        if when_longer == "loop":
+            turn = Stretch(0, min(available, left), False)
+        else:  # the frame at the turn is not shown twice
+            count = min(available - 1, left)
+            turn = Stretch(available - 1 - count if backwards else 1, count, backwards)
+        yield turn
+        left, backwards = left - turn.frames, not backwards
+
+
+def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, frame (H, W, 3) uint8 RGB) along a plan."""
+    held: tuple[int, np.ndarray] | None = None
+    for stretch in plan:
+        if held is not None and stretch == Stretch(held[0], 1, False):
+            yield held
+        elif stretch.backwards:
+            yield from _play_backwards(avatar, stretch)
+        else:
+            for k, frame in enumerate(read_frames(avatar.video, start=stretch.start, count=stretch.frames)):
+                held = (stretch.start + k, frame)
+                yield held
+            if held is None or held[0] != stretch.start + stretch.frames - 1:
+                raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
+
+
+def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
+    stop = stretch.start + stretch.frames
+    while stop > stretch.start:
+        start = max(stretch.start, stop - _TURN_FRAMES)
+        part = list(read_frames(avatar.video, start=start, count=stop - start))
+        for k in reversed(range(len(part))):
+            yield start + k, part[k]
+        stop = start
