@@ -34,20 +34,9 @@ from benchmarks.reference_baseline import (
 from benchmarks.tables import write_table
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.evaluate import (
-    GENERATED,
-    MAX_FRAMES,
-    OTHER,
-    OTHER_PASTED,
-    PASTED,
-    PICTURES,
-    TRUE_SHAPE,
-    UNCHANGED,
-    Bench,
-    Evaluation,
-    Row,
-)
-from udh_core.evaluate import evaluate as evaluated
+from udh_core.evaluation.bench import MAX_FRAMES, PICTURES, Bench
+from udh_core.evaluation.evaluate import evaluate as evaluated
+from udh_core.evaluation.result import GENERATED, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Evaluation, Row
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import Heard
 from udh_core.models.checkpoint import held_out_share, open_generator

@@ -22,11 +22,13 @@ from benchmarks.generator import OURS, published_bench
 from benchmarks.reference_baseline import baseline_data
 from benchmarks.tables import RESULTS
 from udh_core.avatar.folder import open_avatar
-from udh_core.evaluate import GENERATED, OTHER, PASTED, REAL, Bench, Evaluation, evaluate
+from udh_core.evaluation.bench import Bench
+from udh_core.evaluation.evaluate import evaluate
+from udh_core.evaluation.plots import LIGHT
+from udh_core.evaluation.result import GENERATED, OTHER, PASTED, REAL, Evaluation
 from udh_core.face import crop as crop_module
 from udh_core.files import replacing
 from udh_core.models.checkpoint import held_out_share, open_generator
-from udh_core.report.plots import LIGHT
 
 PICTURES = RESULTS.parent.parent / "docs" / "measured"
 SHOWN_S = 8.0

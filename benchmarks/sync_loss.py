@@ -17,7 +17,8 @@ from rich.console import Console
 
 from benchmarks.tables import write_table
 from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.evaluate import GENERATED, OTHER, Evaluation, evaluate
+from udh_core.evaluation.evaluate import evaluate
+from udh_core.evaluation.result import GENERATED, OTHER, Evaluation
 from udh_core.files import replacing
 from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.training.generator import GeneratorOptions, train_generator

@@ -10,12 +10,12 @@ import numpy as np
 from comfy_api.latest import io, ui
 
 from ..udh_core.audit import audit
+from ..udh_core.audit.contact_sheet import face_sheet, track_report
 from ..udh_core.audit.finding import Audit
 from ..udh_core.audit.plot import draw_audit
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.avatar.prepare import PrepareOptions, track_face
 from ..udh_core.media.audio import load_waveform
-from ..udh_core.report.pictures import face_sheet, track_report
 from ..udh_core.speech import features
 from . import host
 from .media import describe

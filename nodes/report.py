@@ -11,12 +11,13 @@ from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
-from ..udh_core.evaluate import Evaluation, Progress, evaluate
+from ..udh_core.evaluation.evaluate import evaluate
+from ..udh_core.evaluation.figures import strict_json
+from ..udh_core.evaluation.html import write_html
+from ..udh_core.evaluation.pictures import draw_evaluation
+from ..udh_core.evaluation.result import Evaluation, Progress
+from ..udh_core.evaluation.verdict import summary, verdicts
 from ..udh_core.inference.sync_scorer import open_syncnet
-from ..udh_core.report.figures import strict_json
-from ..udh_core.report.html import write_html
-from ..udh_core.report.pictures import draw_evaluation
-from ..udh_core.report.verdict import summary, verdicts
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
 

@@ -9,9 +9,9 @@ import torch
 from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import Avatar, check_features
+from ..udh_core.evaluation.pictures import draw_training
 from ..udh_core.inference.sync_scorer import SyncJudge, open_syncnet
 from ..udh_core.models.checkpoint import check_match
-from ..udh_core.report.pictures import draw_training
 from ..udh_core.speech import features as feature_files
 from ..udh_core.training.generator import WIDTHS, GeneratorOptions, train_generator
 from ..udh_core.training.loop import StepReport

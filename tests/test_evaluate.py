@@ -14,7 +14,8 @@ import pytest
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
-from udh_core.evaluate import Bench, Row
+from udh_core.evaluation.bench import Bench
+from udh_core.evaluation.result import Row
 from udh_core.face import crop as crop_module
 from udh_core.inference.sync_scorer import Heard, open_syncnet
 from udh_core.media.video import VideoWriter, read_frames

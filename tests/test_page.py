@@ -17,7 +17,11 @@ from typer.testing import CliRunner
 from udh_core import closing
 from udh_core.cli import app
 from udh_core.errors import FileError, MediaError
-from udh_core.evaluate import (
+from udh_core.evaluation import html
+from udh_core.evaluation.figures import GROUPS, MEANINGS, cell, strict_json
+from udh_core.evaluation.html import write_html
+from udh_core.evaluation.pictures import draw_evaluation
+from udh_core.evaluation.result import (
     GENERATED,
     OTHER,
     OTHER_PASTED,
@@ -29,17 +33,13 @@ from udh_core.evaluate import (
     VOICE,
     Evaluation,
 )
+from udh_core.evaluation.side_by_side import side_by_side
+from udh_core.evaluation.tables import evaluation_tables, syncnet_table
+from udh_core.evaluation.verdict import Limits, summary, verdicts
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import OFFSETS, SyncReport
 from udh_core.media.probe import picture_info, probe
 from udh_core.models.checkpoint import Checkpoint
-from udh_core.report import html
-from udh_core.report.figures import GROUPS, MEANINGS, cell, strict_json
-from udh_core.report.html import write_html
-from udh_core.report.pictures import draw_evaluation
-from udh_core.report.side_by_side import side_by_side
-from udh_core.report.tables import evaluation_tables, syncnet_table
-from udh_core.report.verdict import Limits, summary, verdicts
 from udh_core.training.loop import StepReport
 
 ROWS = (GENERATED, TRUE_SHAPE, PASTED, REAL, OTHER, OTHER_PASTED, UNCHANGED, VOICE, SILENCE)

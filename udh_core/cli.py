@@ -128,8 +128,8 @@ def train_syncnet_command(
     overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
+    from .evaluation.tables import syncnet_table
     from .models.checkpoint import read_info
-    from .report.tables import syncnet_table
     from .training.syncnet import SyncNetOptions, train_syncnet
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
@@ -252,9 +252,9 @@ def evaluate_command(
     device: Device = "cpu",
 ) -> None:
     from .closing import judged, write_page
-    from .evaluate import evaluate
+    from .evaluation.evaluate import evaluate
+    from .evaluation.figures import strict_json
     from .inference.sync_scorer import open_syncnet
-    from .report.figures import strict_json
 
     for path in filter(None, (json_out, html)):
         check_writable(path)

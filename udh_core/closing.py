@@ -7,10 +7,11 @@ from pathlib import Path
 
 from .avatar.folder import Avatar
 from .errors import UdhError
-from .evaluate import Evaluation, Progress, evaluate
+from .evaluation.evaluate import evaluate
+from .evaluation.html import write_html
+from .evaluation.result import Evaluation, Progress
+from .evaluation.tables import evaluation_tables
 from .inference.sync_scorer import SyncJudge
-from .report.html import write_html
-from .report.tables import evaluation_tables
 from .terminal import console, errors, show
 from .training.loop import StepReport
 

@@ -12,14 +12,15 @@ from .avatar.folder import open_avatar
 from .avatar.prepare import PrepareOptions, prepare
 from .demo.sentences import NEW_SPEECH
 from .errors import OptionError
-from .evaluate import Evaluation, evaluate
+from .evaluation.evaluate import evaluate
+from .evaluation.figures import strict_json
+from .evaluation.html import write_html
+from .evaluation.result import Evaluation
 from .files import replacing
 from .inference.sync_scorer import open_syncnet
 from .media.audio import write_wave
 from .models import checkpoint
 from .rendering.render import render
-from .report.figures import strict_json
-from .report.html import write_html
 from .speech.tts import speak
 from .synthetic import VIDEO_NAME, make_clip
 from .training.generator import GeneratorOptions, train_generator

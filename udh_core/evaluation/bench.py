@@ -1,13 +1,9 @@
-"""Evaluation on the held-out part: how well the redrawn mouths follow the sound, and how real they look.
-
-Beside the generator stand rows that give every number a floor and a ceiling.
-"""
+"""The held-out part redrawn in several ways, and measured."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,121 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import metrics
-from .avatar.dataset import TrainingData, load_training_data
-from .avatar.folder import Avatar
-from .errors import FormatError
-from .face import crop as crop_module
-from .face import mouth, topology
-from .face.detector import FaceMesh, box_of
-from .face.mouth import mouth_opening
-from .face.tracking import seen_region
-from .inference.compositor import Compositor
-from .inference.driving import mouth_shapes
-from .inference.sync_scorer import Heard, SyncJudge, SyncReport, judge, load_mouths
-from .media.audio import load_waveform
-from .media.video import read_frames
-from .models import checkpoint
-from .models.checkpoint import held_out_share, open_generator
-from .models.generator import Generator, with_neighbours
-from .models.lpips import Lpips
-from .models.tensors import to_input
-from .speech import features
-from .speech.activity import away_from_speech, speech_mask
-from .speech.features import AudioFeatures
-from .training.calibration import APART_S
+from .. import metrics
+from ..avatar.dataset import TrainingData
+from ..errors import FormatError
+from ..face import crop as crop_module
+from ..face import mouth, topology
+from ..face.detector import FaceMesh, box_of
+from ..face.mouth import mouth_opening
+from ..face.tracking import seen_region
+from ..inference.compositor import Compositor
+from ..inference.driving import mouth_shapes
+from ..inference.sync_scorer import Heard, SyncJudge, SyncReport, judge, load_mouths
+from ..media.audio import load_waveform
+from ..media.video import read_frames
+from ..models.generator import Generator, with_neighbours
+from ..models.lpips import Lpips
+from ..models.tensors import to_input
+from ..speech import features
+from ..speech.activity import away_from_speech, speech_mask
+from ..speech.features import AudioFeatures
+from ..training.calibration import APART_S
+from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, TRUE_SHAPE, UNCHANGED, VOICE, Evaluation, Row
 
 MAX_FRAMES = 300
 PICTURES = 100  # frames at most on which a picture is compared with the truth
 OTHER_PART = 0.45  # of the held-out part: how far away the other passage is (no whole number of equal sentences)
 BILABIALS = "pbm"  # the lips meet
-
-# Rows, in the order of the table
-GENERATED, TRUE_SHAPE, PASTED, REAL = "generated", "true shape", "another frame pasted", "real"
-OTHER, OTHER_PASTED, UNCHANGED = "other passage", "other passage: its mouth pasted", "other passage: source unchanged"
-VOICE, SILENCE = "other voice", "silence"
-
-
-class Progress(NamedTuple):
-    """How far an evaluation is."""
-
-    row: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way to make the mouths of the held-out frames, and what is heard with them."""
-
-    crops: np.ndarray  # (m, S, S, 3) uint8
-    follows: np.ndarray | None  # (m,) numbers of the frames that show the true mouth to what is heard, where there are
-    heard: Heard | None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured; `rows` maps a row's name to its figures (those that make sense for it)."""
-
-    rows: dict[str, dict[str, float]]
-    sync: dict[str, SyncReport]  # by row, where a SyncNet listened
-    clip: dict[str, float]  # what belongs to the clip and its track
-    frames: np.ndarray  # (m,) int64 numbers of the held-out frames
-    fps: float
-    openings: dict[str, np.ndarray]  # by row: (m,) mouth opening
-    real: np.ndarray = field(repr=False)  # (m, S, S, 3) uint8
-    generated: np.ndarray = field(repr=False)  # likewise, driven by the clip's own sound
-
-    def to_dict(self) -> dict[str, object]:
-        sync = {name: report.to_dict() for name, report in self.sync.items()}
-        return {"frames": len(self.frames), "clip": self.clip, "rows": self.rows, "sync": sync}
-
-    def pictures(self, count: int = 8) -> np.ndarray:
-        """(k, 2, S, S, 3) uint8: real and generated crops of frames spread over the part, half of them wide open."""
-        opening = self.openings[REAL]
-        widest = np.argsort(opening)[-max(1, len(opening) // 3) :]
-        spread = np.linspace(0, len(opening) - 1, count // 2).astype(int)
-        chosen = np.unique([*spread, *np.sort(widest)[np.linspace(0, len(widest) - 1, count // 2).astype(int)]])
-        return np.stack([self.real[chosen], self.generated[chosen]], 1)
-
-
-def evaluate(
-    avatar: Avatar,
-    generator: Path,
-    *,
-    syncnet: SyncJudge | None = None,
-    voice: Path | None = None,
-    words: Path | None = None,
-    models: Path | None = None,
-    device: str = "cpu",
-    max_frames: int = MAX_FRAMES,
-) -> Iterator[Progress | Evaluation]:
-    """Judge a generator on frames it has not seen; the last item is the Evaluation.
-
-    Reconstruction: driven by the own sound, by the true shape (the ceiling of the pixels network), a frame of another
-    time pasted in (the floor), the real frames. Cross-driving: another passage of the clip, that passage's own mouths
-    pasted in (the ceiling), the source unchanged (the floor); `voice`, the speech of somebody else; silence.
-    `words`: a table of tab-separated start_s, end_s and word, for the closure of the lips on p, b and m.
-    """
-    info, network = open_generator(generator, device)
-    checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
-    if syncnet is not None:
-        checkpoint.check_match(syncnet.info, encoder=info.encoder)
-    data = load_training_data(avatar, info.encoder, held_out_share(generator, info), models=models)
-    bench = Bench(data, network, syncnet, models, max_frames, words)
-    driven = bench.drives(_Listener(info.encoder, device, models), voice)
-    rows: dict[str, Row] = {}
-    for name, (steered, follows, heard) in driven.items():
-        parts = []
-        for part in bench.redraw(steered):
-            parts.append(part)
-            yield Progress(name, sum(map(len, parts)), len(bench.frames))
-        rows[name] = Row(np.concatenate(parts), follows, heard)
-    rows |= bench.yardsticks()
-    for done, (name, row) in enumerate(rows.items(), 1):
-        bench.measure(name, row)
-        yield Progress("measure", done, len(rows))
-    yield bench.finish(rows)
 
 
 class Source(NamedTuple):

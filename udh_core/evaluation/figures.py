@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, TRUE_SHAPE, UNCHANGED, VOICE, Evaluation
+from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, TRUE_SHAPE, UNCHANGED, VOICE, Evaluation
 
 EQUAL_DB = 99  # a PSNR from here on: the very same picture
 MISSING = "–"

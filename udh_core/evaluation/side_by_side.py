@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from ..errors import MediaError
-from ..evaluate import Evaluation
 from ..media.audio import load_sound, write_wave
 from ..media.video import VideoWriter
+from .result import Evaluation
 
 MAX_VIDEO_BYTES = 4_500_000  # 6 MB once it is written as text
 QUALITIES = ((20, 1.0), (26, 1.0), (30, 0.5), (38, 0.5))  # crf and scale, tried until the video is small enough

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..evaluate import Evaluation
 from .figures import ARROWS, GROUPS, Group, cell, columns, figure_names, meaning
+from .result import Evaluation
 from .verdict import Grade, verdicts
 
 COLOURS: dict[Grade, str] = {"good": "green", "fair": "yellow", "poor": "red"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from ..evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, VOICE, Evaluation
 from ..inference.sync_scorer import OFFSETS
+from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, VOICE, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

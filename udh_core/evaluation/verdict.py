@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ..evaluate import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, UNCHANGED, VOICE, Evaluation
 from ..inference.sync_scorer import SyncReport
+from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, UNCHANGED, VOICE, Evaluation
 
 Grade = Literal["good", "fair", "poor"]
 MARKS: dict[Grade, str] = {"good": "✔", "fair": "●", "poor": "✘"}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..evaluate import GENERATED, Evaluation
 from ..files import replacing
 from ..inference.sync_scorer import SyncReport
 from ..media.raster import encode_picture
@@ -23,6 +22,7 @@ from ..training.loop import StepReport
 from . import figures, plots
 from .figures import GROUPS, Better, Column, Group, Meaning, meaning
 from .pictures import draw_training
+from .result import GENERATED, Evaluation
 from .side_by_side import side_by_side
 from .verdict import MARKS, summary, verdicts
 
