@@ -26,7 +26,7 @@ from benchmarks.reference_baseline import typical_s
 from benchmarks.tables import write_table
 from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import open_avatar
-from udh_core.export import PIXELS, export_onnx
+from udh_core.export.onnx import PIXELS, export_onnx
 from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours

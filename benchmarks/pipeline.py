@@ -23,11 +23,11 @@ from rich.table import Table
 
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.avatar.prepare import PrepareOptions, prepare
+from udh_core.demo.clip import make_clip
 from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.rendering.render import render
-from udh_core.synthetic import make_clip
 from udh_core.training.generator import GeneratorOptions, train_generator
 
 GRID = Path(__file__).resolve().parents[2] / "shared/data/video/grid_s1_train_5min.mp4"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.to_go import DURATION_S, SUFFIX, Progress, pack
+from ..udh_core.export.bundle import DURATION_S, SUFFIX, Progress, pack
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, Trained, reopened
 

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import open_avatar
 from ..udh_core.errors import FileError, OptionError
+from ..udh_core.export.bundle import Unpacked, reopen, unpack
 from ..udh_core.media.audio import load_sound
-from ..udh_core.to_go import Unpacked, reopen, unpack
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
 

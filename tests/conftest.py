@@ -76,7 +76,7 @@ def models() -> Path:
 @pytest.fixture(scope="session")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in talking person, six seconds of 512 px: a folder with person.mp4, speech.wav and truth.npz."""
-    from udh_core.synthetic import make_clip
+    from udh_core.demo.clip import make_clip
 
     folder = tmp_path_factory.mktemp("person")
     list(make_clip(folder, seconds=6, seed=11))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from udh_core.avatar.folder import open_avatar
+from udh_core.demo.clip import make_clip, mouth_for
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.face.mouth import mouth_opening
 from udh_core.face.tracking import detect
@@ -19,7 +20,6 @@ from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
 from udh_core.metrics import correlation
 from udh_core.speech.tts import speak
-from udh_core.synthetic import make_clip, mouth_for
 
 SECONDS = 60
 

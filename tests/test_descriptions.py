@@ -14,9 +14,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from udh_core import to_go
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
+from udh_core.export import bundle as to_go
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import open_syncnet, save_syncnet
 from udh_core.models import checkpoint

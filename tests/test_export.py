@@ -22,7 +22,8 @@ from udh_core.avatar.prepare import import_clip, track_face
 from udh_core.cli import app
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError, UdhError
-from udh_core.export import describe, export_onnx
+from udh_core.export.bundle import Unpacked, pack, unpack
+from udh_core.export.onnx import describe, export_onnx
 from udh_core.face import crop as crop_module
 from udh_core.face.crop import CropSpec
 from udh_core.inference.compositor import Compositor
@@ -36,7 +37,6 @@ from udh_core.models.warping import PixelsConfig
 from udh_core.rendering.render import RenderOptions, render
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
-from udh_core.to_go import Unpacked, pack, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 PARITY = 1e-3  # of 0..1

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from udh_core.avatar.dataset import TrainingData
 from udh_core.avatar.folder import open_avatar
 from udh_core.cli import app
-from udh_core.demo import DemoOptions, Result, run_demo
+from udh_core.demo.run import DemoOptions, Result, run_demo
 from udh_core.errors import DivergedError, FileError, FormatError, MismatchError
 from udh_core.face.crop import CropSpec
 from udh_core.models import checkpoint

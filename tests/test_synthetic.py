@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from udh_core.demo.clip import make_clip, mouth_for
+from udh_core.demo.puppet import MAX_OPENING, Pose, Puppet
 from udh_core.demo.sentences import NEW_SPEECH, passages
 from udh_core.errors import FileError, OptionError, UdhError
 from udh_core.face.mouth import mouth_opening
@@ -17,9 +19,7 @@ from udh_core.face.tracking import detect
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
-from udh_core.puppet import MAX_OPENING, Pose, Puppet
 from udh_core.speech.tts import speak
-from udh_core.synthetic import make_clip, mouth_for
 from udh_core.weights.registry import fetch
 
 FPS = Fraction(25)

@@ -323,7 +323,7 @@ def demo_command(
     device: Device = "cpu",
 ) -> None:
     from .closing import print_evaluation
-    from .demo import DemoOptions, Result, Stage, run_demo
+    from .demo.run import DemoOptions, Result, Stage, run_demo
 
     for _ in show_lines(fetch()):
         pass

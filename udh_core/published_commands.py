@@ -57,7 +57,7 @@ def render_published_command(
 ) -> None:
     from .published.dataset import extract_rows, load_rows, open_dataset
     from .published.model import open_published
-    from .published.rendering import render_published
+    from .published.render import render_published
 
     if (audio is None and (features or encoder)) or (audio is not None and (features is None) == (encoder is None)):
         raise OptionError("with --audio give either --features or --encoder; without it, neither")

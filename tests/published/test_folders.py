@@ -20,7 +20,7 @@ from udh_core.media.video import read_frames
 from udh_core.published import rules
 from udh_core.published.dataset import load_rows, mesh_squares, open_dataset
 from udh_core.published.model import PublishedPainter, open_published
-from udh_core.published.rendering import render_published
+from udh_core.published.render import render_published
 
 
 def test_data_folder_opens(data_folder: Path, person_avatar: Path) -> None:

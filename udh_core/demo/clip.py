@@ -11,13 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .demo.sentences import NEW_SPEECH, passages
-from .errors import FileError, OptionError
-from .files import replacing
-from .media.audio import SAMPLE_RATE_HZ, write_wave
-from .media.video import VideoWriter
+from ..errors import FileError, OptionError
+from ..files import replacing
+from ..media.audio import SAMPLE_RATE_HZ, write_wave
+from ..media.video import VideoWriter
+from ..speech.tts import speak
 from .puppet import EYE_DISTANCE, MAX_OPENING, NARROWEST, WIDEST, Pose, Puppet
-from .speech.tts import speak
+from .sentences import NEW_SPEECH, passages
 
 __all__ = ["NEW_SPEECH", "MouthTrack", "make_clip", "mouth_for", "passages", "speak"]
 

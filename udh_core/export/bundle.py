@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .avatar import folder as avatar_module
-from .avatar.folder import FILES, Avatar, open_avatar
-from .errors import FileError, FormatError, MediaError, NoFaceError, OptionError
-from .face.topology import LANDMARK_COUNT
-from .face.tracking import FaceTrack
-from .files import check_writable, new_folder
-from .media.probe import VideoInfo, picture_info
-from .media.transcode import importing
-from .models import checkpoint
-from .models.checkpoint import Checkpoint, open_generator
+from ..avatar import folder as avatar_module
+from ..avatar.folder import FILES, Avatar, open_avatar
+from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
+from ..face.topology import LANDMARK_COUNT
+from ..face.tracking import FaceTrack
+from ..files import check_writable, new_folder
+from ..media.probe import VideoInfo, picture_info
+from ..media.transcode import importing
+from ..models import checkpoint
+from ..models.checkpoint import Checkpoint, open_generator
 
 SUFFIX = ".safetensors"
 DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .errors import FileError, UdhError
-from .face import crop
-from .files import replacing
-from .inference import driving
-from .inference.driving import LIMIT
-from .models.checkpoint import Checkpoint, open_generator
-from .models.generator import Generator
-from .speech.encoders import open_encoder
+from ..errors import FileError, UdhError
+from ..face import crop
+from ..files import replacing
+from ..inference import driving
+from ..inference.driving import LIMIT
+from ..models.checkpoint import Checkpoint, open_generator
+from ..models.generator import Generator
+from ..speech.encoders import open_encoder
 
 FORMAT = 2  # of the JSON
 OPSET = 18

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .errors import UdhError
+from ..errors import UdhError
 
 EYE_DISTANCE = 63.5
 MAX_OPENING = 0.26  # inner-lip gap / eye distance of a wide "ah"

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .avatar.folder import open_avatar
-from .avatar.prepare import PrepareOptions, prepare
-from .demo.sentences import NEW_SPEECH
-from .errors import OptionError
-from .evaluation.evaluate import evaluate
-from .evaluation.figures import strict_json
-from .evaluation.html import write_html
-from .evaluation.result import Evaluation
-from .files import replacing
-from .inference.sync_scorer import open_syncnet
-from .media.audio import write_wave
-from .models import checkpoint
-from .rendering.render import render
-from .speech.tts import speak
-from .synthetic import VIDEO_NAME, make_clip
-from .training.generator import GeneratorOptions, train_generator
-from .training.loop import StepReport
-from .training.run_log import open_log
-from .training.syncnet import SyncNetOptions, train_syncnet
+from ..avatar.folder import open_avatar
+from ..avatar.prepare import PrepareOptions, prepare
+from ..errors import OptionError
+from ..evaluation.evaluate import evaluate
+from ..evaluation.figures import strict_json
+from ..evaluation.html import write_html
+from ..evaluation.result import Evaluation
+from ..files import replacing
+from ..inference.sync_scorer import open_syncnet
+from ..media.audio import write_wave
+from ..models import checkpoint
+from ..rendering.render import render
+from ..speech.tts import speak
+from ..training.generator import GeneratorOptions, train_generator
+from ..training.loop import StepReport
+from ..training.run_log import open_log
+from ..training.syncnet import SyncNetOptions, train_syncnet
+from .clip import VIDEO_NAME, make_clip
+from .sentences import NEW_SPEECH
 
 SYNCNET_SHARE = 0.25  # of the generator's minutes
 

@@ -1,0 +1,1 @@
+"""A trained person for other programs, or as one file."""
