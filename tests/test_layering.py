@@ -11,28 +11,20 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
-LEVELS = (
-    "errors files ffmpeg media playback raster",
-    "geometry video audio weights pose unpickle torch_zip convert windows puppet activity models",
-    "encoders wenet features landmarks losses metrics checkpoint speech training",
-    "avatar disguises silences alignment prepare batches references detail reach compositor rest speaker "
-    "generator_file judge synthetic run_log",
-    "train_syncnet train_motion train_generator render evaluate export to_go audit published",
-    "report terminal",
-    "closing demo published_commands export_commands cli __main__",
+LAYERS = (  # a file imports from its own folder and from the rows above its own
+    "errors progress options intervals metrics prefetch",
+    "files",
+    "media weights",
+    "face speech",
+    "avatar models",
+    "audit inference",
+    "training rendering export",
+    "evaluation published",
+    "demo",
+    "cli __main__",
 )
-LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
-SIDEWAYS = {  # what a module may import of its own level
-    **{"files": "errors", "ffmpeg": "errors", "media": "errors ffmpeg"},
-    **{"models": "geometry", "weights": "convert", "windows": "audio", "activity": "audio models weights windows"},
-    **{"encoders": "wenet", "features": "encoders"},
-    **{"prepare": "avatar", "disguises": "avatar", "silences": "avatar", "alignment": "avatar"},
-    **{"batches": "alignment avatar", "references": "batches", "detail": "batches", "reach": "batches"},
-    **{"compositor": "batches", "rest": "batches", "speaker": "batches rest"},
-    **{"judge": "batches", "train_generator": "train_motion"},
-    **{"torch_zip": "unpickle", "convert": "torch_zip unpickle", "published": "render"},
-    **{"cli": "closing demo published_commands export_commands", "__main__": "cli"},
-}
+LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}
+FLAT = {"__init__", "__main__", *LAYERS[0].split(), *LAYERS[1].split()}
 COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 FORBIDDEN_CALLS = {
     *("print", "eval", "exec", "compile", "breakpoint", "__import__", "os.system", "os.popen", "os.chdir"),
@@ -48,8 +40,8 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def module_of(path: Path) -> str:
-    """Top-level name inside the package; everything in models/ is one."""
+def place_of(path: Path) -> str:
+    """Folder inside the core that a file lies in, or the module itself where it lies flat."""
     return path.relative_to(CORE).parts[0].removesuffix(".py")
 
 
@@ -64,16 +56,21 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.level, alias.name) for alias in node.names)
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Modules of this package that a file imports."""
+def imported_places(path: Path) -> set[str]:
+    """Folders and flat modules of the core that a file imports."""
     depth = len(path.relative_to(CORE).parts)
-    return {name.split(".")[0] for level, name in imports(path) if level == depth} - {module_of(path)}
+    return {name.split(".")[0] for level, name in imports(path) if level == depth} - {place_of(path)}
 
 
-def sideways() -> set[tuple[str, str]]:
-    """(importer, imported) of every import within one level."""
-    pairs = {(module_of(path), module) for path in FILES for module in imported_modules(path)}
-    return {(a, b) for a, b in pairs if LEVEL_OF.get(a) == LEVEL_OF.get(b)}
+def siblings(path: Path) -> set[Path]:
+    """Files of the same folder that a file imports when it is imported itself."""
+    names = {
+        name
+        for node in tree_of(path).body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for name in ([node.module.split(".")[0]] if node.module else [alias.name for alias in node.names])
+    }
+    return {path.parent / f"{name}.py" for name in names} & set(FILES) - {CORE / "__init__.py"}
 
 
 def dotted(node: ast.expr) -> str:
@@ -88,32 +85,28 @@ def dotted(node: ast.expr) -> str:
 # Imports
 
 
-@every_file
-def test_every_module_has_a_level(path: Path) -> None:
-    assert module_of(path) in {*LEVEL_OF, "__init__"}
+def test_the_table_names_what_there_is() -> None:
+    assert {place_of(path) for path in FILES} - {"__init__"} == set(LAYER_OF)
 
 
-def test_no_level_for_modules_that_are_gone() -> None:
-    assert set(LEVEL_OF) - {module_of(path) for path in FILES} == set()
+def test_only_leaves_lie_flat() -> None:
+    assert {path.stem for path in CORE.glob("*.py")} == FLAT
 
 
 @every_file
 def test_imports_go_down(path: Path) -> None:
-    own = module_of(path)
-    up = {m for m in imported_modules(path) if LEVEL_OF.get(m, 99) > LEVEL_OF.get(own, 99)}
-    assert up == set(), f"{own} may not import them"
+    own = LAYER_OF.get(place_of(path), len(LAYERS))
+    beside_or_above = {place for place in imported_places(path) if LAYER_OF.get(place, 99) >= own}
+    assert beside_or_above - {"__init__"} == set(), f"{path.relative_to(CORE)} may not import them"
 
 
-def test_imports_on_one_level_are_the_listed_ones() -> None:
-    assert {(a, b) for a, b in sideways() if b not in SIDEWAYS.get(a, "").split()} == set()
-
-
-def test_imports_on_one_level_make_no_circle() -> None:
-    edges = sideways()
-    while edges:
-        ends = {b for _, b in edges} - {a for a, _ in edges}
-        assert ends, f"a circle among {edges}"
-        edges = {(a, b) for a, b in edges if b not in ends}
+@every_file
+def test_imports_within_a_folder_make_no_circle(path: Path) -> None:
+    seen, todo = set(), siblings(path)
+    while todo:
+        seen |= todo
+        todo = set().union(*(siblings(one) for one in todo)) - seen
+    assert path not in seen
 
 
 @every_file

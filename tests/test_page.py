@@ -14,7 +14,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from udh_core import closing
 from udh_core.cli import app
 from udh_core.errors import FileError, MediaError
 from udh_core.evaluation import html

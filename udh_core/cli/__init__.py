@@ -15,20 +15,20 @@ from rich.markup import escape
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
-from . import export_commands, published_commands
-from .avatar.folder import open_avatar
-from .avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
-from .avatar.prepare import Progress as StageProgress
-from .errors import FormatError, OptionError, UdhError
-from .files import check_writable, replacing
-from .intervals import describe_ranges, lost_ranges
-from .rendering.playback import WhenLonger, WhenShorter
-from .terminal import console, errors, show, show_lines
-from .weights.registry import WEIGHTS, fetch, models_dir
+from ..avatar.folder import open_avatar
+from ..avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
+from ..avatar.prepare import Progress as StageProgress
+from ..errors import FormatError, OptionError, UdhError
+from ..files import check_writable, replacing
+from ..intervals import describe_ranges, lost_ranges
+from ..rendering.playback import WhenLonger, WhenShorter
+from ..weights.registry import WEIGHTS, fetch, models_dir
+from . import export, published
+from .console import console, errors, show, show_lines
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
-    from .training.loop import StepReport
-    from .training.run_log import Start
+    from ..training.loop import StepReport
+    from ..training.run_log import Start
 
 
 class ExitCodes(TyperGroup):
@@ -128,9 +128,9 @@ def train_syncnet_command(
     overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
-    from .evaluation.tables import syncnet_table
-    from .models.checkpoint import read_info
-    from .training.syncnet import SyncNetOptions, train_syncnet
+    from ..evaluation.tables import syncnet_table
+    from ..models.checkpoint import read_info
+    from ..training.syncnet import SyncNetOptions, train_syncnet
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
     persons = [open_avatar(folder) for folder in avatar]
@@ -160,10 +160,10 @@ def train_command(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
-    from .inference.sync_scorer import open_syncnet
-    from .models.checkpoint import check_match
-    from .training.generator import GeneratorOptions, train_generator
-    from .training.run_log import open_log
+    from ..inference.sync_scorer import open_syncnet
+    from ..models.checkpoint import check_match
+    from ..training.generator import GeneratorOptions, train_generator
+    from ..training.run_log import open_log
 
     opened = open_avatar(avatar)
     judge = open_syncnet(syncnet, device) if syncnet else None
@@ -175,7 +175,7 @@ def train_command(
     run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, start=start, device=device)
     _train(run, out)
     if not no_report:
-        from .closing import report_training
+        from .report import report_training
 
         report_training(opened, out, judge, open_log(out).reports, device)
 
@@ -221,15 +221,15 @@ def render_command(
     ] = False,
     device: Device = "cpu",
 ) -> None:
-    from .media.audio import write_wave
-    from .rendering.render import RenderOptions, render
-    from .speech.tts import speak
+    from ..media.audio import write_wave
+    from ..rendering.render import RenderOptions, render
+    from ..speech.tts import speak
 
     if (audio is None) == (text is None):
         raise OptionError("give either --audio or --text")
     options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, gain=gain)
     with tempfile.TemporaryDirectory() as scratch:
-        opened, checkpoint = export_commands.person(avatar, generator, to_go, Path(scratch))
+        opened, checkpoint = export.person(avatar, generator, to_go, Path(scratch))
         if audio is None:
             audio = Path(scratch) / "speech.wav"
             write_wave(audio, speak(text or ""))
@@ -251,10 +251,10 @@ def evaluate_command(
     html: Annotated[Path | None, typer.Option(help="Write a page here: words, video, plots and tables.")] = None,
     device: Device = "cpu",
 ) -> None:
-    from .closing import judged, write_page
-    from .evaluation.evaluate import evaluate
-    from .evaluation.figures import strict_json
-    from .inference.sync_scorer import open_syncnet
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.figures import strict_json
+    from ..inference.sync_scorer import open_syncnet
+    from .report import judged, write_page
 
     for path in filter(None, (json_out, html)):
         check_writable(path)
@@ -276,9 +276,9 @@ def audit_command(
     picture: Annotated[Path | None, typer.Option(help="Draw where the clip is good and bad into this PNG.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
-    from .audit import audit
-    from .audit.finding import Audit
-    from .audit.plot import write_picture
+    from ..audit import audit
+    from ..audit.finding import Audit
+    from ..audit.plot import write_picture
 
     with tempfile.TemporaryDirectory() as scratch:
         root = avatar or Path(scratch) / "avatar"
@@ -322,8 +322,8 @@ def demo_command(
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
-    from .closing import print_evaluation
-    from .demo.run import DemoOptions, Result, Stage, run_demo
+    from ..demo.run import DemoOptions, Result, Stage, run_demo
+    from .report import print_evaluation
 
     for _ in show_lines(fetch()):
         pass
@@ -363,8 +363,8 @@ def weights_fetch() -> None:
         pass
 
 
-published_commands.add_to(app)
-export_commands.add_to(app)
+published.add_to(app)
+export.add_to(app)
 
 
 def main() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .avatar.folder import Avatar
-from .errors import UdhError
-from .evaluation.evaluate import evaluate
-from .evaluation.html import write_html
-from .evaluation.result import Evaluation, Progress
-from .evaluation.tables import evaluation_tables
-from .inference.sync_scorer import SyncJudge
-from .terminal import console, errors, show
-from .training.loop import StepReport
+from ..avatar.folder import Avatar
+from ..errors import UdhError
+from ..evaluation.evaluate import evaluate
+from ..evaluation.html import write_html
+from ..evaluation.result import Evaluation, Progress
+from ..evaluation.tables import evaluation_tables
+from ..inference.sync_scorer import SyncJudge
+from ..training.loop import StepReport
+from .console import console, errors, show
 
 
 def report_training(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .avatar.folder import Avatar, open_avatar
-from .errors import OptionError
-from .terminal import console, show
+from ..avatar.folder import Avatar, open_avatar
+from ..errors import OptionError
+from .console import console, show
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,14 +39,14 @@ def export_command(
 
 
 def _export_onnx(generator: Path, folder: Path) -> None:
-    from .export.onnx import export_onnx
+    from ..export.onnx import export_onnx
 
     for written in export_onnx(generator, folder):
         console.print(f"{written.path} is ready, {written.size / 1e6:.1f} MB", soft_wrap=True)
 
 
 def _export_to_go(avatar: Path, generator: Path, out: Path, start_s: float, duration_s: float | None) -> None:
-    from .export.bundle import pack
+    from ..export.bundle import pack
 
     steps = pack(open_avatar(avatar, ("video", "track")), generator, out, start_s=start_s, duration_s=duration_s)
     show(steps, lambda p: ("export", p.done, p.total, ""))
@@ -56,7 +56,7 @@ def _export_to_go(avatar: Path, generator: Path, out: Path, start_s: float, dura
 def person(avatar: Path | None, generator: Path | None, to_go: Path | None, scratch: Path) -> tuple[Avatar, Path]:
     """What the user wants to render with: avatar and generator as given, or unpacked into `scratch`."""
     if to_go is not None and avatar is None and generator is None:
-        from .export.bundle import unpack
+        from ..export.bundle import unpack
 
         return unpack(to_go, scratch / "avatar")
     if to_go is not None or avatar is None or generator is None:

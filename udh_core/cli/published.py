@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .errors import FileError, OptionError
-from .terminal import console, show
+from ..errors import FileError, OptionError
+from .console import console, show
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,8 +29,8 @@ def import_command(
     source: Annotated[Path, typer.Argument(help="A .pth, or a data folder (full_body_img, landmarks, aud.wav).")],
     out: Annotated[Path, typer.Option(help=".safetensors for a .pth; .mp4 for a data folder.")],
 ) -> None:
-    from .published.dataset import open_dataset, write_clip
-    from .published.model import import_model
+    from ..published.dataset import open_dataset, write_clip
+    from ..published.model import import_model
 
     wanted = ".mp4" if source.is_dir() else ".safetensors"
     if out.suffix.lower() != wanted:
@@ -55,9 +55,9 @@ def render_published_command(
     encoder: Annotated[str | None, typer.Option(help="Or what extracts them: hubert:FOLDER, wenet:FILE.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
 ) -> None:
-    from .published.dataset import extract_rows, load_rows, open_dataset
-    from .published.model import open_published
-    from .published.render import render_published
+    from ..published.dataset import extract_rows, load_rows, open_dataset
+    from ..published.model import open_published
+    from ..published.render import render_published
 
     if (audio is None and (features or encoder)) or (audio is not None and (features is None) == (encoder is None)):
         raise OptionError("with --audio give either --features or --encoder; without it, neither")
