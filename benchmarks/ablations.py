@@ -30,6 +30,7 @@ from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.face.crop import in_crop, mask
 from udh_core.face.detector import FaceMesh
+from udh_core.inference import driving
 from udh_core.inference.driving import mouth_shapes
 from udh_core.intervals import run_starts
 from udh_core.media.audio import load_waveform
@@ -37,7 +38,7 @@ from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.lpips import Lpips
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.tensors import autocast_dtype, to_input, to_uint8
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.training import augmented_features
 from udh_core.training import motion as train_motion
@@ -165,7 +166,7 @@ def learnt_motion(
     sizes = MotionConfig(**{**MotionConfig(data.features.shape[1]).to_dict(), **variant.sizes})
     spec = data.avatar.crop
     torch.manual_seed(variant.seed)
-    generator = Generator(GeneratorConfig(sizes, PixelsConfig(spec.size), data.points.shape[1]), spec)
+    generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
     generator.learn_shapes(data.points[data.learnt])
     for k, member in enumerate(generator.motion.members):
         if variant.change is not None:
@@ -190,21 +191,21 @@ def sounds(variant: MotionVariant, avatar: Avatar) -> dict[str, list]:
     for _ in augmented_features.extract_silences(avatar, ENCODER):
         pass
     waveform, others = load_waveform(avatar.audio), []
-    for disguise in variant.disguises:
-        heard = features.extract(augmentation.disguised(waveform, disguise), ENCODER)
-        others.append(augmented_features.AugmentedFeatures(heard.values, disguise.speed))
+    for one in variant.disguises:
+        heard = features.extract(augmentation.augmented(waveform, one), ENCODER)
+        others.append(augmented_features.AugmentedFeatures(heard.values, one.speed))
     return {"others": others, "silences": augmented_features.silence_features(avatar, ENCODER)}
 
 
 @contextmanager
 def with_constants(variant: MotionVariant) -> Iterator[None]:
-    """The variant's constants of `speaker` in place of the usual ones."""
-    usual = {name: getattr(speaker, name) for name in variant.constants}
+    """The variant's constants of `inference.driving` in place of the usual ones."""
+    usual = {name: getattr(driving, name) for name in variant.constants}
     try:
-        vars(speaker).update(variant.constants)
+        vars(driving).update(variant.constants)
         yield
     finally:
-        vars(speaker).update(usual)
+        vars(driving).update(usual)
 
 
 class MotionJudge:

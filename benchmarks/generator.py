@@ -42,8 +42,8 @@ from udh_core.inference.sync_scorer import Heard
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input
-from udh_core.models.warping import PixelsConfig, PixelsNet
-from udh_core.published.unet import ReferenceUnet
+from udh_core.models.warping import WarpConfig, WarpNet
+from udh_core.published.unet import PublishedUNet
 from udh_core.training.generator import GeneratorOptions, train_generator
 from udh_core.training.losses import weighted_l1
 
@@ -89,7 +89,7 @@ def main() -> None:
 def speed(size: int, seconds: float, device: str) -> Iterator[str]:
     """Work and speed of the bare networks."""
     spec = CropSpec(size)
-    ours, published = PixelsNet(PixelsConfig(size), spec), ReferenceUnet()
+    ours, published = WarpNet(WarpConfig(size), spec), PublishedUNet()
     ours.references.random_(0, 256)
     ours.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -108,7 +108,7 @@ def speed(size: int, seconds: float, device: str) -> Iterator[str]:
     yield row("training images/s, batch 16, full loss", *rates, 2)
 
 
-def noise(network: PixelsNet, batch: int, device: str) -> tuple[Tensor, Tensor]:
+def noise(network: WarpNet, batch: int, device: str) -> tuple[Tensor, Tensor]:
     """Crops (B, 3, S, S) and shapes (B, frames, shape_width)."""
     size, config = network.config.size, network.config
     crops = torch.rand(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
@@ -117,7 +117,7 @@ def noise(network: PixelsNet, batch: int, device: str) -> tuple[Tensor, Tensor]:
 
 def our_images_per_s(size: int, seconds: float, device: str) -> float:
     """Training steps on noise: L1 and LPIPS, bfloat16 where the machine has it, as in training."""
-    network, lpips = PixelsNet(PixelsConfig(size), CropSpec(size)).train(), Lpips().to(device)
+    network, lpips = WarpNet(WarpConfig(size), CropSpec(size)).train(), Lpips().to(device)
     network.references.random_(0, 256)
     network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
@@ -179,7 +179,7 @@ def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, 
 def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """The baseline's figures, on the same bench."""
     data = baseline_data(avatar, chosen.encoder, folder, chosen.held_out)
-    network, out = ReferenceUnet(), folder / PUBLISHED
+    network, out = PublishedUNet(), folder / PUBLISHED
     if not out.is_file():
         for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes), device=chosen.device):
             if report.step % 10 == 0:
@@ -195,7 +195,7 @@ def published_bench(data: BaselineData, encoder: str, folder: Path) -> tuple[Ben
 
     folder: where both trained networks lie. The crops are (m, S, S, 3) uint8.
     """
-    network = ReferenceUnet()
+    network = PublishedUNet()
     network.load_state_dict(load_file(folder / PUBLISHED))
     network.eval()
     info, ours = open_generator(folder / OURS)

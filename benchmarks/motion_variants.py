@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from udh_core.models.blocks import DilatedBlock
 from udh_core.models.motion import MotionMember
-from udh_core.speech.augmentation import DISGUISES, Disguise
+from udh_core.speech.augmentation import AUGMENTATIONS, Augmentation
 
 
 class Ahead(DilatedBlock):
@@ -72,10 +72,10 @@ def dropping_values(member: MotionMember) -> None:
 
 
 STRONG = (
-    Disguise(0.8, throat=1.1, noise_db=15, bit_rate="16k"),
-    Disguise(0.9, throat=0.87, noise_db=10),
-    Disguise(1.1, throat=1.15, noise_db=15, bit_rate="16k"),
-    Disguise(1.22, throat=0.9, noise_db=10),
+    Augmentation(0.8, formant_ratio=1.1, snr_db=15, bit_rate="16k"),
+    Augmentation(0.9, formant_ratio=0.87, snr_db=10),
+    Augmentation(1.1, formant_ratio=1.15, snr_db=15, bit_rate="16k"),
+    Augmentation(1.22, formant_ratio=0.9, snr_db=10),
 )
 
 
@@ -88,7 +88,7 @@ class MotionVariant:
     sizes: dict[str, Any] = field(default_factory=dict)  # of MotionConfig
     change: Callable[[MotionMember], None] | None = None
     gain: bool = True  # the spread that averaging took away is brought back
-    disguises: tuple[Disguise, ...] = DISGUISES  # in which it hears the speech, too
+    disguises: tuple[Augmentation, ...] = AUGMENTATIONS  # in which it hears the speech, too
     silence: bool = True  # rests in recordings of silence and faint noise
     constants: dict[str, float] = field(default_factory=dict)  # of `speaker`, while learning and when judged
     started: bool = False  # from what the network learnt of the other person
@@ -100,7 +100,9 @@ def motion_variants() -> Iterator[MotionVariant]:
     yield from (MotionVariant(f"as it is, seed {seed}", seed) for seed in (1, 2))
     yield MotionVariant("spread not brought back", gain=False)
     yield MotionVariant("no disguises", disguises=())
-    yield MotionVariant("other speeds alone", disguises=tuple(Disguise(disguise.speed) for disguise in DISGUISES))
+    yield MotionVariant(
+        "other speeds alone", disguises=tuple(Augmentation(augmentation.speed) for augmentation in AUGMENTATIONS)
+    )
     yield MotionVariant("stronger disguises", disguises=STRONG)
     yield MotionVariant("voices not brought to the mean", constants={"MEAN_VARIANCE": np.inf})
     yield MotionVariant("movement not brought to the usual", constants={"MOVEMENT_VARIANCE": np.inf})

@@ -27,7 +27,7 @@ from udh_core.evaluation.evaluate import evaluate
 from udh_core.evaluation.plots import LIGHT
 from udh_core.evaluation.result import GENERATED, OTHER, PASTED, REAL, Evaluation
 from udh_core.face import crop as crop_module
-from udh_core.files import replacing
+from udh_core.files import atomic_write
 from udh_core.models.checkpoint import held_out_share, open_generator
 
 PICTURES = RESULTS.parent.parent / "docs" / "measured"
@@ -89,7 +89,7 @@ def trained(root: Path, work: Path) -> Trained:
 
 def save(name: str, figure: Figure) -> None:
     path = PICTURES / f"{name}.png"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi="figure")
     console.print(path)
 
@@ -161,7 +161,7 @@ def sheet(name: str, rows: dict[str, list[np.ndarray]]) -> None:
             np.concatenate([margin, *[np.pad(p, ((1, 1), (1, 1), (0, 0)))[:tall, :wide] for p in pictures]], 1)
         )
     path = PICTURES / f"{name}.jpg"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(np.concatenate(lines)).save(temporary, format="JPEG", quality=88)
     console.print(path)
 

@@ -17,7 +17,7 @@ from udh_core.avatar.dataset import TrainingData
 from udh_core.models.blocks import ResidualBlock
 from udh_core.models.generator import Generator
 from udh_core.models.tensors import to_input
-from udh_core.models.warping import PixelsConfig, PixelsNet
+from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.prefetch import prefetch
 from udh_core.training.generator import GeneratorOptions, GeneratorRun
 from udh_core.training.loop import Averaged, Schedule
@@ -32,10 +32,10 @@ class Variant:
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)  # of GeneratorOptions
-    sizes: dict[str, Any] = field(default_factory=dict)  # of PixelsConfig
+    sizes: dict[str, Any] = field(default_factory=dict)  # of WarpConfig
     enlarged: int | None = None
-    network: type[PixelsNet] = PixelsNet
-    change: Callable[[PixelsNet], object] | None = None  # of the untrained network, in place
+    network: type[WarpNet] = WarpNet
+    change: Callable[[WarpNet], object] | None = None  # of the untrained network, in place
     terms: dict[str, float] = field(default_factory=dict)  # more losses and their weights
     pairs: bool = False  # batches of two consecutive frames
     augment: Callable[[Tensor, np.random.Generator], Tensor] | None = None
@@ -64,7 +64,7 @@ class Experiment(GeneratorRun):
 
     def _build(self) -> Generator:
         plain = super()._build().config
-        sizes = PixelsConfig(**{**plain.pixels.to_dict(), **self.variant.sizes})
+        sizes = WarpConfig(**{**plain.pixels.to_dict(), **self.variant.sizes})
         if self.variant.enlarged:
             sizes = Enlarged(**sizes.to_dict(), factor=self.variant.enlarged)
         spec = self.data.avatar.crop
@@ -184,7 +184,7 @@ def other_places(crops: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Enlarged(PixelsConfig):
+class Enlarged(WarpConfig):
     """References sampled from a copy `factor` times larger."""
 
     factor: int = 1
@@ -194,21 +194,21 @@ class Enlarged(PixelsConfig):
         return self.factor
 
 
-class Painted(PixelsNet):
+class Painted(WarpNet):
     """No real pixels: everything is painted."""
 
     def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
         return torch.full_like(super()._residual(features), 0.5)
 
 
-class NoResidual(PixelsNet):
+class NoResidual(WarpNet):
     """Real pixels alone."""
 
     def _residual(self, features: Tensor) -> Tensor:
         return torch.zeros_like(super()._residual(features))
 
 
-class FineResidual(PixelsNet):
+class FineResidual(WarpNet):
     """The residual cannot change what is coarser than 5 px."""
 
     def _residual(self, features: Tensor) -> Tensor:
@@ -216,10 +216,10 @@ class FineResidual(PixelsNet):
         return residual - F.avg_pool2d(residual, 5, 1, 2, count_include_pad=False)
 
 
-class InnerMouth(PixelsNet):
+class InnerMouth(WarpNet):
     """A painted layer for the inner mouth in front of the warped one, where a predicted mask says so."""
 
-    def __init__(self, config: PixelsConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
+    def __init__(self, config: WarpConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
         super().__init__(config, spec)
         self.layer_head = nn.Conv2d(config.widths[0], config.stride**2, 3, padding=1)
         nn.init.zeros_(self.layer_head.weight)
@@ -236,10 +236,10 @@ class InnerMouth(PixelsNet):
         return layer * (painted - self._behind)
 
 
-class TwoFrames(PixelsNet):
+class TwoFrames(WarpNet):
     """Two consecutive frames, next to each other in the batch, in one pass of the body."""
 
-    def __init__(self, config: PixelsConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
+    def __init__(self, config: WarpConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
         super().__init__(config, spec)
         told, widths, width = self.listen[0], config.widths, config.condition
         assert isinstance(told, nn.Linear)  # noqa: S101
@@ -310,24 +310,24 @@ class Reparameterised(nn.Module):
         return x + y if self.same else y
 
 
-def reparameterise(pixels: PixelsNet) -> None:
+def reparameterise(pixels: WarpNet) -> None:
     for module in pixels.modules():
         if isinstance(module, ResidualBlock):
             for name in ("first", "second"):
                 setattr(module, name, Reparameterised(getattr(module, name)))
 
 
-def attend(pixels: PixelsNet) -> None:
+def attend(pixels: WarpNet) -> None:
     side = pixels.config.size // pixels.config.stride // 2 ** (len(pixels.config.widths) - 1)
     pixels.middle = Attending(pixels.middle, pixels.config.widths[-1], side)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def keep_the_best(pixels: PixelsNet) -> None:
+def keep_the_best(pixels: WarpNet) -> None:
     pixels.blend_head = BestOnly(pixels.config.condition, pixels.config.references)
     nn.init.normal_(pixels.blend_head.weight, std=0.01)
 
 
-class PoseUnknown(PixelsNet):
+class PoseUnknown(WarpNet):
     """Not told how the head is turned."""
 
     def pose(self, covered: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from udh_core.published import rules
 from udh_core.published.dataset import mesh_squares, reference_crops, reference_inputs
 from udh_core.published.model import PublishedPainter
 from udh_core.published.rules import Square
-from udh_core.published.unet import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
+from udh_core.published.unet import AUDIO_CHANNELS, SIDE, PublishedUNet, Variant
 from udh_core.speech.features import AudioFeatures
 from udh_core.training.loop import StepReport, check_finite
 
@@ -125,7 +125,7 @@ class Vgg19Features(nn.Sequential):
 
 
 def train_reference(
-    network: ReferenceUnet, data: BaselineData, options: BaselineOptions, *, device: str = "cpu"
+    network: PublishedUNet, data: BaselineData, options: BaselineOptions, *, device: str = "cpu"
 ) -> Iterator[StepReport]:
     """Train in place, as published; one report per step. Afterwards the network is in eval mode."""
     network.to(device).train()
@@ -166,7 +166,7 @@ def _batches(learnt: np.ndarray, options: BaselineOptions) -> Iterator[tuple[np.
 
 
 def _losses(
-    network: ReferenceUnet,
+    network: PublishedUNet,
     data: BaselineData,
     frames: np.ndarray,
     others: np.ndarray,
@@ -187,7 +187,7 @@ def _losses(
 
 def drawn_crops(
     data: BaselineData,
-    network: ReferenceUnet,
+    network: PublishedUNet,
     frames: np.ndarray,
     moments: np.ndarray | None = None,
     rows: np.ndarray | None = None,
@@ -217,7 +217,7 @@ def parameters_m(network: nn.Module) -> float:
     return sum(p.numel() for p in network.parameters()) / 1e6
 
 
-def gmac_per_frame(network: ReferenceUnet) -> float:
+def gmac_per_frame(network: PublishedUNet) -> float:
     """Multiply-accumulates of the convolutions for one frame, in 10⁹."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(*_example(network.variant, 1))
@@ -225,7 +225,7 @@ def gmac_per_frame(network: ReferenceUnet) -> float:
 
 
 def frames_per_s(
-    network: ReferenceUnet,
+    network: PublishedUNet,
     seconds: float = 5.0,
     *,
     batch: int = 1,
@@ -243,7 +243,7 @@ def frames_per_s(
 
 def images_per_s(seconds: float = 20.0, *, batch: int = 16, vgg: bool = True, device: str = "cpu") -> float:
     """Training steps on noise, timed like `frames_per_s`."""
-    network, judge = ReferenceUnet().to(device).train(), Vgg19Features().to(device) if vgg else None
+    network, judge = PublishedUNet().to(device).train(), Vgg19Features().to(device) if vgg else None
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     images, audio = (x.to(device) for x in _example("hubert", batch))
     target = torch.rand(batch, 3, SIDE, SIDE, device=device)
@@ -295,10 +295,10 @@ def main() -> None:
 
 def measure(seconds: float) -> Iterator[tuple[str, str]]:
     for variant in AUDIO_CHANNELS:
-        network = ReferenceUnet(variant)
+        network = PublishedUNet(variant)
         yield f"{variant}: parameters", f"{parameters_m(network):.2f} M"
         yield f"{variant}: work per frame", f"{gmac_per_frame(network):.2f} GMAC"
-    network = ReferenceUnet()
+    network = PublishedUNet()
     for layout, last in (("as published", False), ("channels last", True)):
         yield f"batch 1, {layout}", f"{frames_per_s(network, seconds, channels_last=last):.1f} frames/s"
     for name, vgg in (("L1 alone", False), ("L1 and VGG19", True)):

@@ -19,7 +19,7 @@ from benchmarks.tables import write_table
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.evaluation.evaluate import evaluate
 from udh_core.evaluation.result import GENERATED, OTHER, Evaluation
-from udh_core.files import replacing
+from udh_core.files import atomic_write
 from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.training.generator import GeneratorOptions, train_generator
 from udh_core.training.syncnet import SyncNetOptions, train_syncnet
@@ -67,7 +67,7 @@ def compare(avatar: Avatar, seeds: int, chosen: argparse.Namespace) -> Iterator[
             figures = out.with_suffix(".json")
             if not figures.is_file():
                 train(avatar, out, teacher if weight else None, weight, seed, chosen.steps)
-                with replacing(figures) as temporary:
+                with atomic_write(figures) as temporary:
                     temporary.write_text(json.dumps(measured(avatar, out, judge)), encoding="utf-8")
             found = json.loads(figures.read_text(encoding="utf-8"))
             cells = [f"{found[row][figure]:.3f}" for row, figure in FIGURES.values()]

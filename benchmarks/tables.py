@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from udh_core.files import replacing
+from udh_core.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -20,7 +20,7 @@ def write_table(name: str, title: str, about: str, lines: Sequence[str], command
     machine = f"{accelerator}{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads: `{command}`"
     path = RESULTS / f"{name}.md"
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join([f"# {title}", "", about, "", *lines, "", machine, ""]), encoding="utf-8")
     return path
 

@@ -23,7 +23,7 @@ from benchmarks.sounds import COLOURS, babble, coloured_noise, in_room, music, w
 from benchmarks.tables import write_table
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.speech.activity import AUDIBLE_DB, LEVEL_RATE_HZ, levels_db, loud_db, speech_mask
-from udh_core.speech.augmentation import through
+from udh_core.speech.augmentation import through_codec
 
 FPS = 25
 GRID, WORDS = "video/grid_s1_train_5min.mp4", "video/grid_s1_train_5min.words.tsv"
@@ -150,7 +150,7 @@ def speech_alone(waveform: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     yield "words, echo of 0.4 s as loud as they", in_room(waveform, 0.4, 0.0)
     yield "words, echo of 0.8 s, 6 dB louder, 30 dB quieter", in_room(waveform, 0.8, -6.0) * np.float32(10**-1.5)
     yield "words, whispered", whispered(waveform)
-    yield "words, Opus at 12 kbit/s", through(waveform, "libopus", "12k")
+    yield "words, Opus at 12 kbit/s", through_codec(waveform, "libopus", "12k")
 
 
 def backgrounds(data: Path, recordings: list[Path]) -> dict[str, Callable[[int], np.ndarray]]:

@@ -28,7 +28,7 @@ from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.generator import Generator
 from udh_core.speech import features
-from udh_core.speech.augmentation import in_noise, through, with_throat
+from udh_core.speech.augmentation import add_noise, formant_shift, through_codec
 from udh_core.speech.features import AudioFeatures
 
 console = Console(stderr=True)
@@ -95,13 +95,13 @@ def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     for semitones in (-5, -3, 3, 5):
         yield f"pitch and formants {semitones:+d} semitones", with_pitch(own, semitones)
     for semitones in (-4, 4):
-        yield f"pitch alone {semitones:+d} semitones", with_throat(with_pitch(own, semitones), 2 ** (-semitones / 12))
+        yield f"pitch alone {semitones:+d} semitones", formant_shift(with_pitch(own, semitones), 2 ** (-semitones / 12))
     for factor in (0.85, 1.18):
-        yield f"formants alone, {factor:g} times", with_throat(own, factor)
+        yield f"formants alone, {factor:g} times", formant_shift(own, factor)
     for decibels in (20, 10):
-        yield f"white noise, {decibels} dB below", in_noise(own, decibels)
+        yield f"white noise, {decibels} dB below", add_noise(own, decibels)
     for codec, rate in (("libmp3lame", "24k"), ("libopus", "12k")):
-        yield f"{codec.removeprefix('lib')} at {rate}bit/s", through(own, codec, rate)
+        yield f"{codec.removeprefix('lib')} at {rate}bit/s", through_codec(own, codec, rate)
 
 
 def with_pitch(waveform: np.ndarray, semitones: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import Avatar, check_features
 from ..udh_core.evaluation.pictures import draw_training
-from ..udh_core.inference.sync_scorer import SyncJudge, open_syncnet
+from ..udh_core.inference.sync_scorer import SyncScorer, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.speech import features as feature_files
 from ..udh_core.training.generator import WIDTHS, GeneratorOptions, train_generator
@@ -226,7 +226,7 @@ def _preview(log: RunLog) -> torch.Tensor:
     return host.image_of(log.preview if log.preview is not None else np.zeros((64, 192, 3), np.uint8))
 
 
-def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncJudge | None:
+def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncScorer | None:
     if syncnet is None:
         return None
     check_match(syncnet.info, encoder=encoder)

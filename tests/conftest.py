@@ -155,7 +155,7 @@ def learn_motion(real_minute: Path) -> Callable:
     from udh_core.avatar.folder import open_avatar
     from udh_core.models.generator import Generator, GeneratorConfig
     from udh_core.models.motion import MotionConfig
-    from udh_core.models.warping import PixelsConfig
+    from udh_core.models.warping import WarpConfig
     from udh_core.training import augmented_features
     from udh_core.training.calibration import rest_shape
     from udh_core.training.loop import Schedule
@@ -176,7 +176,7 @@ def learn_motion(real_minute: Path) -> Callable:
     def learn(steps: int):
         torch.manual_seed(0)
         sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop
-        generator = Generator(GeneratorConfig(sizes, PixelsConfig(spec.size), data.points.shape[1]), spec)
+        generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
         generator.learn_shapes(data.points[data.learnt])
         shapes = generator.encode_shapes(data.points)
         generator.rest.copy_(rest_shape(data, shapes))

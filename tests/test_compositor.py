@@ -16,7 +16,7 @@ from udh_core.inference import compositor as module
 from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.tensors import to_input, to_uint8
-from udh_core.models.warping import PixelsConfig, PixelsNet
+from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.rendering.playback import play, stretches
 from udh_core.rendering.render import RenderOptions, _drawn, render
 
@@ -25,9 +25,9 @@ NOWHERE = np.full((2, 2, 3), np.nan, np.float32)
 
 
 @pytest.fixture
-def network() -> PixelsNet:
+def network() -> WarpNet:
     torch.manual_seed(0)
-    made = PixelsNet(PixelsConfig(96, references=2, widths=(8, 16), condition=16), SPEC)
+    made = WarpNet(WarpConfig(96, references=2, widths=(8, 16), condition=16), SPEC)
     made.references.random_(0, 256)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -40,7 +40,7 @@ def drawn_from() -> tuple[np.ndarray, torch.Tensor]:
     return noise.integers(0, 256, (3, 96, 96, 3), np.uint8), torch.from_numpy(noise.normal(size=(3, 3, 12))).float()
 
 
-def test_draws_what_the_network_draws(network: PixelsNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_what_the_network_draws(network: WarpNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "autocast_dtype", lambda _: None)
     crops, shapes = drawn_from()
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_draws_what_the_network_draws(network: PixelsNet, monkeypatch: pytest.Mo
     assert np.array_equal(Compositor(network, SPEC, NOWHERE).generate(crops, shapes), wanted)
 
 
-def test_the_network_stays_as_it_is(network: PixelsNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_stays_as_it_is(network: WarpNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """In half precision, too; a second compositor is made of unrounded weights, and training goes on with them."""
     monkeypatch.setattr(module, "autocast_dtype", lambda _: torch.bfloat16)
     crops, shapes = drawn_from()
@@ -65,7 +65,7 @@ def test_the_network_stays_as_it_is(network: PixelsNet, monkeypatch: pytest.Monk
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_references_that_change_are_seen(network: PixelsNet) -> None:
+def test_references_that_change_are_seen(network: WarpNet) -> None:
     crops, shapes = drawn_from()
     before = network(to_input(crops), shapes)
     with torch.inference_mode():  # where torch counts no versions
@@ -75,7 +75,7 @@ def test_references_that_change_are_seen(network: PixelsNet) -> None:
 
 @pytest.mark.parametrize("size", range(96, 513, 32))
 def test_every_size_of_a_crop_can_be_drawn(size: int) -> None:
-    network = PixelsNet(PixelsConfig(size, references=1, widths=(4, 4, 4, 4), condition=4), CropSpec(size)).eval()
+    network = WarpNet(WarpConfig(size, references=1, widths=(4, 4, 4, 4), condition=4), CropSpec(size)).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, size, size), torch.zeros(1, 3, 12)).shape == (1, 3, size, size)
 

@@ -24,9 +24,9 @@ from udh_core.models.checkpoint import Checkpoint, held_out_share, open_generato
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 from udh_core.published.model import open_published, save_published
-from udh_core.published.unet import ReferenceUnet
+from udh_core.published.unet import PublishedUNet
 
 OTHERS: tuple[Any, ...] = (None, True, -1, 0, 2, 0.5, float("nan"), 1 << 15, 10**30, "7", [], ["a"], {}, {"a": 1})
 REMEDIES = re.compile(
@@ -35,7 +35,7 @@ REMEDIES = re.compile(
 
 
 def small_generator() -> tuple[Checkpoint, Generator]:
-    pixels = PixelsConfig(96, references=1, shape_width=2, widths=(4,), condition=4)
+    pixels = WarpConfig(96, references=1, shape_width=2, widths=(4,), condition=4)
     config = GeneratorConfig(MotionConfig(8, shape_width=2, channels=4, dilations=(1,), members=1), pixels, 5)
     described = {"model": config.to_dict(), "options": {"held_out": 0.1}}
     info = Checkpoint("generator", described, 1, "mel80", CropSpec(96), "anna")
@@ -53,7 +53,7 @@ def syncnet(path: Path, _: Path) -> None:
 
 
 def published(path: Path, _: Path) -> None:
-    save_published(path, ReferenceUnet("hubert"), "a.pth")
+    save_published(path, PublishedUNet("hubert"), "a.pth")
 
 
 def resume(path: Path, _: Path) -> None:
@@ -64,7 +64,7 @@ def resume(path: Path, _: Path) -> None:
 
 def bundle(path: Path, person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
-    config = GeneratorConfig(MotionConfig(8, channels=4, members=1), PixelsConfig(160, widths=(4,)), 5)
+    config = GeneratorConfig(MotionConfig(8, channels=4, members=1), WarpConfig(160, widths=(4,)), 5)
     info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
     save_generator(path.with_name("g.safetensors"), info, Generator(config, avatar.crop))
     list(to_go.pack(avatar, path.with_name("g.safetensors"), path, duration_s=0.2))
@@ -154,7 +154,7 @@ def test_whatever_is_described_is_opened_or_refused(kind: str, tmp_path: Path, p
     ("way", "value", "words"),
     [
         (("model",), None, "GeneratorConfig is not there"),
-        (("model", "pixels", "widths"), "many", "PixelsConfig.widths is no list of whole numbers"),
+        (("model", "pixels", "widths"), "many", "WarpConfig.widths is no list of whole numbers"),
         (("model", "motion", "heads"), 4, "MotionConfig does not know heads"),
         (("model", "pixels", "shape_width"), 3, "differ in shape_width"),
         (("model", "pixels", "size"), 128, "it draws 128 px, its crop has 96 px"),

@@ -15,7 +15,7 @@ from .errors import FileError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, with its suffix; it becomes `path` at success, nothing on failure.
 
     FileError when the folder is missing or cannot be written to, before any work is done.
@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` at success, nothing on failure.
 
     FileError when there is something already, or when it cannot be made.
@@ -55,7 +55,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Nobody else is let in meanwhile: FileError for them. A run that crashes lets go by itself."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -74,7 +74,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """FileError when `replacing(path)` could not begin; what is there stays as it is."""
+    """FileError when `atomic_write(path)` could not begin; what is there stays as it is."""
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     _create(temporary, path)

@@ -15,7 +15,7 @@ from scipy.signal import fftconvolve
 from typer.testing import CliRunner
 
 from udh_core.audit import audit, video
-from udh_core.audit.audio import clipped_share, decay_s, flatness, listen, speech_over_background_db
+from udh_core.audit.audio import audio_findings, clipped_share, decay_s, flatness, speech_over_background_db
 from udh_core.audit.finding import Audit
 from udh_core.audit.plot import draw_audit
 from udh_core.audit.video import Samples, yaw_deg
@@ -274,20 +274,22 @@ def test_bad_sound_raises_its_flag_and_no_other(
 ) -> None:
     avatar: Avatar = request.getfixturevalue({"person": "small", "grid": "grid"}[who])
     speaks = np.ones(avatar.info.frame_count * 10, bool)  # long enough
-    findings = listen(SOUNDS[name](load_waveform(avatar.audio)), speaks, float(avatar.info.fps))
+    findings = audio_findings(SOUNDS[name](load_waveform(avatar.audio)), speaks, float(avatar.info.fps))
     assert {finding.name for finding in findings if finding.level != "green"} == {name}
     figure(f"audit, {name} ({who}): " + next(f.sentence for f in findings if f.name == name))
 
 
 def test_silence_raises_its_flag(grid: Avatar) -> None:
     sound = hushed(load_waveform(grid.audio))
-    findings = {f.name: f for f in listen(sound, speech_mask(sound, grid.frame_times_s()), float(grid.info.fps))}
+    findings = {
+        f.name: f for f in audio_findings(sound, speech_mask(sound, grid.frame_times_s()), float(grid.info.fps))
+    }
     assert {name for name, finding in findings.items() if finding.level != "green"} == {"silence", SHORT}
     assert findings["silence"].ranges_s[-1][1] == pytest.approx(grid.info.duration_s, abs=0.5)
 
 
 def test_no_sound_at_all_is_silence_and_nothing_else() -> None:
-    findings = listen(np.zeros(60 * RATE, np.float32), np.zeros(1500, bool), 25.0)
+    findings = audio_findings(np.zeros(60 * RATE, np.float32), np.zeros(1500, bool), 25.0)
     assert {f.name: f.level for f in findings if f.level != "green"} == {"silence": "red", SHORT: "red"}
 
 

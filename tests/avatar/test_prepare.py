@@ -26,7 +26,7 @@ from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 
 OPTIONS = PrepareOptions(160, "mel80")
 SLOW = Fraction(10)  # fps of the small clips made here
@@ -84,7 +84,7 @@ def changed_at(root: Path) -> dict[str, int]:
 
 def small_generator(spec: CropSpec, points: int = 53) -> Generator:
     torch.manual_seed(0)
-    pixels = PixelsConfig(spec.size, references=2, widths=(16, 24), condition=16)
+    pixels = WarpConfig(spec.size, references=2, widths=(16, 24), condition=16)
     return Generator(GeneratorConfig(MotionConfig(80, members=1), pixels, points), spec).eval()
 
 

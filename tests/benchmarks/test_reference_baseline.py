@@ -18,7 +18,7 @@ from benchmarks.reference_baseline import (
     train_reference,
 )
 from udh_core.avatar.folder import open_avatar
-from udh_core.published.unet import ReferenceUnet
+from udh_core.published.unet import PublishedUNet
 from udh_core.speech.features import AudioFeatures
 
 
@@ -37,7 +37,7 @@ def test_data_is_split_as_ours(data: BaselineData) -> None:
 
 def test_baseline_learns_and_draws(data: BaselineData) -> None:
     torch.manual_seed(0)
-    network = ReferenceUnet()
+    network = PublishedUNet()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0  # four steps are too few for its averages
@@ -57,7 +57,7 @@ def test_baseline_learns_and_draws(data: BaselineData) -> None:
 
 
 def test_perceptual_loss_takes_part(data: BaselineData) -> None:
-    report = next(train_reference(ReferenceUnet(), data, BaselineOptions(steps=1, batch=2)))
+    report = next(train_reference(PublishedUNet(), data, BaselineOptions(steps=1, batch=2)))
     assert set(report.losses) == {"l1", "vgg"}
 
 

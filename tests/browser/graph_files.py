@@ -41,17 +41,17 @@ def widgets_of(node: dict) -> dict:
 def sources_of(node: dict, nodes: dict, links: dict) -> dict:
     """Input name → [node id, output] of what is linked, through bypassed nodes to the first that runs."""
     linked = {socket["name"]: links[socket["link"]] for socket in node["inputs"] if socket.get("link") is not None}
-    return {name: list(through(source, nodes, links)) for name, source in linked.items()}
+    return {name: list(through_codec(source, nodes, links)) for name, source in linked.items()}
 
 
-def through(source: tuple[int, int], nodes: dict, links: dict) -> tuple[str, int]:
+def through_codec(source: tuple[int, int], nodes: dict, links: dict) -> tuple[str, int]:
     """The output behind a bypassed node's: that of its input of the same type."""
     node, output = nodes[source[0]], source[1]
     if node["mode"] != BYPASSED:
         return str(source[0]), output
     kind = node["outputs"][output]["type"]
     passed = next(s["link"] for s in node["inputs"] if s["type"] == kind and s.get("link") is not None)
-    return through(links[passed], nodes, links)
+    return through_codec(links[passed], nodes, links)
 
 
 def apart(one: tuple, other: tuple) -> bool:

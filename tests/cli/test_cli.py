@@ -20,7 +20,7 @@ from udh_core.inference.sync_scorer import save_syncnet
 from udh_core.models.checkpoint import Checkpoint
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def refused(*arguments: object) -> str:

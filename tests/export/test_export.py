@@ -33,12 +33,12 @@ from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 from udh_core.rendering.render import RenderOptions, render
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARITY = 1e-3  # of 0..1
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 needs_onnx = pytest.mark.skipif(
@@ -346,7 +346,7 @@ def test_a_part_without_a_face(person_avatar, shaken, tmp_path):
 def small(person_avatar: Path) -> Compositor:
     """A compositor with a network that compiles in seconds."""
     torch.manual_seed(0)
-    pixels = PixelsConfig(96, references=2, widths=(8,), condition=16)
+    pixels = WarpConfig(96, references=2, widths=(8,), condition=16)
     generator = Generator(GeneratorConfig(MotionConfig(80, members=1), pixels, 53), CropSpec(96))
     generator.pixels.references.random_(0, 256)
     shake(generator)

@@ -18,7 +18,7 @@ from udh_core.face import mouth, topology
 from udh_core.face.crop import CropSpec
 from udh_core.media.video import read_frames
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = CropSpec(160)
 EDGES = {"left": (-80, 0), "right": (80, 0), "top": (0, -115), "bottom": (0, 60), "corner": (90, 90), "gone": (900, 0)}
 

@@ -15,19 +15,19 @@ from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.face.crop import CropSpec
 from udh_core.inference import driving
 from udh_core.inference.driving import (
+    amplitude_gain,
     at_times,
+    feature_shift,
     mean_of,
     mouth_shapes,
     movement,
     predict_rows,
     spoken_rows,
-    voice_gain,
-    voice_shift,
 )
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
@@ -36,7 +36,7 @@ from udh_core.training.motion import learn_voice
 RATE_HZ, WIDTH = 50.0, 6
 SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))
 NOBODY = {  # speaks
-    **dict(zip(("nothing", *map(str, augmentation.FAINT_DB)), augmentation.waveforms(), strict=True)),
+    **dict(zip(("nothing", *map(str, augmentation.FAINT_DB)), augmentation.silent_waveforms(), strict=True)),
     "brown noise": coloured_noise(augmentation.LENGTH_S * 16000, "brown") * np.float32(10 ** (-55 / 20)),
     "music": music(augmentation.LENGTH_S * 16000) * np.float32(10 ** (-65 / 20)),
 }
@@ -63,7 +63,7 @@ def generator() -> Generator:
     """Its own voice has features of zero mean and unit variance; the mouth moves as far as in a minute of that."""
     torch.manual_seed(0)
     motion = MotionConfig(feature_width=WIDTH, channels=16, members=1)
-    pixels = PixelsConfig(160, references=1, widths=(16, 24), condition=16)
+    pixels = WarpConfig(160, references=1, widths=(16, 24), condition=16)
     made = Generator(GeneratorConfig(motion, pixels, shape_points=20), CropSpec(160)).eval()
     made.rest.normal_()
     heard, _ = seconds_of_speech(60, seed=9)
@@ -122,15 +122,15 @@ def test_without_a_voice_in_the_clip_nothing_is_changed(generator: Generator, kn
 def test_gain_has_limits(generator: Generator, factor: float) -> None:
     shapes = factor * float(generator.movement) / 12**0.5 * torch.randn(3000, 12)
     wanted = driving.MOST if factor < 1 else 1 / driving.MOST
-    assert voice_gain(generator, shapes, 60.0) == pytest.approx(wanted)
+    assert amplitude_gain(generator, shapes, 60.0) == pytest.approx(wanted)
 
 
 def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
     mean, shapes = torch.full((WIDTH,), 0.4), torch.randn(3000, 12)
     shapes *= 0.8 * float(generator.movement) / movement(generator, shapes)
     seconds = (0.1, 0.6, 2.0, 10.0, 1000.0)
-    shifts = [float(voice_shift(generator, mean, s).norm()) for s in seconds]
-    gains = [voice_gain(generator, shapes, s) for s in seconds]
+    shifts = [float(feature_shift(generator, mean, s).norm()) for s in seconds]
+    gains = [amplitude_gain(generator, shapes, s) for s in seconds]
     assert shifts == sorted(shifts) and gains == sorted(gains)
     assert shifts[0] == 0 and gains[0] == 1
     assert shifts[-1] == pytest.approx(0.4 * WIDTH**0.5, rel=0.01)
@@ -157,7 +157,7 @@ def test_only_the_stretch_asked_for_is_judged(generator: Generator) -> None:
 def test_mean_in_blocks_is_the_mean_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=(1000, 5)).astype(np.float32)
     rows = np.arange(3, 900, 2)
-    monkeypatch.setattr(speaker, "_BLOCK_ROWS", 64)
+    monkeypatch.setattr(driving, "_BLOCK_ROWS", 64)
     np.testing.assert_allclose(mean_of(values, rows), values[rows].mean(0), atol=1e-6)
 
 
@@ -192,14 +192,14 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
 
 def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, points = MotionConfig(training_data.features.shape[1], members=1), training_data.points
-    made = Generator(GeneratorConfig(sizes, PixelsConfig(160), points.shape[1]), training_data.avatar.crop)
+    made = Generator(GeneratorConfig(sizes, WarpConfig(160), points.shape[1]), training_data.avatar.crop)
     made.learn_shapes(points[training_data.learnt])
     shapes = made.encode_shapes(points)
     learn_voice(made, training_data, shapes)
     spoken = training_data.learnt[training_data.spoken[training_data.learnt]]
     assert float(made.movement) == pytest.approx(movement(made, shapes[spoken]))
     assert made.motion.speech_mean.abs().max() > 0.1
-    monkeypatch.setattr("udh_core.train_motion.load_waveform", lambda path: np.zeros(16000 * 6, np.float32))
+    monkeypatch.setattr("udh_core.training.motion.load_waveform", lambda path: np.zeros(16000 * 6, np.float32))
     assert len(learn_voice(made, training_data, shapes)) == 0
     assert float(made.movement) == 0
     assert made.motion.speech_mean.isfinite().all()
@@ -207,6 +207,6 @@ def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, mon
 
 @pytest.mark.parametrize("below_db", [20, 5])
 def test_speech_in_noise_is_still_a_voice(clips: Path, below_db: float) -> None:
-    waveform = augmentation.in_noise(load_waveform(clips / "audio" / "piper_joe.wav"), below_db)
+    waveform = augmentation.add_noise(load_waveform(clips / "audio" / "piper_joe.wav"), below_db)
     count = round(len(waveform) / 16000 * RATE_HZ)
     assert len(spoken_rows(waveform, count, RATE_HZ, np.array([0, count / RATE_HZ]))) > 0.8 * count

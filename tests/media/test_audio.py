@@ -158,5 +158,5 @@ def test_log_mel_rows_are_10_ms_and_follow_the_sound() -> None:
 def test_log_mel_in_blocks_equals_log_mel_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = np.random.default_rng(0).normal(0, 0.1, 30000).astype(np.float32)
     whole = log_mel(waveform)
-    monkeypatch.setattr("udh_core.audio.MEL_BLOCK_FRAMES", 37)
+    monkeypatch.setattr("udh_core.speech.mel.MEL_BLOCK_FRAMES", 37)
     np.testing.assert_allclose(log_mel(waveform), whole, atol=1e-5)

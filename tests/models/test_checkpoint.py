@@ -28,7 +28,7 @@ from udh_core.models.checkpoint import (
 )
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 
 INFO = Checkpoint(
     kind="generator",
@@ -84,7 +84,7 @@ def test_tensors_that_share_memory_are_saved_apart(tmp_path: Path) -> None:
 
 
 def test_generator_round_trip(tmp_path: Path) -> None:
-    pixels = PixelsConfig(160, references=2, widths=(16, 24), condition=16)
+    pixels = WarpConfig(160, references=2, widths=(16, 24), condition=16)
     config = GeneratorConfig(MotionConfig(80, channels=16, members=2), pixels, 53)
     generator = Generator(config, CropSpec(160)).eval()
     generator.pixels.references.random_(0, 256)
@@ -98,14 +98,14 @@ def test_generator_round_trip(tmp_path: Path) -> None:
 
 
 def test_generator_whose_tensors_do_not_fit(tmp_path: Path) -> None:
-    config = GeneratorConfig(MotionConfig(80), PixelsConfig(160, references=1), 53)
+    config = GeneratorConfig(MotionConfig(80), WarpConfig(160, references=1), 53)
     save(tmp_path / "g.safetensors", replace(INFO, config={"model": config.to_dict()}), tensors())
     with pytest.raises(FormatError, match="its tensors do not fit its description"):
         open_generator(tmp_path / "g.safetensors")
 
 
 def test_a_run_does_not_go_on_with_another_network() -> None:
-    config = PixelsConfig(160, references=2, widths=(16, 24))
+    config = WarpConfig(160, references=2, widths=(16, 24))
     info = replace(INFO, config=json.loads(json.dumps({"model": config.to_dict(), "options": {}})))
     checkpoint.check_settings(info, {}, config.to_dict())
     with pytest.raises(MismatchError, match="a network built otherwise; train anew"):

@@ -15,12 +15,13 @@ from udh_core.avatar.folder import open_avatar
 from udh_core.errors import OptionError, UdhError
 from udh_core.face import crop, mouth
 from udh_core.face.crop import CropSpec
+from udh_core.inference import driving
 from udh_core.inference.driving import at_times, predict_rows
 from udh_core.models.blocks import softened, unshuffled
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
-from udh_core.models.warping import POSE, PixelsConfig, PixelsNet
+from udh_core.models.warping import POSE, WarpConfig, WarpNet
 from udh_core.speech.features import AudioFeatures
 from udh_core.training.loop import Averaged, Schedule, check_finite
 
@@ -39,10 +40,10 @@ def shaken(network: torch.nn.Module, amount: float = 0.05) -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def pixels() -> PixelsNet:
+def pixels() -> WarpNet:
     """A pixels network that does something everywhere."""
     torch.manual_seed(0)
-    network = PixelsNet(PixelsConfig(160, references=3, widths=(16, 24, 32), condition=32), SPEC)
+    network = WarpNet(WarpConfig(160, references=3, widths=(16, 24, 32), condition=32), SPEC)
     network.references.random_(0, 256)
     shaken(network)
     return network.eval()
@@ -59,7 +60,7 @@ def shapes() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def drawn(pixels: PixelsNet, crops: Tensor, shapes: Tensor) -> Tensor:
+def drawn(pixels: WarpNet, crops: Tensor, shapes: Tensor) -> Tensor:
     with torch.inference_mode():
         return pixels(crops, shapes)
 
@@ -74,7 +75,7 @@ def test_outside_the_mask_is_the_input(drawn: Tensor, crops: Tensor) -> None:
 
 def test_pose_is_seen_beside_the_cover(crops: Tensor) -> None:
     """A patch of cheek that brightens as the head turns is enough; what is covered tells nothing."""
-    network = PixelsNet(PixelsConfig(160, references=1, widths=(8, 8)), SPEC)
+    network = WarpNet(WarpConfig(160, references=1, widths=(8, 8)), SPEC)
     turn = torch.randn(300, POSE, generator=torch.Generator().manual_seed(3))
     seen = crops[:1].repeat(300, 1, 1, 1)
     seen[:, :, 5:25, 5:25] += 0.02 * turn[:, :1, None, None]
@@ -87,7 +88,7 @@ def test_pose_is_seen_beside_the_cover(crops: Tensor) -> None:
 
 @pytest.mark.parametrize("filling", ["noise", "black", "white"])
 def test_nothing_leaks_from_the_hidden_area(
-    pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor, filling: str
+    pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor, filling: str
 ) -> None:
     other = {"noise": torch.rand_like(crops), "black": torch.zeros_like(crops), "white": torch.ones_like(crops)}
     with torch.inference_mode():
@@ -95,13 +96,13 @@ def test_nothing_leaks_from_the_hidden_area(
     assert torch.equal(again[:, :, MASK == 1], drawn[:, :, MASK == 1])
 
 
-def test_what_is_visible_reaches_the_mouth(pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
+def test_what_is_visible_reaches_the_mouth(pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
     with torch.inference_mode():
         again = pixels(torch.where(HIDDEN, crops, 1 - crops), shapes)
     assert not torch.equal(again[:, :, MASK == 1], drawn[:, :, MASK == 1])
 
 
-def test_shapes_and_references_reach_the_mouth(pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
+def test_shapes_and_references_reach_the_mouth(pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
     with torch.inference_mode():
         other_shape = pixels(crops, shapes + 1)
         pixels.references.bitwise_not_()
@@ -112,13 +113,13 @@ def test_shapes_and_references_reach_the_mouth(pixels: PixelsNet, crops: Tensor,
 
 
 def test_each_picture_of_a_batch_is_drawn_by_itself(
-    pixels: PixelsNet, crops: Tensor, shapes: Tensor, drawn: Tensor
+    pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor
 ) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(pixels(crops[1:], shapes[1:])[0], drawn[1], atol=1e-5, rtol=1e-4)
 
 
-def test_cover_shows_grey_where_it_hides(pixels: PixelsNet, crops: Tensor) -> None:
+def test_cover_shows_grey_where_it_hides(pixels: WarpNet, crops: Tensor) -> None:
     covered = pixels.cover(crops)
     assert covered.shape == (2, 4, 160, 160)
     assert (covered[:, :3, HIDDEN] == 0.5).all()
@@ -137,7 +138,7 @@ def test_faster_ways_do_what_torch_does(crops: Tensor) -> None:
 @pytest.mark.parametrize("size", [96, *crop.SIZES])
 def test_untrained_network_mixes_its_references(size: int) -> None:
     spec = CropSpec(size)
-    network = PixelsNet(PixelsConfig(size, references=2), spec).eval()
+    network = WarpNet(WarpConfig(size, references=2), spec).eval()
     network.references[0], network.references[1] = 50, 150
     with torch.inference_mode():
         result = network(torch.zeros(1, 3, size, size), torch.randn(1, 3, 12))
@@ -149,7 +150,7 @@ def test_untrained_network_mixes_its_references(size: int) -> None:
 @pytest.mark.parametrize(("size", "kept"), [(160, 0.999), (512, 0.8)])
 def test_sampling_keeps_the_detail_of_a_reference(size: int, kept: float) -> None:
     """Not moved at all, a reference comes out as it went in, or nearly."""
-    network = PixelsNet(PixelsConfig(size, references=1), CropSpec(size)).eval()
+    network = WarpNet(WarpConfig(size, references=1), CropSpec(size)).eval()
     noise = torch.randint(0, 256, (3, size // 2, size // 2), generator=torch.Generator().manual_seed(0))
     network.references[0] = noise.repeat_interleave(2, 1).repeat_interleave(2, 2).to(torch.uint8)
     with torch.inference_mode():
@@ -193,7 +194,7 @@ def test_gain_scales_each_component() -> None:
 def generator() -> Generator:
     torch.manual_seed(3)
     motion = MotionConfig(feature_width=6, channels=16, members=2)
-    pixels = PixelsConfig(160, references=1, widths=(16, 24), condition=16)
+    pixels = WarpConfig(160, references=1, widths=(16, 24), condition=16)
     return Generator(GeneratorConfig(motion, pixels, shape_points=20), SPEC).eval()
 
 
@@ -225,7 +226,7 @@ def test_shapes_in_blocks_are_nearly_the_shapes_in_one(
 ) -> None:
     times_s = np.arange(250) / 25
     whole = predict_shapes(generator, heard, times_s)
-    monkeypatch.setattr(speaker, "_BLOCK_ROWS", 150)
+    monkeypatch.setattr(driving, "_BLOCK_ROWS", 150)
     in_blocks = predict_shapes(generator, heard, times_s)
     assert float((in_blocks - whole).square().mean().sqrt() / whole.std()) < 0.25
 
@@ -235,7 +236,7 @@ def test_shapes_in_blocks_are_the_shapes_in_one(
 ) -> None:
     times_s = np.arange(250) / 25
     whole = predict_shapes(generator, heard, times_s)
-    monkeypatch.setattr(speaker, "_BLOCK_ROWS", 150)
+    monkeypatch.setattr(driving, "_BLOCK_ROWS", 150)
     torch.testing.assert_close(predict_shapes(generator, heard, times_s), whole, atol=1e-4, rtol=1e-3)
 
 
@@ -258,7 +259,7 @@ def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
     track = avatar.track()
     points = torch.from_numpy(mouth.mouth_shape(track.landmarks, track.transforms, avatar.crop))
-    generator = Generator(GeneratorConfig(MotionConfig(80), PixelsConfig(160, references=1), 53), avatar.crop)
+    generator = Generator(GeneratorConfig(MotionConfig(80), WarpConfig(160, references=1), 53), avatar.crop)
     generator.learn_shapes(points)
     back = (generator.encode_shapes(points) * generator.shape_std) @ generator.shape_basis + generator.shape_mean
     assert float((back.unflatten(1, (53, 2)) - points).abs().mean()) * avatar.crop.px_per_unit < 0.3  # crop px
@@ -293,7 +294,7 @@ def test_neighbours_stop_at_the_ends_and_at_cuts() -> None:
 
 
 def test_configuration_survives_json() -> None:
-    config = GeneratorConfig(MotionConfig(384, dilations=(1, 3)), PixelsConfig(256, widths=(8, 16)), 53)
+    config = GeneratorConfig(MotionConfig(384, dilations=(1, 3)), WarpConfig(256, widths=(8, 16)), 53)
     assert GeneratorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

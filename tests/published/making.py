@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from udh_core.published.rules import Square
-from udh_core.published.unet import ReferenceUnet
+from udh_core.published.unet import PublishedUNet
 
 FRAMES = 6
 EXAMPLES = {"hubert": (16, 32, 32), "wenet": (128, 16, 32)}
@@ -28,10 +28,10 @@ class Trap:
 
 
 @cache
-def network(variant: str = "hubert") -> ReferenceUnet:
+def network(variant: str = "hubert") -> PublishedUNet:
     """A network whose batch norms have seen something: without that, sound hardly reaches the picture."""
     torch.manual_seed(0)
-    made = ReferenceUnet(variant)
+    made = PublishedUNet(variant)
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0

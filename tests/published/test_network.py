@@ -11,7 +11,7 @@ import torch
 from making import both, example, network
 from torch.utils.flop_counter import FlopCounterMode
 
-from udh_core.published.unet import ReferenceUnet
+from udh_core.published.unet import PublishedUNet
 
 LISTINGS = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
@@ -21,7 +21,7 @@ def test_names_and_shapes_are_the_published_ones(variant: str) -> None:
     path = LISTINGS / f"ultralight_unet_{variant}_keys.json"
     if not path.is_file() and not os.environ.get("CI"):  # there nothing may be skipped
         pytest.skip(f"the published listings are not beside the checkout ({LISTINGS.parent.name}/{LISTINGS.name})")
-    own = {name: list(tensor.shape) for name, tensor in ReferenceUnet(variant).state_dict().items()}
+    own = {name: list(tensor.shape) for name, tensor in PublishedUNet(variant).state_dict().items()}
     assert own == json.loads(path.read_text(encoding="utf-8"))
 
 

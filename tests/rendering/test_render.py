@@ -13,7 +13,7 @@ from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import PixelsConfig
+from udh_core.models.warping import WarpConfig
 from udh_core.rendering.playback import play, stretches
 from udh_core.rendering.render import RenderOptions, render
 from udh_core.speech.features import AudioFeatures
@@ -69,7 +69,7 @@ def test_frames_played_are_the_frames_of_the_video(person_avatar: Path, when_lon
 
 def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Path, tmp_path: Path) -> None:
     avatar = open_avatar(person_avatar)
-    config = GeneratorConfig(MotionConfig(80, members=1), PixelsConfig(160, references=1, widths=(16, 24)), 53)
+    config = GeneratorConfig(MotionConfig(80, members=1), WarpConfig(160, references=1, widths=(16, 24)), 53)
     info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
     model, speech = tmp_path / "g.safetensors", person / "speech.wav"
     save_generator(model, info, Generator(config, avatar.crop))

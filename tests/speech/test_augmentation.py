@@ -11,7 +11,7 @@ import pytest
 from udh_core.avatar.folder import open_avatar
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.speech import augmentation, features
-from udh_core.speech.augmentation import Disguise, disguised, in_noise, through, with_throat
+from udh_core.speech.augmentation import Augmentation, add_noise, augmented, formant_shift, through_codec
 from udh_core.training import augmented_features
 
 PITCH_HZ, FORMANT_HZ = 100.0, 1500.0
@@ -55,35 +55,35 @@ def pitch_and_formant_hz(sound: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("factor", [0.9, 1.1, 1.2])
 def test_throat_moves_formants_and_leaves_the_pitch(vowel: np.ndarray, factor: float) -> None:
     pitch, formant = pitch_and_formant_hz(vowel)
-    moved = with_throat(vowel, factor)
+    moved = formant_shift(vowel, factor)
     assert moved.shape == vowel.shape and moved.dtype == np.float32
     assert pitch_and_formant_hz(moved) == pytest.approx((pitch, formant * factor), rel=0.05)
 
 
 def test_speed_moves_both(vowel: np.ndarray) -> None:
     pitch, formant = pitch_and_formant_hz(vowel)
-    faster = disguised(vowel, Disguise(1.22))
+    faster = augmented(vowel, Augmentation(1.22))
     assert len(faster) == pytest.approx(len(vowel) / 1.22, abs=2)
     assert pitch_and_formant_hz(faster) == pytest.approx((pitch * 1.22, formant * 1.22), rel=0.05)
 
 
 def test_long_recordings_are_changed_in_blocks(person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speech = load_waveform(person / "speech.wav")
-    whole = with_throat(speech, 1.1)
-    monkeypatch.setattr(disguises, "_BLOCK", 100 * 160)
-    np.testing.assert_allclose(with_throat(speech, 1.1), whole, atol=1e-4)
+    whole = formant_shift(speech, 1.1)
+    monkeypatch.setattr(augmentation, "_BLOCK", 100 * 160)
+    np.testing.assert_allclose(formant_shift(speech, 1.1), whole, atol=1e-4)
 
 
 def test_noise_is_as_loud_as_asked_for(vowel: np.ndarray) -> None:
-    noise = in_noise(vowel, 15) - vowel
+    noise = add_noise(vowel, 15) - vowel
     assert 20 * np.log10(vowel.std() / noise.std()) == pytest.approx(15, abs=0.1)
-    np.testing.assert_array_equal(in_noise(vowel, 15), in_noise(vowel, 15))
+    np.testing.assert_array_equal(add_noise(vowel, 15), add_noise(vowel, 15))
 
 
 @pytest.mark.parametrize("rate", ["16k", "24k"])
 def test_codec_takes_detail_and_no_time(person: Path, rate: str) -> None:
     speech = load_waveform(person / "speech.wav")
-    coded = through(speech, "aac", rate)
+    coded = through_codec(speech, "aac", rate)
     assert coded.shape == speech.shape
     assert np.abs(coded - speech).max() > 0.01
     lags = np.arange(-400, 401)
@@ -92,9 +92,9 @@ def test_codec_takes_detail_and_no_time(person: Path, rate: str) -> None:
     assert np.corrcoef(coded, speech)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("disguise", augmentation.DISGUISES)
-def test_silence_stays_silence(disguise: Disguise) -> None:
-    result = disguised(np.zeros(16000, np.float32), disguise)
+@pytest.mark.parametrize("augmentation", augmentation.AUGMENTATIONS)
+def test_silence_stays_silence(augmentation: Augmentation) -> None:
+    result = augmented(np.zeros(16000, np.float32), augmentation)
     assert result.dtype == np.float32
-    assert len(result) == pytest.approx(16000 / disguise.speed, abs=2)
+    assert len(result) == pytest.approx(16000 / augmentation.speed, abs=2)
     assert np.abs(result).max() < 1e-4

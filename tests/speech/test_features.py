@@ -125,7 +125,7 @@ def test_crossfaded_joins_blocks_without_a_trace_of_their_edges(total: int) -> N
         values[rows - 5 if first + rows < total else rows :] = -1e6
         return values[:, None]
 
-    blocks = list(chunking.crossfaded(total, encode, block_rows=40, margin_rows=5, fade_rows=2))
+    blocks = list(chunking.overlap_add(total, encode, block_rows=40, margin_rows=5, fade_rows=2))
     assert np.allclose(np.concatenate(blocks)[:, 0], np.arange(total))
 
 

@@ -21,7 +21,7 @@ def loudness_db(waveform: np.ndarray) -> float:
 
 
 def test_one_is_digital_silence_and_the_others_are_faint() -> None:
-    nothing, *noises = augmentation.waveforms()
+    nothing, *noises = augmentation.silent_waveforms()
     assert not nothing.any()
     np.testing.assert_allclose(
         [loudness_db(noise) for noise in noises], [db for db, _ in augmentation.FAINT_DB], atol=0.01
@@ -33,7 +33,7 @@ def test_what_is_heard_in_them_is_kept(person_avatar: Path) -> None:
     parts = list(augmented_features.extract_silences(avatar, "mel80"))
     assert parts == sorted(parts) and parts[-1] == 1.0
     for rows, waveform in zip(
-        augmented_features.silence_features(avatar, "mel80"), augmentation.waveforms(), strict=True
+        augmented_features.silence_features(avatar, "mel80"), augmentation.silent_waveforms(), strict=True
     ):
         np.testing.assert_array_equal(rows, features.extract(waveform, "mel80").values)
 
@@ -51,7 +51,7 @@ def test_mouth_rests_in_a_noise_it_has_not_heard(
 ) -> None:
     noise = (np.random.default_rng(9).normal(size=16000 * 3) * 10 ** (-65 / 20)).astype(np.float32)
     learnt = away_from_rest(*learn_motion(100), noise)
-    monkeypatch.setattr("udh_core.train_motion.SILENT_WEIGHT", 0.0)
+    monkeypatch.setattr("udh_core.training.motion.SILENT_WEIGHT", 0.0)
     not_learnt = away_from_rest(*learn_motion(100), noise)
     figure(f"mouth off its rest in faint noise: {learnt:.2f}, without silence in training {not_learnt:.2f}")
     assert learnt < 0.4 * not_learnt

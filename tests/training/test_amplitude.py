@@ -11,15 +11,15 @@ from udh_core.avatar.dataset import TrainingData
 from udh_core.face.crop import in_crop
 from udh_core.face.detector import FaceMesh
 from udh_core.face.mouth import mouth_opening
-from udh_core.models.warping import PixelsConfig, PixelsNet
-from udh_core.training.calibration import AMPLITUDE_GOAL, MAX_AMPLITUDE, set_reach
+from udh_core.models.warping import WarpConfig, WarpNet
+from udh_core.training.calibration import AMPLITUDE_GOAL, MAX_AMPLITUDE, calibrate_amplitude
 
 
-class Chooser(PixelsNet):
+class Chooser(WarpNet):
     """Shows the real crop whose opening is nearest to a part of what it is told."""
 
     def __init__(self, crops: np.ndarray, told: Tensor, part: float, data: TrainingData) -> None:
-        super().__init__(PixelsConfig(160, references=1, widths=(8, 8)), data.avatar.crop)
+        super().__init__(WarpConfig(160, references=1, widths=(8, 8)), data.avatar.crop)
         self.bank, self.told, self.part = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255, told, part
 
     def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def reach(data: TrainingData, models, part: float) -> float:
     some = slice(0, None, max(1, len(frames) // 40))
     places = in_crop(data.landmarks[frames], track.transforms[frames])
     steered = told[some, None, None].expand(-1, 3, 12)
-    set_reach(network, FaceMesh(models), np.array(data.crops[frames[some]]), steered, places[some])
+    calibrate_amplitude(network, FaceMesh(models), np.array(data.crops[frames[some]]), steered, places[some])
     return float(network.reach)
 
 
@@ -45,7 +45,7 @@ def test_what_is_missing_is_added(training_data: TrainingData, models, part: flo
 
 
 def test_training_does_not_see_it(training_data: TrainingData) -> None:
-    network = PixelsNet(PixelsConfig(160, references=1, widths=(8, 8)), training_data.avatar.crop)
+    network = WarpNet(WarpConfig(160, references=1, widths=(8, 8)), training_data.avatar.crop)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

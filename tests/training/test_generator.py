@@ -46,7 +46,7 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     trained(person_avatar, whole, TINY)
     run = train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80")
-    heard = len(augmentation.DISGUISES) + len(augmentation.waveforms())
+    heard = len(augmentation.AUGMENTATIONS) + len(augmentation.silent_waveforms())
     seen = [report for report in islice(run, heard + 3 * 6 + 5)]  # three motion networks, five of eight steps
     run.close()
     assert seen[-1].phase == "pixels"

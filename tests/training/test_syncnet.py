@@ -13,7 +13,7 @@ from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.errors import MismatchError
 from udh_core.face.crop import mouth_window
-from udh_core.inference.sync_scorer import OFFSETS, Heard, SyncJudge, SyncReport, judge, load_mouths, open_syncnet
+from udh_core.inference.sync_scorer import OFFSETS, Heard, SyncReport, SyncScorer, judge, load_mouths, open_syncnet
 from udh_core.models.tensors import to_input
 from udh_core.training.losses import contrastive
 from udh_core.training.syncnet import (
@@ -39,11 +39,11 @@ def data(avatar: Avatar) -> TrainingData:
 
 
 @pytest.fixture(scope="module")
-def expert(real_syncnet: Path) -> SyncJudge:
+def expert(real_syncnet: Path) -> SyncScorer:
     return open_syncnet(real_syncnet)
 
 
-def report(expert: SyncJudge, data: TrainingData, heard: Heard) -> SyncReport:
+def report(expert: SyncScorer, data: TrainingData, heard: Heard) -> SyncReport:
     mouths = load_mouths(data.crops[data.held_out], data.avatar.crop, expert.network.config)
     return SyncReport.of(judge(expert.network, data, mouths, data.held_out, heard))
 
@@ -79,7 +79,7 @@ def test_shuffled_sound_is_chance(expert, data) -> None:
 def test_nothing_is_learnt_from_shuffled_sound(avatar, data, tmp_path, monkeypatch) -> None:
     """Trained on sound that tells nothing, a SyncNet knows nothing: no other path gives the answer away."""
     shuffled = replace(data, features=np.random.default_rng(1).permutation(np.array(data.features)))
-    monkeypatch.setattr("udh_core.train_syncnet.load_training_data", lambda *_: shuffled)
+    monkeypatch.setattr("udh_core.training.syncnet.load_training_data", lambda *_: shuffled)
     list(train_syncnet(avatar, tmp_path / "s.safetensors", SyncNetOptions(steps=40, held_out=HELD_OUT)))
     found = report(open_syncnet(tmp_path / "s.safetensors"), shuffled, Heard.own(shuffled, data.held_out))
     assert found.auc == pytest.approx(0.5, abs=0.05)

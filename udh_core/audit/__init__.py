@@ -11,10 +11,10 @@ from ..avatar.prepare import Progress
 from ..intervals import runs
 from ..media.audio import load_waveform
 from ..speech.activity import speech_mask
-from .audio import agreement, listen
+from .audio import audio_findings, sync_findings
 from .finding import LEVELS, Audit, Finding, Level
 from .plot import draw_audit, write_picture
-from .video import look
+from .video import video_findings
 
 __all__ = ["LEVELS", "Audit", "Finding", "Level", "audit", "draw_audit", "write_picture"]
 
@@ -28,9 +28,9 @@ def audit(avatar: Avatar, *, models: Path | None = None) -> Iterator[Progress | 
     track, fps = avatar.track(), float(avatar.info.fps)
     waveform = load_waveform(avatar.audio)
     speaks = speech_mask(waveform, avatar.frame_times_s(), models=models)
-    seen = yield from look(avatar, track, speaks, models)
+    seen = yield from video_findings(avatar, track, speaks, models)
     yield Progress("audit sound", 0, 1)
-    heard = [*listen(waveform, speaks, fps), *agreement(estimate(avatar), fps)]
+    heard = [*audio_findings(waveform, speaks, fps), *sync_findings(estimate(avatar), fps)]
     yield Progress("audit sound", 1, 1)
     speech_s = tuple((start / fps, stop / fps) for start, stop in runs(speaks))
     yield Audit((*seen, *heard), speech_s)

@@ -30,7 +30,7 @@ LONG_PAUSE_S = 2.0
 SPEECH_S = (30.0, 10.0)  # that there is to learn from; two to five minutes are better
 
 
-def listen(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list[Finding]:
+def audio_findings(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list[Finding]:
     """All findings about a waveform (n,); speaks (N,) bool says at which video frames somebody speaks."""
     excerpt = _excerpt(waveform)
     above_db = speech_over_background_db(excerpt) if speaks.any() else np.inf
@@ -39,7 +39,7 @@ def listen(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list[Finding
     return [*background, echo, _clipping(waveform), _silence(speaks, fps), _amount(speaks, fps)]
 
 
-def agreement(found: Alignment, fps: float) -> list[Finding]:
+def sync_findings(found: Alignment, fps: float) -> list[Finding]:
     """The findings about sound and picture together."""
     certain, shift = found.certain, found.corrected_frames(fps)
     measured = f"{abs(found.offset_frames):.1f} frames ({abs(found.offset_frames) / fps * 1000:.0f} ms)"

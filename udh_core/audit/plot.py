@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..avatar.folder import Avatar
-from ..files import replacing
+from ..files import atomic_write
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..media.raster import encode_picture, figure_to_rgb
 from ..media.video import read_frames
@@ -45,7 +45,7 @@ def draw_audit(avatar: Avatar, audit: Audit) -> np.ndarray:
 def write_picture(path: Path, avatar: Avatar, audit: Audit) -> None:
     """Write what `draw_audit` draws as a PNG."""
     picture = draw_audit(avatar, audit)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(encode_picture(picture))
 
 

@@ -58,7 +58,7 @@ class Samples:
     yaw_deg: np.ndarray  # (n,) float64: how far the head is turned; positive: its nose points to the image's right
 
 
-def look(
+def video_findings(
     avatar: Avatar, track: FaceTrack, speaks: np.ndarray, models: Path | None
 ) -> Generator[Progress, None, list[Finding]]:
     """All findings about the picture; speaks (N,) bool says at which frames somebody speaks."""

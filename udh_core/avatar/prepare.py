@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from ..face import crop, tracking
 from ..face.crop import CropSpec
-from ..files import alone_in, replacing
+from ..files import atomic_write, exclusive_lock
 from ..intervals import describe_ranges, lost_ranges
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.probe import picture_info, probe
@@ -88,7 +88,7 @@ def import_clip(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
-    with alone_in(root):
+    with exclusive_lock(root):
         yield from _import(source, root, options, audio)
 
 
@@ -123,7 +123,7 @@ def track_face(
     root: Path, options: PrepareOptions = PrepareOptions(), *, models: Path | None = None
 ) -> Iterator[Progress]:
     """Second part: landmarks of every frame and the aligned crops, in the crop size chosen at the import."""
-    with alone_in(root):
+    with exclusive_lock(root):
         yield from _track(Path(root), options, models)
 
 
@@ -144,7 +144,7 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Iterator
 def add_features(root: Path, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[Progress]:
     """Third part: audio features of the avatar's own sound; skipped when they are there already."""
     folder = Path(root) / "features"
-    with alone_in(root):
+    with exclusive_lock(root):
         folder.mkdir(exist_ok=True)
         waveform = load_waveform(Path(root) / FILES["audio"])
         for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
@@ -227,7 +227,7 @@ class _State:
         self._save()
 
     def _save(self) -> None:
-        with replacing(self.root / "avatar.json") as temporary:
+        with atomic_write(self.root / "avatar.json") as temporary:
             temporary.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
 
 
@@ -247,7 +247,7 @@ def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) ->
 
 
 def _write_track(root: Path, track: tracking.FaceTrack) -> None:
-    with replacing(root / FILES["track"]) as temporary:
+    with atomic_write(root / FILES["track"]) as temporary:
         np.savez(temporary, **asdict(track))
 
 
@@ -258,7 +258,7 @@ def _cut_crops(root: Path) -> Iterator[Progress]:
     if not np.array_equal(transforms, track.transforms, equal_nan=True):  # another crop size; the landmarks stay
         track = replace(track, transforms=transforms)
         _write_track(root, track)
-    with replacing(root / FILES["crops"]) as temporary:
+    with atomic_write(root / FILES["crops"]) as temporary:
         crops = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, spec.size, spec.size, 3))
         for i, frame in enumerate(read_frames(avatar.video)):
             if track.present[i]:

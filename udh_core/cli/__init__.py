@@ -19,7 +19,7 @@ from ..avatar.folder import open_avatar
 from ..avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
 from ..avatar.prepare import Progress as StageProgress
 from ..errors import FormatError, OptionError, UdhError
-from ..files import check_writable, replacing
+from ..files import atomic_write, check_writable
 from ..intervals import describe_ranges, lost_ranges
 from ..rendering.playback import WhenLonger, WhenShorter
 from ..weights.registry import WEIGHTS, fetch, models_dir
@@ -261,7 +261,7 @@ def evaluate_command(
     judge, opened = open_syncnet(syncnet, device) if syncnet else None, open_avatar(avatar)
     result = judged(evaluate(opened, generator, syncnet=judge, voice=voice, words=words, device=device))
     if json_out is not None:
-        with replacing(json_out) as temporary:
+        with atomic_write(json_out) as temporary:
             temporary.write_text(strict_json(result.to_dict()), encoding="utf-8")
     if html is not None:
         write_page(html, generator, opened, result, judge)
@@ -294,7 +294,7 @@ def audit_command(
         table.add_row(f"[{finding.level}]{finding.level}[/]", finding.name, escape(finding.sentence))
     console.print(table)
     if json_out is not None:
-        with replacing(json_out) as temporary:
+        with atomic_write(json_out) as temporary:
             temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
 
 

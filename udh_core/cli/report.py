@@ -11,13 +11,13 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.html import write_html
 from ..evaluation.result import Evaluation, Progress
 from ..evaluation.tables import evaluation_tables
-from ..inference.sync_scorer import SyncJudge
+from ..inference.sync_scorer import SyncScorer
 from ..training.loop import StepReport
 from .console import console, errors, show
 
 
 def report_training(
-    avatar: Avatar, generator: Path, syncnet: SyncJudge | None, steps: Sequence[StepReport], device: str
+    avatar: Avatar, generator: Path, syncnet: SyncScorer | None, steps: Sequence[StepReport], device: str
 ) -> None:
     """Judge what was trained; the page goes beside the checkpoint.
 
@@ -53,7 +53,7 @@ def write_page(
     generator: Path,
     avatar: Avatar,
     result: Evaluation,
-    syncnet: SyncJudge | None,
+    syncnet: SyncScorer | None,
     steps: Sequence[StepReport] = (),
 ) -> None:
     """Write the page and say where."""

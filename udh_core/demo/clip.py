@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import FileError, OptionError
-from ..files import replacing
+from ..files import atomic_write
 from ..media.audio import SAMPLE_RATE_HZ, write_wave
 from ..media.video import VideoWriter
 from ..speech.tts import speak
@@ -134,7 +134,7 @@ def make_clip(
             writer.write(grain.on(frame))
             yield (i + 1) / (frame_count + 1)
     half_width = NARROWEST + (WIDEST - NARROWEST) * mouth.width
-    with replacing(folder / TRUTH_NAME) as temporary:
+    with atomic_write(folder / TRUTH_NAME) as temporary:
         rate = np.array([fps.numerator, fps.denominator])
         rows = {"opening": mouth.opening, "width": 2 * half_width / EYE_DISTANCE, "blink": blink, **motion}
         np.savez(temporary, fps=rate, **rows)

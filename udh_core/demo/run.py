@@ -15,7 +15,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.figures import strict_json
 from ..evaluation.html import write_html
 from ..evaluation.result import Evaluation
-from ..files import replacing
+from ..files import atomic_write
 from ..inference.sync_scorer import open_syncnet
 from ..media.audio import write_wave
 from ..models import checkpoint
@@ -117,7 +117,7 @@ def _make_person(folder: Path, options: DemoOptions) -> Iterator[Stage]:
     folder.mkdir(exist_ok=True)
     for done in make_clip(folder, seconds=options.clip_seconds, seed=options.seed):
         yield Stage("make a talking person", done, 1.0)
-    with replacing(stamp) as temporary:
+    with atomic_write(stamp) as temporary:
         temporary.write_text(json.dumps(wanted), encoding="utf-8")
 
 
@@ -143,6 +143,6 @@ def _write_results(
     page, figures = out.with_name("report.html"), out.with_name("evaluation.json")
     title = f"{video.name}: learnt and judged"
     write_html(page, title, evaluation, steps=steps, syncnet=syncnet, sound=sound)
-    with replacing(figures) as temporary:
+    with atomic_write(figures) as temporary:
         temporary.write_text(strict_json(evaluation.to_dict()), encoding="utf-8")
     return Result(out, page, figures, evaluation)

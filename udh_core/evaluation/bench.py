@@ -21,7 +21,7 @@ from ..face.mouth import mouth_opening
 from ..face.tracking import seen_region
 from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
-from ..inference.sync_scorer import Heard, SyncJudge, SyncReport, judge, load_mouths
+from ..inference.sync_scorer import Heard, SyncReport, SyncScorer, judge, load_mouths
 from ..media.audio import load_waveform
 from ..media.video import read_frames
 from ..models.generator import Generator, with_neighbours
@@ -64,7 +64,7 @@ class Bench:
         self,
         data: TrainingData,
         generator: Generator,
-        syncnet: SyncJudge | None,
+        syncnet: SyncScorer | None,
         models: Path | None,
         max_frames: int,
         words: Path | None,

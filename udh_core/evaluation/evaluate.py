@@ -9,7 +9,7 @@ import numpy as np
 
 from ..avatar.dataset import load_training_data
 from ..avatar.folder import Avatar
-from ..inference.sync_scorer import SyncJudge
+from ..inference.sync_scorer import SyncScorer
 from ..models import checkpoint
 from ..models.checkpoint import held_out_share, open_generator
 from .bench import MAX_FRAMES, Bench, _Listener
@@ -20,7 +20,7 @@ def evaluate(
     avatar: Avatar,
     generator: Path,
     *,
-    syncnet: SyncJudge | None = None,
+    syncnet: SyncScorer | None = None,
     voice: Path | None = None,
     words: Path | None = None,
     models: Path | None = None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..files import replacing
+from ..files import atomic_write
 from ..inference.sync_scorer import SyncReport
 from ..media.raster import encode_picture
 from ..models.checkpoint import Checkpoint
@@ -86,7 +86,7 @@ def write_html(
     frames) goes into the video.
     """
     shown = _words(evaluation) | _pictures(evaluation, steps, sound)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(render_page(title=title, syncnet=syncnet, **shown), encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ from ..avatar.folder import FILES, Avatar, open_avatar
 from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
-from ..files import check_writable, new_folder
+from ..files import atomic_folder, check_writable
 from ..media.probe import VideoInfo, picture_info
 from ..media.transcode import importing
 from ..models import checkpoint
@@ -97,7 +97,7 @@ def unpack(bundle: Path, folder: Path) -> Unpacked:
     state = {"format": avatar_module.FORMAT, "to_go": True, "source": bundle.name, "crop": info.crop.to_dict()}
     state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
     weights = {name.removeprefix(_WEIGHT): t for name, t in tensors.items() if name.startswith(_WEIGHT)}
-    with new_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         tensors["video"].numpy().tofile(temporary / FILES["video"])
         _write_track(temporary / FILES["track"], tensors)
         checkpoint.save(temporary / GENERATOR, replace(info, kind="generator", config=config["generator"]), weights)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import FileError, UdhError
 from ..face import crop
-from ..files import replacing
+from ..files import atomic_write
 from ..inference import driving
 from ..inference.driving import LIMIT
 from ..models.checkpoint import Checkpoint, open_generator
@@ -72,7 +72,7 @@ def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
     yield _write(network.pixels, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / PIXELS)
     features = torch.randn(2, 50, network.config.motion.feature_width)
     yield _write(network.motion, {"features": features}, "shapes", ("batch", "time"), folder / MOTION)
-    with replacing(folder / DESCRIPTION) as temporary:
+    with atomic_write(folder / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
     yield Written(folder / DESCRIPTION, (folder / DESCRIPTION).stat().st_size)
 
@@ -153,7 +153,7 @@ def _write(network: nn.Module, inputs: dict[str, Tensor], output: str, free: tup
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         program.save(temporary)
     return Written(out, out.stat().st_size)
 

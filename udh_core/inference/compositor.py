@@ -13,9 +13,9 @@ from ..errors import UdhError
 from ..face import crop
 from ..face.crop import CropSpec
 from ..models.tensors import autocast_dtype, to_input, to_uint8
-from ..models.warping import PixelsNet, sample_bilinear
+from ..models.warping import WarpNet, sample_bilinear
 
-Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `PixelsNet.draw`
+Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `WarpNet.draw`
 
 
 class Compositor:
@@ -24,9 +24,7 @@ class Compositor:
     The copy is in the half precision that is faster on its device, in eval mode, and its references are enlarged once.
     """
 
-    def __init__(
-        self, network: PixelsNet, spec: CropSpec, transforms: np.ndarray, feather: float = crop.FEATHER
-    ) -> None:
+    def __init__(self, network: WarpNet, spec: CropSpec, transforms: np.ndarray, feather: float = crop.FEATHER) -> None:
         """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face."""
         self.spec, self.transforms, self.feather = spec, transforms, feather
         self.device = network.mask.device
@@ -93,7 +91,7 @@ def _(references: Tensor, grids: Tensor) -> Tensor:
     return references.new_empty(*references.shape[:2], *grids.shape[1:3])
 
 
-def _in_whole_batches(network: PixelsNet, batch: int) -> Draw:
+def _in_whole_batches(network: WarpNet, batch: int) -> Draw:
     """`network.draw`, compiled; fewer crops are filled up, because another size would be compiled anew for 30 s.
 
     The weights become constants of what is compiled ("freezing").

@@ -45,9 +45,9 @@ def mouth_shapes(
     """
     spoken = spoken_rows(waveform, len(features.values), features.rate_hz, times_s, models=models)
     seconds = len(spoken) / features.rate_hz
-    shift = voice_shift(generator, mean_of(features.values, spoken), seconds)
+    shift = feature_shift(generator, mean_of(features.values, spoken), seconds)
     rows, resting = predict_rows(generator, features, shift), generator.rest.cpu()
-    gain *= voice_gain(generator, rows[torch.from_numpy(spoken)], seconds)
+    gain *= amplitude_gain(generator, rows[torch.from_numpy(spoken)], seconds)
     shapes = enlarge(at_times(rows, features.rate_hz, times_s), resting, gain)
     if not rest:
         return shapes
@@ -70,7 +70,7 @@ def mean_of(values: np.ndarray, rows: np.ndarray) -> Tensor:
     return torch.from_numpy((total / max(len(rows), 1)).astype(np.float32))
 
 
-def voice_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
+def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
     """(D,) float32 to add to the features of a voice, which in so many seconds of speech have this mean (D,)."""
     motion = generator.motion
     difference = motion.speech_mean.cpu() - mean
@@ -80,7 +80,7 @@ def voice_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
     return difference * (1 - MEAN_VARIANCE / seconds / evidence).clamp_min(0)
 
 
-def voice_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
+def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
     """What brings the movement of these shapes (k, shape_width), so many seconds of speech, to that of the clip."""
     told = movement(generator, shapes) if seconds >= LEAST_S else 0.0
     if told == 0 or generator.movement == 0:

@@ -101,7 +101,7 @@ class SyncReport:
 
 
 @dataclass(frozen=True)
-class SyncJudge:
+class SyncScorer:
     """A frozen SyncNet in eval mode."""
 
     info: Checkpoint
@@ -126,11 +126,11 @@ class SyncJudge:
         return (1 - (self.network.embed_mouths(mouths) * self.network.embed_audio(sound)).sum(1)).mean()
 
 
-def open_syncnet(path: Path, device: str = "cpu") -> SyncJudge:
+def open_syncnet(path: Path, device: str = "cpu") -> SyncScorer:
     """The SyncNet of a checkpoint, frozen; FormatError when the file is not one."""
     info, tensors = checkpoint.load(Path(path), "syncnet")
     network = checkpoint.build(path, lambda: SyncNet(SyncNetConfig.from_dict(info.config.get("model"))), tensors)
-    return SyncJudge(info, network.to(device).eval().requires_grad_(False))
+    return SyncScorer(info, network.to(device).eval().requires_grad_(False))
 
 
 def save_syncnet(path: Path, info: Checkpoint, network: SyncNet) -> None:

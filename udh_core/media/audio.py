@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MediaError
-from ..files import replacing
+from ..files import atomic_write
 from .ffmpeg import QUIET, check_readable, container_zero_s, describe, started, url
 
 SAMPLE_RATE_HZ = 16000
@@ -94,7 +94,7 @@ def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) 
     if not np.isfinite(waveform).all():
         raise MediaError(f"cannot write {path}: the waveform has samples that are not numbers")
     samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         soundfile.write(temporary, samples, rate_hz, subtype="PCM_16", format="WAV")
 
 

@@ -73,7 +73,7 @@ class Child:
         self.log.seek(0)
         return self.log.read().decode("utf-8", "replace")
 
-    def last_words(self) -> str:
+    def error_summary(self) -> str:
         """Stderr as one line: how it began, which names the cause, and how it ended."""
         lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in self.log_text().splitlines()]
         telling = list(dict.fromkeys(line for line in lines if line and not re.match(BOILERPLATE, line)))
@@ -83,7 +83,7 @@ class Child:
     def finish(self, failure: str) -> None:
         """Wait for the end; MediaError `failure` with ffmpeg's last words when it went wrong."""
         if self.process.wait() != 0:
-            raise MediaError(f"{failure}: {self.last_words()}")
+            raise MediaError(f"{failure}: {self.error_summary()}")
 
 
 @contextmanager

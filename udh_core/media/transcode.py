@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import MediaError
-from ..files import replacing
+from ..files import atomic_write
 from .ffmpeg import running, url
 from .probe import MediaInfo, PictureFormat, VideoInfo, inspect, picture_info, probe
 from .video import AAC, BT709, MP4, SCALER, _check_audio, _input_from, _matrix_in, _on_grid
@@ -39,7 +39,7 @@ def importing(
         raise MediaError(f"{source} ends at {info.video.duration_s:.2f} s; start before that, not at {start_s:g} s")
     rate = fps or _capped(info.video.fps)
     whole = start_s <= 0 and duration_s is None
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         if whole and rate == info.video.fps and _is_ready(info, info.video, stored):
             arguments = ["-i", url(source), "-map", "0:V:0", "-c", "copy"]
         else:
@@ -100,7 +100,7 @@ def muxing(video: Path, audio: Path, out: Path) -> Iterator[int]:
     """
     picture_info(video)
     _check_audio(audio)
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         streams = ["-i", url(video), "-i", url(audio), "-map", "0:V:0", "-map", "1:a:0", "-c:v", "copy"]
         arguments = [*streams, *AAC, *MP4, "-f", "mp4", "-y", url(temporary)]
         yield from running(arguments, f"{out} cannot be made of {video} and {audio}")

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import MediaError
-from ..files import replacing
+from ..files import atomic_write
 from .ffmpeg import FED, QUIET, Child, started, url
 from .probe import PictureFormat, VideoInfo, inspect, probe
 
@@ -59,7 +59,7 @@ def _frames(
             if got < frame.nbytes:
                 child.finish(f"{path}: frame {index} cannot be decoded")
                 if index == 0 or got:
-                    raise MediaError(f"{path}: frame {index} cannot be decoded: {child.last_words()}")
+                    raise MediaError(f"{path}: frame {index} cannot be decoded: {child.error_summary()}")
                 return
             yield frame
             index += 1
@@ -113,7 +113,7 @@ class VideoWriter:
         arguments += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv:{SCALER},format=yuv420p"]
         arguments += [*_encoder(encoder, crf, preset), *BT709, *MP4, "-f", "mp4", "-y"]
         with ExitStack() as stack:
-            temporary = stack.enter_context(replacing(self.path))
+            temporary = stack.enter_context(atomic_write(self.path))
             self._child: Child = stack.enter_context(started([*arguments, url(temporary)], "stdin"))
             self._stack = stack.pop_all()
 
@@ -130,7 +130,7 @@ class VideoWriter:
             self._child.stdin.write(np.ascontiguousarray(frame).data)
         except OSError as e:
             self._child.process.wait()
-            why = self._child.last_words()
+            why = self._child.error_summary()
             raise MediaError(f"{self.path}: encoding stopped at frame {self.frame_count}: {why}") from e
         self.frame_count += 1
 
@@ -150,7 +150,7 @@ class VideoWriter:
             self._child.stdin.close()
         except OSError as e:
             self._child.process.wait()
-            raise MediaError(f"{self.path} cannot be encoded: {self._child.last_words()}") from e
+            raise MediaError(f"{self.path} cannot be encoded: {self._child.error_summary()}") from e
         self._child.finish(f"{self.path} cannot be encoded")
 
 

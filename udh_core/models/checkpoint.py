@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import DivergedError, FileError, FormatError, MismatchError, OptionError
 from ..face.crop import CropSpec
-from ..files import replacing
+from ..files import atomic_write
 from .generator import Generator, GeneratorConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -60,7 +60,7 @@ class Checkpoint:
 def save(path: Path, info: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint atomically. Tensors may be of any device and layout."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(plain, temporary, metadata={_KEY: info.to_json()})
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..face.crop import CropSpec
 from .config import table, whole
 from .motion import MotionConfig, MotionNet
-from .warping import PixelsConfig, PixelsNet
+from .warping import WarpConfig, WarpNet
 
 SHAPE_REACH = 6.0  # standard deviations
 
@@ -21,7 +21,7 @@ class GeneratorConfig:
     """Sizes of both networks."""
 
     motion: MotionConfig
-    pixels: PixelsConfig
+    pixels: WarpConfig
     shape_points: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class GeneratorConfig:
     def from_dict(values: object) -> GeneratorConfig:
         """From JSON; ValueError as in `from_json`, or when the networks do not share a space of mouth shapes."""
         parts = table(values, "GeneratorConfig")
-        motion, pixels = MotionConfig.from_dict(parts.get("motion")), PixelsConfig.from_dict(parts.get("pixels"))
+        motion, pixels = MotionConfig.from_dict(parts.get("motion")), WarpConfig.from_dict(parts.get("pixels"))
         if motion.shape_width != pixels.shape_width:
             raise ValueError(f"its networks differ in shape_width: {motion.shape_width} and {pixels.shape_width}")
         return GeneratorConfig(motion, pixels, whole(parts.get("shape_points"), "shape_points"))
@@ -50,7 +50,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.motion = MotionNet(config.motion)
-        self.pixels = PixelsNet(config.pixels, spec)
+        self.pixels = WarpNet(config.pixels, spec)
         width = 2 * config.shape_points
         self.register_buffer("shape_mean", torch.zeros(width))
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))

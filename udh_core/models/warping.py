@@ -28,7 +28,7 @@ def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PixelsConfig:
+class WarpConfig:
     """Sizes of the pixels network. `stride` is the scale at which it thinks: its body sees size/stride squared."""
 
     size: int = 256
@@ -52,12 +52,12 @@ class PixelsConfig:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: object) -> PixelsConfig:
+    def from_dict(values: object) -> WarpConfig:
         """From JSON; ValueError as in `from_json`."""
-        return from_json(PixelsConfig, values)
+        return from_json(WarpConfig, values)
 
 
-class PixelsNet(nn.Module):
+class WarpNet(nn.Module):
     """Warps the person's own reference crops by flows and adds a small residual.
 
     References are constants of the model, fixed over a render. Nothing of the edited frame's mouth, jaw or throat
@@ -78,7 +78,7 @@ class PixelsNet(nn.Module):
     stretch_pairs: Tensor
     mask: Tensor
 
-    def __init__(self, config: PixelsConfig, spec: CropSpec) -> None:
+    def __init__(self, config: WarpConfig, spec: CropSpec) -> None:
         super().__init__()
         self.config = config
         rows, columns = mask_box(spec, config.stride)

@@ -21,7 +21,7 @@ from ..weights.pth import read_state_dict
 from . import rules
 from .dataset import reference_inputs
 from .rules import Square
-from .unet import AUDIO_CHANNELS, SIDE, ReferenceUnet, Variant
+from .unet import AUDIO_CHANNELS, SIDE, PublishedUNet, Variant
 
 _FIRST_AUDIO_WEIGHT = "audio_model.conv1.conv.0.weight"
 
@@ -34,7 +34,7 @@ def import_model(source: Path, out: Path) -> Checkpoint:
     source = Path(source)
     state = read_state_dict(source)
     variant = _variant_of(state, source)
-    network = ReferenceUnet(variant)
+    network = PublishedUNet(variant)
     _check_names(state, network.state_dict(), source)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
@@ -43,7 +43,7 @@ def import_model(source: Path, out: Path) -> Checkpoint:
     return save_published(out, network, made_from)
 
 
-def save_published(out: Path, network: ReferenceUnet, made_from: str, step: int = 0) -> Checkpoint:
+def save_published(out: Path, network: PublishedUNet, made_from: str, step: int = 0) -> Checkpoint:
     """Write a model of the published architecture as a checkpoint of ours, atomically."""
     config = {"model": "ultralight-unet", "variant": network.variant}
     # Its crop follows the published rule, not CropSpec's; only the size says something here.
@@ -52,7 +52,7 @@ def save_published(out: Path, network: ReferenceUnet, made_from: str, step: int 
     return info
 
 
-def open_published(path: Path, device: str = "cpu") -> tuple[Checkpoint, ReferenceUnet]:
+def open_published(path: Path, device: str = "cpu") -> tuple[Checkpoint, PublishedUNet]:
     """The network of an imported checkpoint, in eval mode; FormatError when the file is none."""
     path = Path(path)
     if path.is_file() and zipfile.is_zipfile(path):
@@ -61,7 +61,7 @@ def open_published(path: Path, device: str = "cpu") -> tuple[Checkpoint, Referen
     variant = info.config.get("variant")
     if variant not in get_args(Variant):
         raise FormatError(f"{path} holds a {variant} model of a newer version of this program; update it")
-    network = ReferenceUnet(cast(Variant, variant))
+    network = PublishedUNet(cast(Variant, variant))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -69,7 +69,7 @@ def open_published(path: Path, device: str = "cpu") -> tuple[Checkpoint, Referen
     return info, _moved(network, device).eval()
 
 
-def _moved(network: ReferenceUnet, device: str) -> ReferenceUnet:
+def _moved(network: PublishedUNet, device: str) -> PublishedUNet:
     try:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -102,7 +102,7 @@ def _check_names(state: Mapping[str, np.ndarray], wanted: Mapping[str, Tensor], 
 class PublishedPainter:
     """Redraws the face crop of frames with a published model, by the published rule."""
 
-    network: ReferenceUnet  # in eval mode
+    network: PublishedUNet  # in eval mode
 
     @torch.inference_mode()
     def redraw(self, crops: np.ndarray, features: np.ndarray, moments: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ class AudioBranch(nn.Module):
         return self.conv7(self.conv6(x))
 
 
-class ReferenceUnet(nn.Module):
+class PublishedUNet(nn.Module):
     """12.16 M parameters, 3.16 GMAC per frame (hubert)."""
 
     def __init__(self, variant: Variant = "hubert") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..media.audio import SAMPLE_RATE_HZ
 from ..weights import registry
-from .chunking import piece
+from .chunking import padded_slice
 
 HOP_SAMPLES = 320  # 20 ms
 LEVEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
@@ -75,7 +75,7 @@ def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> n
     for first in range(0, len(result), BLOCK_CHUNKS):
         count = min(BLOCK_CHUNKS, len(result) - first)
         start = first * CHUNK_SAMPLES - CONTEXT_SAMPLES
-        samples = gain * piece(waveform, start, CONTEXT_SAMPLES + count * CHUNK_SAMPLES)
+        samples = gain * padded_slice(waveform, start, CONTEXT_SAMPLES + count * CHUNK_SAMPLES)
         chunks = torch.from_numpy(samples).unfold(0, CONTEXT_SAMPLES + CHUNK_SAMPLES, CHUNK_SAMPLES)
         with torch.inference_mode():
             probability, state = network(chunks, state)

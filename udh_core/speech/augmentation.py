@@ -20,36 +20,36 @@ _ORDER = 18  # of the linear prediction that describes a throat: eight or nine f
 _BLOCK, _MARGIN = 2000 * _HOP, 10 * _HOP  # samples at a time
 
 
-class Disguise(NamedTuple):
+class Augmentation(NamedTuple):
     """What is done to a recording, in this order."""
 
     speed: float  # moves pitch, formants and tempo together
-    throat: float = 1.0  # moves the formants alone
-    noise_db: float | None = None  # of white noise, below the recording
+    formant_ratio: float = 1.0  # moves the formants alone
+    snr_db: float | None = None  # of white noise, below the recording
     bit_rate: str | None = None  # of AAC
 
 
-DISGUISES = (
-    Disguise(0.8, noise_db=20),
-    Disguise(0.9, throat=1.1, bit_rate="24k"),
-    Disguise(1.1, throat=0.9, noise_db=20),
-    Disguise(1.22, bit_rate="24k"),
+AUGMENTATIONS = (
+    Augmentation(0.8, snr_db=20),
+    Augmentation(0.9, formant_ratio=1.1, bit_rate="24k"),
+    Augmentation(1.1, formant_ratio=0.9, snr_db=20),
+    Augmentation(1.22, bit_rate="24k"),
 )
 
 
-def disguised(waveform: np.ndarray, disguise: Disguise) -> np.ndarray:
+def augmented(waveform: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     """(n,) → (n / speed,) float32 at 16 kHz, always the same."""
-    result = soxr.resample(waveform, SAMPLE_RATE_HZ * disguise.speed, SAMPLE_RATE_HZ)
-    if disguise.throat != 1:
-        result = with_throat(result, disguise.throat)
-    if disguise.noise_db is not None:
-        result = in_noise(result, disguise.noise_db)
-    if disguise.bit_rate is not None:
-        result = through(result, "aac", disguise.bit_rate)
+    result = soxr.resample(waveform, SAMPLE_RATE_HZ * augmentation.speed, SAMPLE_RATE_HZ)
+    if augmentation.formant_ratio != 1:
+        result = formant_shift(result, augmentation.formant_ratio)
+    if augmentation.snr_db is not None:
+        result = add_noise(result, augmentation.snr_db)
+    if augmentation.bit_rate is not None:
+        result = through_codec(result, "aac", augmentation.bit_rate)
     return result
 
 
-def with_throat(waveform: np.ndarray, factor: float) -> np.ndarray:
+def formant_shift(waveform: np.ndarray, factor: float) -> np.ndarray:
     """(n,) → (n,) float32, formants moved by `factor`, the pitch left: the envelope of the spectrum is stretched."""
     parts = []
     for start in range(0, len(waveform), _BLOCK):
@@ -82,13 +82,13 @@ def _log_envelope(spectrum: np.ndarray) -> np.ndarray:
     return -np.log(np.abs(np.fft.rfft(whitening, _FFT)) + 1e-6).T
 
 
-def in_noise(waveform: np.ndarray, below_db: float) -> np.ndarray:
+def add_noise(waveform: np.ndarray, below_db: float) -> np.ndarray:
     """(n,) → (n,) float32 with white noise so far below it, always the same."""
     noise = np.random.default_rng(0).standard_normal(len(waveform)).astype(np.float32)
     return waveform + noise * np.float32(waveform.std() * 10 ** (-below_db / 20))
 
 
-def through(waveform: np.ndarray, codec: str, rate: str) -> np.ndarray:
+def through_codec(waveform: np.ndarray, codec: str, rate: str) -> np.ndarray:
     """(n,) → (n,) float32, encoded by ffmpeg at this bit rate and decoded."""
     with tempfile.TemporaryDirectory() as scratch:
         plain, coded = Path(scratch) / "plain.wav", Path(scratch) / "coded.mkv"
@@ -102,7 +102,7 @@ LENGTH_S = 12
 FAINT_DB = (-80.0, 0.0), (-55.0, 0.0), (-70.0, 1.0), (-50.0, 1.0)  # of full scale, and 0 for white noise, 1 for pink
 
 
-def waveforms() -> list[np.ndarray]:
+def silent_waveforms() -> list[np.ndarray]:
     """(n,) float32 each: digital silence, and noises."""
     count, rng = LENGTH_S * SAMPLE_RATE_HZ, np.random.default_rng(0)
     found = [np.zeros(count, np.float32)]

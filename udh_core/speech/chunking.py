@@ -14,7 +14,7 @@ def row_count(sample_count: int, rate_hz: float) -> int:
     return -(-sample_count // round(SAMPLE_RATE_HZ / rate_hz))
 
 
-def crossfaded(
+def overlap_add(
     total: int, encode: Callable[[int, int], np.ndarray], *, block_rows: int, margin_rows: int, fade_rows: int
 ) -> Iterator[np.ndarray]:
     """Rows 0 … total-1 from overlapping calls encode(first, rows) → (rows, D).
@@ -39,7 +39,7 @@ def crossfaded(
         yield rows[:-fade_rows]
 
 
-def piece(waveform: np.ndarray, start: int, length: int, fill: float = 0.0) -> np.ndarray:
+def padded_slice(waveform: np.ndarray, start: int, length: int, fill: float = 0.0) -> np.ndarray:
     """A copy of waveform[start : start + length], with `fill` where it reaches past either end."""
     piece = np.full(length, fill, np.float32)
     first, last = max(start, 0), min(start + length, len(waveform))

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import FormatError, OptionError, WeightsError
 from ..media.audio import SAMPLE_RATE_HZ
 from ..weights import registry
-from .chunking import crossfaded, piece, row_count
+from .chunking import overlap_add, padded_slice, row_count
 from .mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, log_mel, whisper_mel
 from .wenet import WenetEncoder
 
@@ -88,7 +88,7 @@ class MelEncoder:
             rows = min(self.block_rows, total - first)
             # log_mel centres row j on sample j · hop: begin half a hop late, and two rows early for whole windows
             start = (first - 2) * MEL_HOP_SAMPLES + MEL_HOP_SAMPLES // 2
-            yield log_mel(piece(waveform, start, (rows + 4) * MEL_HOP_SAMPLES), self.width)[2 : 2 + rows]
+            yield log_mel(padded_slice(waveform, start, (rows + 4) * MEL_HOP_SAMPLES), self.width)[2 : 2 + rows]
 
 
 class WhisperEncoder:
@@ -105,12 +105,12 @@ class WhisperEncoder:
         def encode(first: int, rows: int) -> np.ndarray:
             # Whisper centres row j on sample j · hop: begin half a hop late; what is missing to 30 s is silence
             start = first * WHISPER_HOP_SAMPLES + WHISPER_HOP_SAMPLES // 2
-            rows_384 = self._encode(piece(waveform, start, WHISPER_SAMPLES))[:rows]
+            rows_384 = self._encode(padded_slice(waveform, start, WHISPER_SAMPLES))[:rows]
             return np.delete(rows_384, WHISPER_POSITION_COLUMNS, axis=1)
 
         total = row_count(len(waveform), self.rate_hz)
         block_rows = WHISPER_SAMPLES // WHISPER_HOP_SAMPLES
-        return crossfaded(total, encode, block_rows=block_rows, margin_rows=25, fade_rows=50)
+        return overlap_add(total, encode, block_rows=block_rows, margin_rows=25, fade_rows=50)
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:
         """(480000,) → (1500, 384)."""
@@ -141,12 +141,12 @@ class SpeechModelEncoder:
         def encode(first: int, rows: int) -> np.ndarray:
             # the convolutions are unpadded: give each row its whole window, centred on its hop
             start = first * self.hop - (self.window - self.hop) // 2
-            samples = piece(waveform, start, (rows - 1) * self.hop + self.window, fill=mean)
+            samples = padded_slice(waveform, start, (rows - 1) * self.hop + self.window, fill=mean)
             return self._encode((samples - np.float32(mean)) * np.float32(scale))
 
         rows = [round(s * self.rate_hz) for s in (self.block_s, self.margin_s, self.fade_s)]
         total = row_count(len(waveform), self.rate_hz)
-        return crossfaded(total, encode, block_rows=rows[0], margin_rows=rows[1], fade_rows=rows[2])
+        return overlap_add(total, encode, block_rows=rows[0], margin_rows=rows[1], fade_rows=rows[2])
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:
         import torch

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, MediaError, MismatchError, UdhError
-from ..files import replacing
+from ..files import atomic_write
 from ..media.audio import SAMPLE_RATE_HZ
 from .chunking import row_count
 from .encoders import Encoder, canonical_name, encoder_names, open_encoder
@@ -104,7 +104,7 @@ def copy(source: Path, folder: Path, encoder: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     own_facts.unlink(missing_ok=True)  # never old facts beside new rows
     for path, own in ((rows, own_rows), (facts, own_facts)):
-        with replacing(own) as temporary:
+        with atomic_write(own) as temporary:
             shutil.copyfile(path, temporary)
 
 
@@ -160,7 +160,7 @@ def _write(folder: Path, samples: np.ndarray, encoder: Encoder, stamp: dict[str,
     shape = (row_count(len(samples), encoder.rate_hz), encoder.width)
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     done = 0
-    with replacing(rows_path) as temporary, temporary.open("wb") as file:
+    with atomic_write(rows_path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for block in encoder.blocks(samples):
             file.write(np.ascontiguousarray(block, "<f4").data)
@@ -169,5 +169,5 @@ def _write(folder: Path, samples: np.ndarray, encoder: Encoder, stamp: dict[str,
                 yield done / shape[0]
         facts_path.unlink(missing_ok=True)  # never old facts beside new rows
     facts = stamp | {"rate_hz": encoder.rate_hz, "rows": shape[0], "width": shape[1]}
-    with replacing(facts_path) as temporary:
+    with atomic_write(facts_path) as temporary:
         temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")

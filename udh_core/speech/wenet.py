@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import FormatError, UdhError, WeightsError
 from ..media.audio import SAMPLE_RATE_HZ
-from .chunking import piece, row_count
+from .chunking import padded_slice, row_count
 from .mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES
 
 FPS = 20
@@ -40,7 +40,7 @@ class WenetEncoder:
         step = MEL_RATE_HZ // FPS  # fbank frames per video frame
         frames = (rows - 1) * step + CHUNK_FRAMES
         start = (first * step - LEAD_FRAMES) * MEL_HOP_SAMPLES
-        samples = piece(waveform, start, (frames - 1) * MEL_HOP_SAMPLES + MEL_WINDOW_SAMPLES)
+        samples = padded_slice(waveform, start, (frames - 1) * MEL_HOP_SAMPLES + MEL_WINDOW_SAMPLES)
         fbank = self._fbank(samples * np.float32(32768), frames)
         return np.stack([self._run(fbank[i * step : i * step + CHUNK_FRAMES]) for i in range(rows)])
 

@@ -11,11 +11,11 @@ import numpy as np
 from ..avatar.folder import Avatar
 from ..media.audio import load_waveform
 from ..speech import features
-from ..speech.augmentation import DISGUISES, FAINT_DB, disguised, waveforms
+from ..speech.augmentation import AUGMENTATIONS, FAINT_DB, augmented, silent_waveforms
 
 
 class AugmentedFeatures(NamedTuple):
-    """Features of the clip's sound in one disguise."""
+    """Features of the clip's sound in one augmentation."""
 
     rows: np.ndarray  # (T, D) float32
     speed: float  # what is at row r of the plain sound is at (r + 0.5) / speed - 0.5 here
@@ -24,37 +24,37 @@ class AugmentedFeatures(NamedTuple):
 def extract_augmented(
     avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
 ) -> Iterator[float]:
-    """Extract the features that `augmented_features` opens into the avatar's folder; yields the fraction done, last 1.0.
+    """Extract what `augmented_features` opens into the avatar's folder; yields the fraction done.
 
     What is there already is not encoded again.
     """
     waveform = load_waveform(avatar.audio)
-    for done, disguise in enumerate(DISGUISES):
-        other = disguised(waveform, disguise)
+    for done, augmentation in enumerate(AUGMENTATIONS):
+        other = augmented(waveform, augmentation)
         for part in features.extract_to(_augmented_folder(avatar, done), other, encoder, device=device, models=models):
-            yield (done + part) / len(DISGUISES)
+            yield (done + part) / len(AUGMENTATIONS)
 
 
 def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
     """The clip's speech in all disguises, memory-mapped."""
     return [
-        AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, disguise.speed)
-        for k, disguise in enumerate(DISGUISES)
+        AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, augmentation.speed)
+        for k, augmentation in enumerate(AUGMENTATIONS)
     ]
 
 
 def _augmented_folder(avatar: Avatar, number: int) -> Path:
-    return avatar.root / "features" / f"disguise-{number}"
+    return avatar.root / "features" / f"augmentation-{number}"
 
 
 def extract_silences(
     avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
 ) -> Iterator[float]:
-    """Extract the features that `silence_features` opens into the avatar's folder; yields the fraction done, last 1.0.
+    """Extract what `silence_features` opens into the avatar's folder; yields the fraction done.
 
     What is there already is not done again.
     """
-    recordings = waveforms()
+    recordings = silent_waveforms()
     for done, waveform in enumerate(recordings):
         for part in features.extract_to(_silence_folder(avatar, done), waveform, encoder, device=device, models=models):
             yield (done + part) / len(recordings)

@@ -11,7 +11,7 @@ from ..avatar.dataset import TrainingData
 from ..face.detector import FaceMesh, box_of
 from ..face.mouth import mouth_opening
 from ..models.tensors import to_input, to_uint8
-from ..models.warping import PixelsNet
+from ..models.warping import WarpNet
 from ..speech.activity import away_from_speech
 
 APART_S = 0.2  # this close to speech a mouth may move already, or still
@@ -37,7 +37,9 @@ _BATCH = 8
 
 
 @torch.no_grad()
-def set_reach(pixels: PixelsNet, mesh: FaceMesh, crops: np.ndarray, steered: Tensor, landmarks: np.ndarray) -> None:
+def calibrate_amplitude(
+    pixels: WarpNet, mesh: FaceMesh, crops: np.ndarray, steered: Tensor, landmarks: np.ndarray
+) -> None:
     """Set `pixels.reach` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width).
 
     landmarks: (n, 468, 2) float32 of their faces, in px of the crops.
@@ -52,7 +54,7 @@ def set_reach(pixels: PixelsNet, mesh: FaceMesh, crops: np.ndarray, steered: Ten
     pixels.reach.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), reaches)))
 
 
-def _drawn(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
+def _drawn(pixels: WarpNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
     """(n, S, S, 3) uint8."""
     device = pixels.mask.device
     parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
@@ -69,7 +71,7 @@ MAX_SHARPENING = 1.0  # of the detail that is there may be added
 
 
 @torch.no_grad()
-def add_detail(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> None:
+def calibrate_sharpness(pixels: WarpNet, crops: np.ndarray, steered: Tensor) -> None:
     """Set `pixels.detail` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width)."""
     plain, more = (_drawn_sharp(pixels, crops, steered, detail) for detail in (0.0, MAX_SHARPENING))
     weight = pixels.mask[0, 0].cpu().numpy() > 0.5
@@ -82,7 +84,7 @@ def add_detail(pixels: PixelsNet, crops: np.ndarray, steered: Tensor) -> None:
     pixels.detail.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
 
 
-def _drawn_sharp(pixels: PixelsNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
+def _drawn_sharp(pixels: WarpNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
     """(n, 3, S, S); linear in `detail`."""
     pixels.detail.fill_(detail)
     device = pixels.mask.device

@@ -23,7 +23,7 @@ from ..face.crop import in_crop, mask
 from ..face.detector import FaceMesh
 from ..face.mouth import mouth_opening
 from ..inference.driving import mouth_shapes
-from ..inference.sync_scorer import SyncJudge
+from ..inference.sync_scorer import SyncScorer
 from ..intervals import describe_ranges, runs
 from ..media.audio import load_waveform
 from ..models import checkpoint
@@ -32,10 +32,10 @@ from ..models.generator import Generator, GeneratorConfig, with_neighbours
 from ..models.lpips import Lpips
 from ..models.motion import MotionConfig
 from ..models.tensors import to_input, to_uint8, training_dtype
-from ..models.warping import PixelsConfig
+from ..models.warping import WarpConfig
 from ..prefetch import prefetch
 from . import augmented_features, run_log
-from .calibration import add_detail, rest_shape, set_reach
+from .calibration import calibrate_amplitude, calibrate_sharpness, rest_shape
 from .loop import (
     Averaged,
     Reports,
@@ -46,7 +46,7 @@ from .loop import (
     optimiser_state,
     restore_optimiser,
     saving_at_the_end,
-    set_rate,
+    set_learning_rate,
 )
 from .losses import weighted_l1
 from .motion import train_motion
@@ -61,7 +61,7 @@ POSE_FRAMES = 1500  # of those learnt, to learn by how the pose is seen
 PATIENCE = 0.25  # of the run without a better score on the held-out part: nothing more is to be learnt
 SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled
 Size = Literal["small", "standard"]
-WIDTHS: dict[Size, tuple[int, ...]] = {"small": (32, 48, 64, 96), "standard": PixelsConfig.widths}
+WIDTHS: dict[Size, tuple[int, ...]] = {"small": (32, 48, 64, 96), "standard": WarpConfig.widths}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def train_generator(
     options: GeneratorOptions = GeneratorOptions(),
     *,
     encoder: str = "whisper-tiny",
-    syncnet: SyncJudge | None = None,
+    syncnet: SyncScorer | None = None,
     start: Start = "new",
     models: Path | None = None,
     device: str = "cpu",
@@ -139,7 +139,7 @@ class GeneratorRun:
         out: Path,
         options: GeneratorOptions,
         encoder: str,
-        syncnet: SyncJudge | None,
+        syncnet: SyncScorer | None,
         models: Path | None,
         device: torch.device,
     ) -> None:
@@ -178,7 +178,7 @@ class GeneratorRun:
     def _build(self) -> Generator:
         """Both networks, untrained."""
         data, spec = self.data, self.data.avatar.crop
-        pixels = PixelsConfig(spec.size, widths=WIDTHS[self.options.size])
+        pixels = WarpConfig(spec.size, widths=WIDTHS[self.options.size])
         return Generator(GeneratorConfig(MotionConfig(data.features.shape[1]), pixels, data.points.shape[1]), spec)
 
     def _without_broken(self) -> TrainingData:
@@ -280,7 +280,7 @@ class GeneratorRun:
         noise = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
         shapes = self.steered[frames.reshape(-1)]
         shapes = (shapes + options.shape_noise * torch.randn(shapes.shape, generator=noise)).to(self.device)
-        set_rate(self.optimiser, schedule.rate(self.step, options.rate))
+        set_learning_rate(self.optimiser, schedule.rate(self.step, options.rate))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             drawn = pixels.draw(targets, shapes, self.enlarged)
             losses = self._losses(*(x[:, :, self.rows, self.columns] for x in (drawn, targets)))
@@ -346,8 +346,8 @@ class GeneratorRun:
         some = data.learnt[np.linspace(0, len(data.learnt) - 1, CALIBRATED_BY).astype(int)]
         places, heard = in_crop(data.landmarks[some], data.avatar.track().transforms[some]), self.heard
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            set_reach(pixels, self.mesh, data.crops[some], self.steered[some], places)
-            add_detail(pixels, data.crops[some[::4]], heard[some[::4]])
+            calibrate_amplitude(pixels, self.mesh, data.crops[some], self.steered[some], places)
+            calibrate_sharpness(pixels, data.crops[some[::4]], heard[some[::4]])
 
     @torch.no_grad()
     def _redraw_held_out(self, frames: np.ndarray, targets: Tensor) -> tuple[Tensor, float, float]:

@@ -124,7 +124,7 @@ def saving_at_the_end(save: Callable[[], None]) -> Iterator[None]:
             save()
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
 

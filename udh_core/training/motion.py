@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from ..avatar.dataset import TrainingData
-from ..inference.driving import LEAST_S, mean_of, movement, spoken_rows, voice_shift
+from ..inference.driving import LEAST_S, feature_shift, mean_of, movement, spoken_rows
 from ..media.audio import load_waveform
 from ..models.generator import Generator
 from ..models.motion import MotionMember
 from ..models.tensors import interpolate_rows, training_dtype
 from .augmented_features import AugmentedFeatures
-from .loop import Schedule, StepReport, check_finite, clip_gradients, set_rate
+from .loop import Schedule, StepReport, check_finite, clip_gradients, set_learning_rate
 
 CHUNK_S = 4.0
 BATCH = 16
 MAX_GAIN = 1.5
 TOLD = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back
-DISGUISED = 0.5  # of the batches hear the speech in a disguise
+DISGUISED = 0.5  # of the batches hear the speech in a augmentation
 SILENT_WEIGHT = 1 / BATCH  # of the one silent stretch that every batch has beside its stretches of the clip
 NOISE = 0.1  # added to the normalised features
 _CHECK_EVERY = 50
@@ -63,7 +63,7 @@ class _Sounds:
         def adapted(heard: AugmentedFeatures) -> Tensor:
             """As `speaker` does it when somebody else speaks."""
             where = np.rint((spoken + 0.5) / heard.speed - 0.5).astype(int).clip(0, len(heard.rows) - 1)
-            shift = voice_shift(generator, mean_of(heard.rows, where), len(spoken) / rate_hz)
+            shift = feature_shift(generator, mean_of(heard.rows, where), len(spoken) / rate_hz)
             return normalised(heard.rows) + shift / generator.motion.feature_std
 
         self.plain = normalised(plain)
@@ -191,7 +191,7 @@ def _train_member(
         rng = np.random.default_rng((seed, index, step))
         part, rows, wanted, known, places = _chunks(sounds, folds, index, frames, rng)
         part = torch.cat([part, sounds.silent(part.shape[1], rng)])
-        set_rate(optimiser, schedule.rate(step, rate, 50))
+        set_learning_rate(optimiser, schedule.rate(step, rate, 50))
         member.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ..errors import FileError, FormatError, MismatchError
-from ..files import replacing
+from ..files import atomic_write
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, resume_path
 from .loop import Reports, StepReport
@@ -123,13 +123,13 @@ class RunLog:
     def _write(self) -> None:
         losses, preview = _files_of(self.out)[2:4]
         rows = [[r.phase, r.step, r.done, r.losses, r.metrics] for r in self.reports]
-        with replacing(losses) as temporary:
+        with atomic_write(losses) as temporary:
             temporary.write_text(json.dumps(rows), encoding="utf-8")
         if self.preview is None:
             preview.unlink(missing_ok=True)  # an earlier run's, whose place this one takes
         else:
             picture = cv2.imencode(".png", cv2.cvtColor(self.preview, cv2.COLOR_RGB2BGR))[1]
-            with replacing(preview) as temporary:
+            with atomic_write(preview) as temporary:
                 temporary.write_bytes(picture.tobytes())
 
 

@@ -43,7 +43,7 @@ from .loop import (
     optimiser_state,
     restore_optimiser,
     saving_at_the_end,
-    set_rate,
+    set_learning_rate,
 )
 from .losses import contrastive
 from .run_log import Start
@@ -266,7 +266,7 @@ class SyncNetRun:
         )
         sound = augment_sound(sound, network.feature_std.cpu(), rng)
         network.train()
-        set_rate(self.optimiser, schedule.rate(self.step, self.options.rate))
+        set_learning_rate(self.optimiser, schedule.rate(self.step, self.options.rate))
         with (
             torch.random.fork_rng(devices=[]),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),

@@ -22,7 +22,7 @@ import numpy as np
 import platformdirs
 
 from ..errors import FileError, WeightsError
-from ..files import replacing
+from ..files import atomic_write
 from . import convert
 
 
@@ -223,7 +223,7 @@ def _install(weight: WeightFile, archive: Path, target: Path) -> None:
         raise WeightsError(f"{weight.name} made from {weight.member} is not the expected file (sha256 differs)")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with replacing(target / weight.name) as path:
+        with atomic_write(target / weight.name) as path:
             path.write_bytes(raw)
     except (OSError, FileError) as e:
         raise WeightsError(f"cannot write {weight.name} into {target}: {e}") from e
