@@ -12,8 +12,8 @@ import pytest
 
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LAYERS = (  # a file imports from its own folder and from the rows above its own
-    "errors progress options intervals metrics prefetch",
-    "files",
+    "errors progress intervals metrics prefetch",
+    "files options",
     "media weights",
     "face speech",
     "avatar models",
@@ -21,7 +21,8 @@ LAYERS = (  # a file imports from its own folder and from the rows above its own
     "training rendering export",
     "evaluation published",
     "demo",
-    "cli __main__",
+    "cli",
+    "__main__",
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}
 FLAT = {"__init__", "__main__", *LAYERS[0].split(), *LAYERS[1].split()}

@@ -1,4 +1,4 @@
-"""Options are declared once, as fields of a frozen dataclass: default, help and range. Command line and nodes quote them."""
+"""Options are declared once, as fields of a frozen dataclass: default, help, range. Commands and nodes quote them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The one protocol of long work: a job is an iterator of progress that has a result once it has been pulled to its end."""
+"""The one protocol of long work: a job is an iterator of progress, and has a result once it is pulled to its end."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypeVar
@@ -28,7 +29,7 @@ class Progress:
 
 
 class Job(Generic[T]):
-    """Long work that the caller pulls: iterating yields `Progress`, `run()` pulls to the end, `result` is what was made.
+    """Long work that the caller pulls: iterating yields `Progress`, `run()` pulls to the end, `result` is what it made.
 
     Nothing happens before the first pull. `close()` ends the work between two items, so that what can be resumed is
     saved; a job that was closed or has failed has no result.
@@ -42,11 +43,12 @@ class Job(Generic[T]):
         return self
 
     def __next__(self) -> Progress:
+        if inspect.getgeneratorstate(self._steps) == inspect.GEN_CLOSED:
+            raise StopIteration
         try:
             return next(self._steps)
         except StopIteration as end:
-            if not self._results:
-                self._results.append(end.value)
+            self._results.append(end.value)
             raise StopIteration from None
 
     @property
@@ -76,7 +78,7 @@ class Job(Generic[T]):
 
 
 def job(work: Callable[Arguments, Generator[Progress, None, S]]) -> Callable[Arguments, Job[S]]:
-    """Decorator: a generator function that yields `Progress` and returns its result becomes one that returns a `Job`."""
+    """Decorator: a generator function that yields `Progress` and returns a result becomes one that returns a `Job`."""
 
     @functools.wraps(work)
     def start(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Job[S]:

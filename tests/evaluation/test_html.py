@@ -337,7 +337,7 @@ def test_a_report_that_fails_or_is_not_wanted_costs_no_training(person_avatar, t
     def fail(*_: object, **__: object) -> None:
         raise MediaError("the report went wrong")
 
-    monkeypatch.setattr(closing, "evaluate", fail)
+    monkeypatch.setattr(report, "evaluate", fail)
     common = ["train", "--avatar", person_avatar, *TINY, "--out", tmp_path / "g.safetensors"]
     assert "no report: the report went wrong" in udh(*common)
     assert (tmp_path / "g.safetensors").is_file()
