@@ -27,7 +27,7 @@ DECAY_MARGIN_DB = 6.0  # above the band's quietest parts: below, the background 
 CLIPPED = (0.001, 0.02)  # of the samples within 5 % of the loudest [≤ 0.00024; a limited radio voice 0.002]
 SILENT = (0.6, 0.8)  # share of the clip's time without speech [0.10–0.43]
 LONG_PAUSE_S = 2.0
-SPEECH_S = (30.0, 10.0)  # that there is to learn from; two to five minutes are better
+SPEECH_S = (25.0, 10.0)  # that there is to learn from; two to five minutes are better [the first minute of GRID: 27]
 
 
 def audio_findings(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list[Finding]:
