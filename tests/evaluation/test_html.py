@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from udh_core.cli import app
+from udh_core.cli import app, report
 from udh_core.errors import FileError, MediaError
 from udh_core.evaluation import html
 from udh_core.evaluation.figures import GROUPS, MEANINGS, cell, strict_json
