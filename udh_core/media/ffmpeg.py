@@ -21,6 +21,7 @@ ERROR_CHARACTERS = 300  # of ffmpeg's words, in one line of ours
 BOILERPLATE = (
     "Task finished|Terminating thread|Nothing was written|Conversion failed|Last message repeated|Error closing"
 )
+LISTS = "applehttp|concat|dash|hls|imf|sdp"  # formats that name other files or addresses: not for us to follow
 PIPE_BYTES = 1 << 20  # Linux grants 64 KB by default: a 720p frame would take 42 turns between the two processes
 
 
@@ -129,9 +130,14 @@ def describe(path: Path) -> str:
 
 
 def input_description(child: Child, path: Path) -> str:
-    """Wait for the end, however it comes; then what was printed about the input. MediaError when that is nothing."""
+    """Wait for the end, however it comes; then what was printed about the input.
+
+    MediaError when that is nothing, or when the input is a list of other files.
+    """
     code = child.process.wait()
     text = child.log_text()
+    if re.search(rf"^Input #0, (\S+,)?({LISTS})\b", text, re.MULTILINE):
+        raise MediaError(f"{path} is a list of other files; give the video or audio file itself")
     found = re.search(r"^Input #0, (?!tty)", text, re.MULTILINE)  # tty: any text file, as a picture of a terminal
     if found:
         return re.split(r"\n(?=Output #0|Stream mapping:)", text[found.start() :])[0]
