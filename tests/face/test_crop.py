@@ -391,5 +391,5 @@ def test_crop_spec_round_trip(size: int) -> None:
 
 
 def test_geometry_needs_no_torch() -> None:
-    code = "import sys, udh_core.geometry; sys.exit('torch' in sys.modules)"
+    code = "import sys, udh_core.face.crop; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
