@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.audio import load_waveform
 from udh_core.errors import MediaError
-from udh_core.ffmpeg import describe
-from udh_core.media import probe
-from udh_core.video import VideoWriter, importing, muxing, read_frames
+from udh_core.media.audio import load_waveform
+from udh_core.media.ffmpeg import describe
+from udh_core.media.probe import probe
+from udh_core.media.transcode import importing, muxing
+from udh_core.media.video import VideoWriter, read_frames
 
 NAMES = (
     *("-i.mp4", "-y", "--help.mp4", "-filter_complex.mp4"),
@@ -30,7 +31,7 @@ FRAMES, SIZE = 30, 64
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A small mp4 with sound."""
     folder = tmp_path_factory.mktemp("clip")
-    from udh_core.audio import write_wave
+    from udh_core.media.audio import write_wave
 
     write_wave(folder / "tone.wav", np.sin(np.arange(16000 * 1.2) / 8))
     with VideoWriter(folder / "c.mp4", width=SIZE, height=SIZE, fps=Fraction(25), audio=folder / "tone.wav") as writer:
