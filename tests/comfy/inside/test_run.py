@@ -322,3 +322,26 @@ def test_training_leaves_no_mode_behind(host):
     assert host.run(speak("clip.mp4")).status == "success"
     assert management.in_training is False
     assert not torch.is_inference_mode_enabled()
+
+
+def test_whether_a_node_runs_again_is_told_without_an_error(host):
+    """After an import that was stopped, for what is gone, for names that cannot be, and where an input is linked."""
+    taken = {"file": "clip.mp4", "name": "stopped", "crop_size": 160, "start_s": 0.0, "duration_s": 0.0}
+    media, load, files = host.module("media"), host.module("load"), host.module("host")
+    told = media.LoadAvatarVideo.fingerprint_inputs
+    fresh = told(**taken)
+    root = files.new_path("avatars", "stopped")
+    started = host.core("prepare").import_clip(files.input_path("clip.mp4"), root)
+    next(started)
+    started.close()
+    assert (root / "avatar.json").is_file()
+    assert told(**taken) != fresh  # it has to run
+    done = clip("clip.mp4", name="stopped", crop_size=160)
+    done["34"] = node("PreviewImage", images=["1", 2])
+    assert host.run({key: done[key] for key in ("1", "34")}).status == "success"
+    assert told(**taken) == fresh
+    for wrong in ({"name": "../up"}, {"name": None}, {"start_s": None}, {"file": None}, {"file": "gone.mp4"}):
+        assert isinstance(told(**{**taken, **wrong}), str), wrong
+    for name in ("LoadAvatar", "LoadAvatarToGo", "LoadGenerator", "LoadSyncNet"):
+        loads = getattr(load, name).fingerprint_inputs
+        assert [loads("gone"), loads("../up"), loads(None)] == ["missing", "missing", ""]
