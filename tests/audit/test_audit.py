@@ -20,7 +20,7 @@ from udh_core.audit.finding import Audit
 from udh_core.audit.plot import draw_audit
 from udh_core.audit.video import Samples, yaw_deg
 from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.avatar.prepare import PrepareOptions, track_face
+from udh_core.avatar.prepare import PrepareOptions, import_clip, track_face
 from udh_core.cli import app
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
@@ -62,7 +62,9 @@ def person_audit(small: Avatar, models: Path) -> Audit:
     return audited(small, models)
 
 
-def with_picture(avatar: Avatar, change: Change, folder: Path, models: Path, moved: bool = True) -> Avatar:
+def with_picture(
+    avatar: Avatar, change: Change, folder: Path, models: Path, moved: bool = True, crf: int = 16
+) -> Avatar:
     """The avatar with frames changed by change(frame, number); where nothing `moved`, its landmarks still hold."""
     root = folder / "avatar"
     shutil.copytree(avatar.root, root, ignore=shutil.ignore_patterns("features", "crops.npy", "video.mp4"))
@@ -70,11 +72,12 @@ def with_picture(avatar: Avatar, change: Change, folder: Path, models: Path, mov
     frames = read_frames(avatar.video)
     first = change(next(frames), 0)
     height, width = first.shape[:2]
-    with VideoWriter(root / "video.mp4", width=width, height=height, fps=avatar.info.fps, encoder="x264") as writer:
+    size = {"width": width, "height": height}
+    with VideoWriter(root / "video.mp4", **size, fps=avatar.info.fps, crf=crf, encoder="x264") as writer:
         writer.write(first)
         for number, frame in enumerate(frames, 1):
             writer.write(change(frame, number))
-    state["video"] |= {"width": width, "height": height}
+    state["video"] |= size
     for stage in ("crops", "track") if moved else ("crops",):
         del state["stages"][stage]
     (root / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
@@ -174,20 +177,54 @@ def test_a_bad_picture_raises_its_flag_and_no_other(
     assert flags(result)[name] in levels
 
 
-def test_a_frozen_picture_is_found_with_its_time(small: Avatar, models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "stop", "noise", "crf"),
+    [(50, 100, 0, 16), (60, 75, 0, 16), (30, 110, 0, 34), (50, 100, 2, 23)],
+    ids=["two seconds", "hardly longer than a pause", "long and strongly compressed", "under noise"],
+)
+def test_a_frozen_picture_is_found_with_its_time(
+    first: int, stop: int, noise: float, crf: int, small: Avatar, models: Path, tmp_path: Path
+) -> None:
     kept: list[np.ndarray] = []
+    rng = np.random.default_rng(0)
 
     def frozen(frame: np.ndarray, number: int) -> np.ndarray:
-        if number == 50:
+        if number == first:
             kept.append(frame)
-        return kept[0] if 50 <= number < 100 else frame
+        shown = kept[0] if first <= number < stop else frame
+        return np.clip(shown + rng.normal(0, noise, (*shown.shape[:2], 1)), 0, 255).astype(np.uint8)
 
-    result = audited(with_picture(small, frozen, tmp_path, models), models)
+    result = audited(with_picture(small, frozen, tmp_path, models, crf=crf), models)
     assert flags(result).keys() == {"frozen", SHORT}
     (found,) = (finding for finding in result.findings if finding.name == "frozen")
     ((start_s, stop_s),) = found.ranges_s
-    assert (start_s, stop_s) == (pytest.approx(2.0, abs=0.5), pytest.approx(4.0, abs=0.5))
-    assert found.worst_s is not None and 2.0 < found.worst_s < 4.0
+    assert (start_s, stop_s) == (pytest.approx(first / 25, abs=0.5), pytest.approx(stop / 25, abs=0.5))
+    assert found.worst_s is not None and first / 25 < found.worst_s < stop / 25
+
+
+def test_a_person_who_holds_still_is_not_frozen(small: Avatar, models: Path, tmp_path: Path) -> None:
+    """One picture for two seconds, swaying by a px as a head does that nobody moves on purpose."""
+    kept: list[np.ndarray] = []
+
+    def held(frame: np.ndarray, number: int) -> np.ndarray:
+        if number == 50:
+            kept.append(frame)
+        turn = 2 * np.pi * 0.3 * (number - 50) / 25
+        sway = np.array([[1, 0, np.cos(turn) - 1], [0, 1, np.sin(turn)]])
+        moved = cv2.warpAffine(kept[0], sway, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE) if kept else frame
+        return moved if 50 <= number < 100 else frame
+
+    assert flags(audited(with_picture(small, held, tmp_path, models), models)) == {SHORT: "red"}
+
+
+def test_a_real_person_who_holds_still_is_not_frozen(clips: Path, models: Path, tmp_path: Path) -> None:
+    """Somebody who says nothing, and hardly moves, while a voice is heard all the time."""
+    root = tmp_path / "avatar"
+    voice = clips / "audio" / "musetalk_eng.wav"
+    options = PrepareOptions(160, duration_s=10)
+    list(import_clip(clips / "video" / "musetalk_sun.mp4", root, options, audio=voice))
+    list(track_face(root, options, models=models))
+    assert "frozen" not in flags(audited(open_avatar(root), models))
 
 
 @pytest.mark.parametrize("turn_deg", [-50, -20, 0, 35])

@@ -34,9 +34,11 @@ DARK_LEVEL = 90  # of 255: the mouth region's brightest 5 % lie below it [170–
 BLOWN_LEVEL, BLOWN_SHARE = 250, 0.05  # so much of the mouth region is this bright [≤ 0.005]
 FAST = 0.1  # eye distances a frame: 6 px at DETAIL_PX, half of it smeared [GRID ≤ 0.04; a restless web clip 0.18]
 FAST_REACH = 2  # frames on either side that suffer: landmarks and crops are smoothed over them
-STILL_LEVEL = 0.3  # mean change of a stripe through the mouth, of 255 [a mouth at rest: 0.4 and more]
-FROZEN_S = 0.4  # so long no mouth rests while its owner speaks
-_STRIPE, _CHUNK = 4, 256  # px of that stripe's height; frames read at a time: 0.5 MB
+# Mean difference from the first frame of a stretch, of 255, within FROZEN_S. [One picture over and over, x264 at crf
+# 12–30: ≤ 0.28, at crf 38: ≤ 0.38; with noise of σ = 2, at crf 16: 0.30–0.53. A silent man who holds still: ≥ 0.48]
+STILL_LEVEL = 0.4
+FROZEN_S = 0.4  # so long nobody holds still who speaks
+_STILL_CELLS = 20  # squares a crop's side is divided into: their means hardly know the noise of sensor and codec
 
 # Places in MediaPipe's canonical face (cm, y up, z towards the camera) of points that speech hardly moves.
 _CANONICAL = {
@@ -64,7 +66,9 @@ def video_findings(
     """All findings about the picture; speaks (N,) bool says at which frames somebody speaks."""
     samples = yield from _sample(avatar, track)
     seconds = yield from _count_faces(avatar, track, models)
-    frame_edges_s = np.arange(avatar.info.frame_count + 1) / float(avatar.info.fps)
+    stretches = yield from _stretches(avatar, track)
+    fps = float(avatar.info.fps)
+    frame_edges_s = np.arange(avatar.info.frame_count + 1) / fps
     return [
         _face(track, frame_edges_s),
         _second_face(seconds, avatar.info.duration_s),
@@ -73,7 +77,7 @@ def video_findings(
         _mouth_size(track),
         *_sharpness_and_light(samples),
         _motion(track, frame_edges_s),
-        _frozen(avatar, track, speaks, frame_edges_s),
+        _frozen(stretches, speaks, frame_edges_s, fps),
     ]
 
 
@@ -223,26 +227,46 @@ def _motion(track: FaceTrack, edges_s: np.ndarray) -> Finding:
     return by_share("motion", figure, fast, edges_s, remedy, int(moved.argmax()))
 
 
-def _frozen(avatar: Avatar, track: FaceTrack, speaks: np.ndarray, edges_s: np.ndarray) -> Finding:
-    still = _changes(avatar) < STILL_LEVEL
-    still &= track.present & ~track.shot_starts
-    frozen = np.zeros(len(still), bool)
+def _frozen(stretches: list[tuple[int, int]], speaks: np.ndarray, edges_s: np.ndarray, fps: float) -> Finding:
+    frozen = np.zeros(len(speaks), bool)
     longest = (0, 0)
-    for start, stop in runs(still):
-        if stop - start >= FROZEN_S * float(avatar.info.fps) and speaks[start:stop].mean() > 0.5:
+    for start, stop in stretches:
+        if stop - start >= FROZEN_S * fps and speaks[start:stop].mean() > 0.5:
             frozen[start:stop] = True
             longest = max(longest, (start, stop), key=lambda stretch: stretch[1] - stretch[0])
-    figure = f"the picture stands still for {frozen.sum() / float(avatar.info.fps):.1f} s while somebody speaks"
+    figure = f"the picture stands still for {frozen.sum() / fps:.1f} s while somebody speaks"
     remedy = "cut that away, or record again: the recorder stopped writing pictures"
     return by_share("frozen", figure, frozen, edges_s, remedy, sum(longest) // 2)
 
 
-def _changes(avatar: Avatar) -> np.ndarray:
-    """(N,) float64, 0..255: how much a stripe through the mouth differs from the frame before."""
-    crops, (rows, columns) = avatar.crops(), mouth_window(avatar.crop)
-    top = (rows.start + rows.stop - _STRIPE) // 2
-    changes = np.full(len(crops), np.inf)
-    for first in range(0, len(crops) - 1, _CHUNK):
-        part = crops[first : first + _CHUNK + 1, top : top + _STRIPE, columns].astype(np.float32)
-        changes[first + 1 : first + len(part)] = np.abs(np.diff(part, axis=0)).mean((1, 2, 3))
-    return changes
+def _stretches(avatar: Avatar, track: FaceTrack) -> Generator[Progress, None, list[tuple[int, int]]]:
+    """[start, stop) of the stretches whose frames all show what the first of them shows; they fill the clip."""
+    crops, total = avatar.crops(), avatar.info.frame_count
+    apart = track.shot_starts | ~track.present
+    apart[1:] |= ~track.present[:-1]
+    starts, first = [0], cv2.cvtColor(crops[0], cv2.COLOR_RGB2GRAY)
+    for i in range(1, total):
+        grey = cv2.cvtColor(crops[i], cv2.COLOR_RGB2GRAY)
+        places = track.transforms[starts[-1]], track.transforms[i]
+        if apart[i] or difference(first, grey, *places) > STILL_LEVEL:
+            starts.append(i)
+            first = grey
+        if i % 50 == 0:
+            yield Progress("audit frames", i, total)
+    return list(zip(starts, [*starts[1:], total], strict=True))
+
+
+def difference(before: np.ndarray, after: np.ndarray, transform: np.ndarray, transform_after: np.ndarray) -> float:
+    """Mean difference, 0..255, of what two grey crops (S, S) uint8 show, wherever their transforms (2, 3) put it.
+
+    A crop follows the landmarks, and those wander by some tenths of a px on a picture that stands still: the rounding
+    of one frame moves where the mesh looks in the next. So one crop is laid upon the other before they are compared.
+    """
+    back = cv2.invertAffineTransform(transform.astype(np.float64))
+    linear = transform_after[:, :2].astype(np.float64)
+    moved = np.column_stack([linear @ back[:, :2], linear @ back[:, 2] + transform_after[:, 2]])
+    there = cv2.warpAffine(
+        before.astype(np.float32), moved, before.shape, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    cells = cv2.resize(after - there, (_STILL_CELLS, _STILL_CELLS), interpolation=cv2.INTER_AREA)
+    return float(np.abs(cells[1:-1, 1:-1]).mean())  # the crop's border came from another place
