@@ -7,17 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..avatar.folder import Avatar, open_avatar
+from ..avatar.folder import open_avatar
 from ..errors import OptionError
 from .console import console, show
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command(
-        "export",
-        help="Take a trained person elsewhere: as ONNX for other programs, or as one file that `udh render` takes.",
-    )(export_command)
 
 
 def export_command(
@@ -51,14 +43,3 @@ def _export_to_go(avatar: Path, generator: Path, out: Path, start_s: float, dura
     steps = pack(open_avatar(avatar, ("video", "track")), generator, out, start_s=start_s, duration_s=duration_s)
     show(steps, lambda p: ("export", p.done, p.total, ""))
     console.print(f"{out} is ready, {out.stat().st_size / 1e6:.1f} MB; use it with udh render --to-go", soft_wrap=True)
-
-
-def person(avatar: Path | None, generator: Path | None, to_go: Path | None, scratch: Path) -> tuple[Avatar, Path]:
-    """What the user wants to render with: avatar and generator as given, or unpacked into `scratch`."""
-    if to_go is not None and avatar is None and generator is None:
-        from ..export.bundle import unpack
-
-        return unpack(to_go, scratch / "avatar")
-    if to_go is not None or avatar is None or generator is None:
-        raise OptionError("give either --avatar and --generator, or --to-go")
-    return open_avatar(avatar), generator

@@ -11,20 +11,6 @@ from ..errors import FileError, OptionError
 from .console import console, show
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command(
-        "import",
-        help="Take over files of Ultralight-Digital-Human: a model, to render with; a data folder, as a clip to "
-        "prepare.",
-    )(import_command)
-    app.command(
-        "render-published",
-        help="Render with an imported model onto its data folder, by the published rules: the baseline to compare "
-        "with.",
-    )(render_published_command)
-
-
 def import_command(
     source: Annotated[Path, typer.Argument(help="A .pth, or a data folder (full_body_img, landmarks, aud.wav).")],
     out: Annotated[Path, typer.Option(help=".safetensors for a .pth; .mp4 for a data folder.")],

@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
+
+
+def usable_device(name: str) -> str:
+    """The device's name; a usage error when torch cannot compute there."""
+    if name != "cpu":
+        import torch
+
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise typer.BadParameter(
+                f"torch cannot compute on {name} here; use cpu, or install torch for it"
+            ) from error
+    return name
+
+
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback=usable_device)]
+Encoder = Annotated[str, typer.Option(help="whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")]
+
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")]
+SetAside = Annotated[
+    bool, typer.Option("--set-aside", help="Keep what is there already under another name and train anew.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]

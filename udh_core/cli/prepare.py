@@ -1,0 +1,97 @@
+"""The commands `udh prepare` and `udh audit`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ..avatar.folder import open_avatar
+from ..avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
+from ..avatar.prepare import Progress as StageProgress
+from ..errors import FormatError
+from ..files import atomic_write
+from ..intervals import describe_ranges, lost_ranges
+from .console import console, show
+from .options import AvatarDir, Device, Encoder
+
+
+def prepare_command(
+    video: Path,
+    avatar: AvatarDir,
+    audio: Annotated[
+        Path | None, typer.Option(help="Speech that belongs to the video, instead of its own sound.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Crop size: 160, 256, 320 or 512 px.")] = PrepareOptions.crop_size,
+    encoder: Encoder = PrepareOptions.encoder,
+    start: Annotated[float, typer.Option(help="Leave out this many seconds at the start.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="Take this many seconds.")] = None,
+    face_index: Annotated[int, typer.Option(help="Which face: 0 = the largest and most central.")] = 0,
+    face_at: Annotated[tuple[float, float] | None, typer.Option(help="Take the face nearest to x y (px).")] = None,
+    max_gap: Annotated[
+        float, typer.Option(help="Longest stretch without a face to bridge, s.")
+    ] = PrepareOptions.max_gap_s,
+    skip_lost: Annotated[bool, typer.Option("--skip-lost", help="Leave longer faceless stretches out.")] = False,
+    device: Device = "cpu",
+) -> None:
+    options = PrepareOptions(size, encoder, start, duration, face_index, face_at, max_gap, skip_lost)
+    show(prepare(video, avatar, options, audio=audio, device=device), lambda p: (p.stage, p.done, p.total, ""))
+    made = open_avatar(avatar)
+    track, fps = made.track(), float(made.info.fps)
+    lost = lost_ranges(track.landmarks)
+    console.print(
+        f"{avatar}: {made.info.frame_count} frames of {made.info.width}×{made.info.height} at {fps:g} fps, "
+        f"{int(track.valid.sum())} with a face, {int(track.shot_starts.sum())} shots"
+        + (f"; no face at {describe_ranges(lost, fps)}" if lost else "")
+    )
+
+
+def audit_command(
+    video: Path,
+    avatar: Annotated[
+        Path | None, typer.Option("--avatar", help="Prepare the clip here and keep it; without it nothing is kept.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw where the clip is good and bad into this PNG.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
+) -> None:
+    from ..audit import audit
+    from ..audit.finding import Audit
+    from ..audit.plot import write_picture
+
+    with tempfile.TemporaryDirectory() as scratch:
+        root = avatar or Path(scratch) / "avatar"
+        show(_prepared(video, root), _stage)
+        opened = open_avatar(root)
+        result = show(audit(opened), lambda p: ("audit", 1, 1, "") if isinstance(p, Audit) else _stage(p))
+        if not isinstance(result, Audit):
+            raise RuntimeError("the audit ended without a result")
+        if picture is not None:
+            write_picture(picture, opened, result)
+    table = Table("", "check", "what was found")
+    for finding in result.sorted():
+        table.add_row(f"[{finding.level}]{finding.level}[/]", finding.name, escape(finding.sentence))
+    console.print(table)
+    if json_out is not None:
+        with atomic_write(json_out) as temporary:
+            temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
+
+
+def _prepared(video: Path, root: Path) -> Iterator[StageProgress]:
+    """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
+    with suppress(FormatError):  # no avatar yet, or an unfinished one
+        if open_avatar(root).identity == identity_of(video):
+            return
+    options = PrepareOptions(skip_lost=True)
+    yield from import_clip(video, root, options)
+    yield from track_face(root, options)
+
+
+def _stage(progress: StageProgress) -> tuple[str, float, float, str]:
+    return progress.stage, progress.done, progress.total, ""

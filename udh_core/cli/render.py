@@ -1,0 +1,61 @@
+"""The command `udh render`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..avatar.folder import Avatar, open_avatar
+from ..errors import OptionError
+from ..rendering.playback import WhenLonger, WhenShorter
+from .console import console, show
+from .options import Device
+
+
+def render_command(
+    out: Annotated[Path, typer.Option(help="The mp4 to write.")],
+    avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
+    generator: Annotated[Path | None, typer.Option(help="The trained generator.")] = None,
+    to_go: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
+    text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
+    when_audio_longer: Annotated[WhenLonger, typer.Option(help="What the picture does after its end.")] = "bounce",
+    when_audio_shorter: Annotated[WhenShorter, typer.Option(help="Whether the picture ends with the audio.")] = "cut",
+    gain: Annotated[
+        float, typer.Option(help="How far the mouth moves from its rest, 0.5 to 1.5: 1 = about as in the clip.")
+    ] = 1.0,
+    rest: Annotated[bool, typer.Option("--rest/--no-rest", help="Close the mouth where the audio is silent.")] = True,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: 20 seconds that a long video wins back.")
+    ] = False,
+    device: Device = "cpu",
+) -> None:
+    from ..media.audio import write_wave
+    from ..rendering.render import RenderOptions, render
+    from ..speech.tts import speak
+
+    if (audio is None) == (text is None):
+        raise OptionError("give either --audio or --text")
+    options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, gain=gain)
+    with tempfile.TemporaryDirectory() as scratch:
+        opened, checkpoint = _person(avatar, generator, to_go, Path(scratch))
+        if audio is None:
+            audio = Path(scratch) / "speech.wav"
+            write_wave(audio, speak(text or ""))
+        steps = render(opened, checkpoint, audio, out, options, device=device)
+        show(steps, lambda p: (f"render: {p.stage}", p.done, p.total, f"{p.rate:.1f} frames/s" if p.rate else ""))
+    console.print(f"{out} is ready")
+
+
+def _person(avatar: Path | None, generator: Path | None, to_go: Path | None, scratch: Path) -> tuple[Avatar, Path]:
+    """What the user wants to render with: avatar and generator as given, or unpacked into `scratch`."""
+    if to_go is not None and avatar is None and generator is None:
+        from ..export.bundle import unpack
+
+        return unpack(to_go, scratch / "avatar")
+    if to_go is not None or avatar is None or generator is None:
+        raise OptionError("give either --avatar and --generator, or --to-go")
+    return open_avatar(avatar), generator

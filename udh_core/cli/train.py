@@ -1,0 +1,103 @@
+"""The commands `udh train` and `udh train-syncnet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..avatar.folder import open_avatar
+from ..avatar.prepare import PrepareOptions
+from .console import console, show
+from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside
+
+if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
+    from ..training.loop import StepReport
+    from ..training.run_log import Start
+
+
+def train_syncnet_command(
+    avatar: Annotated[
+        list[Path], typer.Option(help="Folder of a prepared avatar; several make a SyncNet for many people.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the SyncNet goes (.safetensors).")],
+    minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
+    encoder: Encoder = PrepareOptions.encoder,
+    init: Annotated[Path | None, typer.Option(help="Another SyncNet to start from, of the same encoder.")] = None,
+    seed: int = 0,
+    resume: Resume = False,
+    set_aside: SetAside = False,
+    overwrite: Overwrite = False,
+    device: Device = "cpu",
+) -> None:
+    from ..evaluation.tables import syncnet_table
+    from ..models.checkpoint import read_info
+    from ..training.syncnet import SyncNetOptions, train_syncnet
+
+    options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
+    persons = [open_avatar(folder) for folder in avatar]
+    start = _start(resume, set_aside, overwrite)
+    _train(train_syncnet(persons, out, options, encoder=encoder, init=init, start=start, device=device), out)
+    console.print(syncnet_table(read_info(out, "syncnet").metrics))
+
+
+def train_command(
+    avatar: AvatarDir,
+    out: Annotated[Path, typer.Option(help="Where the generator goes (.safetensors).")],
+    syncnet: Annotated[
+        Path | None, typer.Option(help="A SyncNet to listen to late in training; for clips of several minutes.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
+    motion_steps: Annotated[int | None, typer.Option(help="Updates of each motion network.")] = None,
+    encoder: Encoder = PrepareOptions.encoder,
+    seed: int = 0,
+    resume: Resume = False,
+    set_aside: SetAside = False,
+    overwrite: Overwrite = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
+    device: Device = "cpu",
+) -> None:
+    from ..inference.sync_scorer import open_syncnet
+    from ..models.checkpoint import check_match
+    from ..training.generator import GeneratorOptions, train_generator
+    from ..training.run_log import open_log
+
+    opened = open_avatar(avatar)
+    judge = open_syncnet(syncnet, device) if syncnet else None
+    if judge is not None:
+        check_match(judge.info, encoder=encoder)
+    motion = motion_steps or GeneratorOptions.motion_steps
+    options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
+    start = _start(resume, set_aside, overwrite)
+    run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, start=start, device=device)
+    _train(run, out)
+    if not no_report:
+        from .report import report_training
+
+        report_training(opened, out, judge, open_log(out).reports, device)
+
+
+def _start(resume: bool, set_aside: bool, overwrite: bool) -> Start:
+    """What becomes of an earlier run's files; a usage error when it is to be more than one thing."""
+    if resume + set_aside + overwrite > 1:
+        raise typer.BadParameter("give one of --resume, --set-aside and --overwrite")
+    if resume:
+        return "resume"
+    if set_aside:
+        return "set aside"
+    return "overwrite" if overwrite else "new"
+
+
+def _train(reports: Iterator[StepReport], out: Path) -> None:
+    """Pull a training run to its end."""
+
+    def describe(report: StepReport) -> tuple[str, float, float, str]:
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
+        return f"train {report.phase}", report.done, 1.0, f"step {report.step}, {losses}, {report.rate:.0f}/s"
+
+    show(reports, describe)
+    console.print(f"{out} is ready", soft_wrap=True)
