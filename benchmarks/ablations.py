@@ -167,7 +167,7 @@ def learnt_motion(
     spec = data.avatar.crop
     torch.manual_seed(variant.seed)
     generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
-    generator.learn_shapes(data.points[data.learnt])
+    generator.learn_shapes(data.points[data.train_frames])
     for k, member in enumerate(generator.motion.members):
         if variant.change is not None:
             variant.change(member)  # pyright: ignore[reportArgumentType]

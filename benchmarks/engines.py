@@ -60,7 +60,9 @@ def main() -> None:
     info, generator = open_generator(chosen.generator)
     data = load_training_data(open_avatar(chosen.avatar), info.encoder)
     shapes = with_neighbours(generator.encode_shapes(data.points), generator.config.pixels.frames, data.shots)
-    judged, learnt = (inputs(data, shapes, *part) for part in ((data.held_out, JUDGED), (data.learnt, CALIBRATED_BY)))
+    judged, learnt = (
+        inputs(data, shapes, *part) for part in ((data.held_out, JUDGED), (data.train_frames, CALIBRATED_BY))
+    )
     lines = ["| | time | off by, grey levels: mean / most |", "|---|---|---|"]
     wanted, usual_s = [], 0.0
     with tempfile.TemporaryDirectory() as scratch:

@@ -54,8 +54,8 @@ class Experiment(GeneratorRun):
         if variant.decay is not None:
             self.average = Averaged(self.generator.pixels, variant.decay)
         if variant.even:
-            chosen = data.learnt[
-                np.linspace(0, len(data.learnt) - 1, len(self.generator.pixels.references)).astype(int)
+            chosen = data.train_frames[
+                np.linspace(0, len(data.train_frames) - 1, len(self.generator.pixels.references)).astype(int)
             ]
             self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
         self.judge = Discriminator()
@@ -85,7 +85,7 @@ class Experiment(GeneratorRun):
     def _batch(self, step: int, schedule: Schedule) -> tuple[np.ndarray, Tensor]:
         frames, targets = super()._batch(step, schedule)
         if self.variant.pairs:
-            learnt, shots = self.data.learnt, self.data.shots.numpy()
+            learnt, shots = self.data.train_frames, self.data.shots.numpy()
             frames = sample_runs(learnt, shots, 2, self.options.batch // 2, self.options.seed, step).reshape(-1)
             targets = to_input(self.data.crops[frames])
         if self.variant.augment is not None:

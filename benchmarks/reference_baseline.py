@@ -85,7 +85,7 @@ class BaselineData:
     squares: list[Square]
     rows: np.ndarray  # (N, 2, 1024) float32: what is heard during each frame
     stand_in: StandIn
-    learnt: np.ndarray  # (n,) int64
+    train_frames: np.ndarray  # (n,) int64
     held_out: np.ndarray  # (m,) int64
 
 
@@ -99,8 +99,8 @@ def baseline_data(avatar: Avatar, encoder: str, scratch: Path, held_out: float =
         crops[i] = crop
     has_square = np.array([place.side > 0 for place in squares])
     stand_in = StandIn(heard)
-    rows = stand_in(heard, training.times_heard_s(np.arange(shape[0])), fps)
-    learnt, held_out = (frames[has_square[frames]] for frames in (training.learnt, training.held_out))
+    rows = stand_in(heard, training.audio_times_s(np.arange(shape[0])), fps)
+    learnt, held_out = (frames[has_square[frames]] for frames in (training.train_frames, training.held_out))
     return BaselineData(avatar, crops, squares, rows, stand_in, learnt, held_out)
 
 
@@ -132,7 +132,7 @@ def train_reference(
     judge = Vgg19Features(options.seed).to(device) if options.perceptual else None
     optimiser = torch.optim.Adam(network.parameters(), lr=options.rate)
     begun = time.monotonic()
-    for step, (frames, others) in enumerate(_batches(data.learnt, options)):
+    for step, (frames, others) in enumerate(_batches(data.train_frames, options)):
         done = _done(options, step, time.monotonic() - begun)
         if done >= 1:
             break

@@ -112,7 +112,7 @@ def with_pitch(waveform: np.ndarray, semitones: float) -> np.ndarray:
 
 
 def heard_s(data: TrainingData) -> np.ndarray:
-    return data.times_heard_s(data.held_out)
+    return data.audio_times_s(data.held_out)
 
 
 def opening(generator: Generator, shapes: Tensor) -> np.ndarray:

@@ -52,10 +52,12 @@ def test_delayed_sound_is_found_and_set_right(copied: Path, frames: int, caplog)
     assert found.offset_frames - before == pytest.approx(frames, abs=0.2)
     with caplog.at_level(logging.WARNING):
         data = load_training_data(open_avatar(copied), "whisper-tiny")
-    assert data.shift == pytest.approx(frames, abs=1)
-    assert f"{'later' if frames > 0 else 'earlier'} than the mouth by {abs(data.shift):.1f} frames" in caplog.text
+    assert data.audio_offset == pytest.approx(frames, abs=1)
+    assert (
+        f"{'later' if frames > 0 else 'earlier'} than the mouth by {abs(data.audio_offset):.1f} frames" in caplog.text
+    )
     heard = data.rows_at(np.array([500])) - (500.5 / FPS * data.rate_hz - 0.5)
-    assert heard[0] == pytest.approx(data.shift / FPS * data.rate_hz)
+    assert heard[0] == pytest.approx(data.audio_offset / FPS * data.rate_hz)
 
 
 def test_training_listens_where_the_sound_is(copied: Path) -> None:

@@ -39,8 +39,8 @@ def test_held_out_lies_behind_a_guard_gap(person_avatar: Path, held_out: float) 
     data = load_training_data(open_avatar(person_avatar), "mel80", held_out)
     assert len(data.held_out) == pytest.approx(150 * held_out, abs=1)
     assert data.held_out[-1] == 149
-    assert data.held_out[0] - data.learnt[-1] > 25  # a second of neither
-    assert len(data.learnt) == 150 - len(data.held_out) - 25
+    assert data.held_out[0] - data.train_frames[-1] > 25  # a second of neither
+    assert len(data.train_frames) == 150 - len(data.held_out) - 25
 
 
 def test_too_little_to_learn_from(person_avatar: Path) -> None:
@@ -68,12 +68,12 @@ def test_nothing_of_a_lost_frame_reaches_its_neighbours(person_avatar: Path, tmp
     track.valid[lost] = False
     np.savez(root / "track.npz", **vars(track))
     whole, found = (load_training_data(open_avatar(folder), "mel80") for folder in (person_avatar, root))
-    assert np.array_equal(np.setdiff1d(whole.learnt, found.learnt), np.arange(40, 52))
+    assert np.array_equal(np.setdiff1d(whole.train_frames, found.train_frames), np.arange(40, 52))
     beside = [36, 38, 39, 52, 53, 55]
     assert (found.pose - whole.pose)[beside, :2].abs().max() < 0.4  # one-sided means of a nodding head
     assert torch.isfinite(found.points).all() and torch.isfinite(found.pose).all()
     told = with_neighbours(torch.arange(150.0)[:, None], 5, found.shots)[..., 0]
-    assert not np.isin(told[found.learnt], np.arange(40, 52)).any()
+    assert not np.isin(told[found.train_frames], np.arange(40, 52)).any()
 
 
 @pytest.mark.parametrize(("major", "training"), [(7, None), (8, torch.bfloat16), (9, torch.bfloat16)])
@@ -139,7 +139,7 @@ def test_references_are_learnt_frames_and_seeded(data: TrainingData) -> None:
     chosen = choose_references(data, 8, seed=0)
     assert len(set(chosen.tolist())) == 8
     assert np.array_equal(chosen, np.sort(chosen))
-    assert np.isin(chosen, data.learnt).all()
+    assert np.isin(chosen, data.train_frames).all()
     assert np.array_equal(chosen, choose_references(data, 8, seed=0))
 
 
@@ -148,7 +148,7 @@ def test_references_show_shut_and_open_mouths(data: TrainingData) -> None:
 
     openings = mouth_opening(data.landmarks)
     chosen = openings[choose_references(data, 8, seed=0)]
-    assert np.ptp(chosen) > 0.6 * np.ptp(openings[data.learnt])
+    assert np.ptp(chosen) > 0.6 * np.ptp(openings[data.train_frames])
 
 
 # Between bytes and tensors

@@ -294,7 +294,7 @@ def test_lost_face_can_be_left_out(losing: Path, models: Path, tmp_path: Path) -
     assert np.array_equal(~track.present[:100], lost[:100])
     assert not avatar.crops()[30:50].any()
     data = load_training_data(avatar, "mel80")
-    assert not np.isin(np.concatenate([data.learnt, data.held_out]), np.flatnonzero(lost)).any()
+    assert not np.isin(np.concatenate([data.train_frames, data.held_out]), np.flatnonzero(lost)).any()
     _check_lost_frames_are_not_painted(avatar)
 
 

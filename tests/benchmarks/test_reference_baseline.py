@@ -31,7 +31,7 @@ def test_data_is_split_as_ours(data: BaselineData) -> None:
     count = data.avatar.info.frame_count
     assert data.crops.shape == (count, 168, 168, 3)
     assert data.rows.shape == (count, 2, 1024)
-    assert data.learnt.max() + 25 <= data.held_out.min()
+    assert data.train_frames.max() + 25 <= data.held_out.min()
     assert 0.5 < data.rows.std() < 2
 
 
@@ -47,7 +47,7 @@ def test_baseline_learns_and_draws(data: BaselineData) -> None:
     assert not network.training
     frames = data.held_out[:2]
     own = drawn_crops(data, network, frames)
-    other = drawn_crops(data, network, frames, data.learnt[:2])
+    other = drawn_crops(data, network, frames, data.train_frames[:2])
     truth = data.avatar.crops()[frames]
     assert own.shape == truth.shape
     assert np.abs(own.astype(int) - truth).mean() > 1

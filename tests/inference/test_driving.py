@@ -171,7 +171,7 @@ def test_a_voice_from_elsewhere_moves_the_mouth_as_far(
     spoken = spoken_rows(waveform, len(heard.values), heard.rate_hz, times_s)
     plain = movement(generator, unadapted(generator, heard, times_s)[spoken])
     told = movement(generator, mouth_shapes(generator, heard, times_s, waveform, rest=False)[spoken])
-    real = movement(generator, generator.encode_shapes(data.points[data.learnt[data.spoken[data.learnt]]]))
+    real = movement(generator, generator.encode_shapes(data.points[data.train_frames[data.spoken[data.train_frames]]]))
     figure(f"a synthetic voice moves the mouth {told / real:.2f} of the clip's movement, unadapted {plain / real:.2f}")
     assert plain < 0.8 * real
     assert 0.8 * real < told < 1.1 * real
@@ -182,8 +182,8 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
     generator, data = learn_motion(100)
     heard, waveform = AudioFeatures(data.features, data.rate_hz, "whisper-tiny"), load_waveform(data.avatar.audio)
     frames = data.held_out
-    told = mouth_shapes(generator, heard, data.times_heard_s(frames), waveform, rest=False)
-    plain = unadapted(generator, heard, data.times_heard_s(frames))
+    told = mouth_shapes(generator, heard, data.audio_times_s(frames), waveform, rest=False)
+    plain = unadapted(generator, heard, data.audio_times_s(frames))
     moved = [movement(generator, shapes[data.spoken[frames]]) for shapes in (told, plain)]
     real = movement(generator, generator.encode_shapes(data.points[frames[data.spoken[frames]]]))
     figure(f"the own voice moves the mouth {moved[0] / real:.2f} of the true movement, unadapted {moved[1] / real:.2f}")
@@ -193,10 +193,10 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
 def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, points = MotionConfig(training_data.features.shape[1], members=1), training_data.points
     made = Generator(GeneratorConfig(sizes, WarpConfig(160), points.shape[1]), training_data.avatar.crop)
-    made.learn_shapes(points[training_data.learnt])
+    made.learn_shapes(points[training_data.train_frames])
     shapes = made.encode_shapes(points)
     learn_voice(made, training_data, shapes)
-    spoken = training_data.learnt[training_data.spoken[training_data.learnt]]
+    spoken = training_data.train_frames[training_data.spoken[training_data.train_frames]]
     assert float(made.movement) == pytest.approx(movement(made, shapes[spoken]))
     assert made.motion.speech_mean.abs().max() > 0.1
     monkeypatch.setattr("udh_core.training.motion.load_waveform", lambda path: np.zeros(16000 * 6, np.float32))

@@ -100,15 +100,15 @@ def test_wrong_gain(gain: float) -> None:
 
 def opening_of(data: TrainingData, shape: torch.Tensor) -> float:
     """Mean opening of the five learnt frames whose shapes, here lips and jaw themselves, are nearest."""
-    distance = (data.points[data.learnt].flatten(1) - shape).norm(dim=1)
-    return float(mouth_opening(data.landmarks[data.learnt[distance.argsort()[:5].numpy()]]).mean())
+    distance = (data.points[data.train_frames].flatten(1) - shape).norm(dim=1)
+    return float(mouth_opening(data.landmarks[data.train_frames[distance.argsort()[:5].numpy()]]).mean())
 
 
 @pytest.mark.parametrize("spoken", [0.0, 1.0])
 def test_rest_is_a_closed_mouth(training_data: TrainingData, spoken: float) -> None:
     """Both ways to find it: in pauses, and among all frames where there are none."""
     data = replace(training_data, spoken=np.full(len(training_data.spoken), bool(spoken)))
-    openings = mouth_opening(data.landmarks[data.learnt])
+    openings = mouth_opening(data.landmarks[data.train_frames])
     shape = rest_shape(data, data.points.flatten(1))
     assert opening_of(data, shape) < np.percentile(openings, 35)
 

@@ -28,7 +28,7 @@ class Chooser(WarpNet):
 
 
 def reach(data: TrainingData, models, part: float) -> float:
-    frames, track = data.learnt, data.avatar.track()
+    frames, track = data.train_frames, data.avatar.track()
     opening = mouth_opening(data.landmarks[frames])
     told = torch.from_numpy((opening - opening.mean()) / opening.std()).float()
     network = Chooser(np.array(data.crops[frames]), told, part, data).eval()

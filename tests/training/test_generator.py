@@ -120,18 +120,18 @@ def test_sync_loss_reaches_the_generator(person_avatar, tmp_path):
 def test_references_are_learnt_frames(training_data):
     chosen = choose_references(training_data, 8, seed=0)
     assert len(set(chosen.tolist())) == 8
-    assert set(chosen.tolist()) <= set(training_data.learnt.tolist())
+    assert set(chosen.tolist()) <= set(training_data.train_frames.tolist())
 
 
 def test_frames_with_landmarks_astray_are_not_learnt(training_data, models, tmp_path, caplog):
-    points, astray = training_data.points.clone(), training_data.learnt[[10, 11]]
+    points, astray = training_data.points.clone(), training_data.train_frames[[10, 11]]
     points[astray, 0] += 1  # one point of the lips lies an eye distance away
     broken, out = replace(training_data, points=points), tmp_path / "g.safetensors"
     with caplog.at_level(logging.WARNING):
         run = GeneratorRun(broken, out, TINY, "mel80", None, models, torch.device("cpu"))
     at_s = astray[0] / float(training_data.avatar.info.fps)
     assert f"2 frames are left out, their faces look broken: {at_s:.1f}–" in caplog.text
-    assert np.setdiff1d(training_data.learnt, run.data.learnt).tolist() == astray.tolist()
+    assert np.setdiff1d(training_data.train_frames, run.data.train_frames).tolist() == astray.tolist()
 
 
 def test_options_are_checked():

@@ -108,7 +108,7 @@ def test_another_encoder_is_no_start(person_avatar, real_syncnet, tmp_path) -> N
 
 
 def test_the_loss_reaches_the_mouth_and_nothing_else(expert, data) -> None:
-    frames = data.learnt[100] + np.arange(5) + np.array([[0], [40]])
+    frames = data.train_frames[100] + np.arange(5) + np.array([[0], [40]])
     drawn = to_input(data.crops[frames.reshape(-1)]).requires_grad_()
     expert.loss(drawn, data, frames).backward()
     reached = drawn.grad.abs().sum((0, 1)) > 0

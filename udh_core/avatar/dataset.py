@@ -35,18 +35,18 @@ class TrainingData:
     shots: Tensor  # (N,) int64 number of the shot; LOST where the face is lost: no neighbour of any other frame
     features: np.ndarray  # (T, D) float32 memmap
     rate_hz: float
-    learnt: np.ndarray  # (n,) int64 frames to learn from
-    held_out: np.ndarray  # (m,) int64 frames kept for judging
+    train_frames: np.ndarray  # (n,) int64 frames to train on
+    held_out: np.ndarray  # (m,) int64 frames kept for validation
     spoken: np.ndarray  # (N,) bool: somebody speaks during the frame
-    shift: float  # frames by which the clip's sound comes late: at frame i, frame i + shift is heard
+    audio_offset: float  # frames by which the sound comes late: to frame i belongs the sound at i + audio_offset
 
-    def times_heard_s(self, frames: np.ndarray) -> np.ndarray:
-        """(n,) float64: when the sound that belongs to the middle of these frames is heard."""
-        return (frames + 0.5 + self.shift) / float(self.avatar.info.fps)
+    def audio_times_s(self, frames: np.ndarray) -> np.ndarray:
+        """(n,) float64: the times of the sound that belongs to the middle of these frames."""
+        return (frames + 0.5 + self.audio_offset) / float(self.avatar.info.fps)
 
     def rows_at(self, frames: np.ndarray) -> np.ndarray:
         """(n,) float64 position of the middle of these frames in feature rows."""
-        return self.times_heard_s(frames) * self.rate_hz - 0.5
+        return self.audio_times_s(frames) * self.rate_hz - 0.5
 
 
 def load_training_data(

@@ -219,7 +219,7 @@ class Bench:
         if self.bilabials is None:
             return {}
         row_of = dict(zip(follows.tolist(), range(len(follows)), strict=True))
-        numbers = np.floor(self.bilabials * self.fps - self.data.shift).astype(int).tolist()
+        numbers = np.floor(self.bilabials * self.fps - self.data.audio_offset).astype(int).tolist()
         moments = np.array([row_of[i] for i in numbers if i in row_of])
         if len(moments) == 0:
             return {}
@@ -278,7 +278,7 @@ class Bench:
         return Evaluation(
             {name: self.figures[name] for name in order if name in self.figures},
             {name: self.sync[name] for name in order if name in self.sync},
-            {"crop_jitter": _crop_jitter(self.transforms, self.data), "sound_shift": self.data.shift},
+            {"crop_jitter": _crop_jitter(self.transforms, self.data), "sound_shift": self.data.audio_offset},
             self.frames,
             self.fps,
             {name: self.points[name][0] for name in order if name in self.points},

@@ -119,7 +119,7 @@ class SyncScorer:
         """
         config = self.network.config
         mouths = grey_mouths(drawn.clamp(0, 1), data.avatar.crop, config).unflatten(0, (-1, config.frames))
-        rows = window_rows(data.times_heard_s(frames.mean(1)), data.rate_hz, config)
+        rows = window_rows(data.audio_times_s(frames.mean(1)), data.rate_hz, config)
         low, high = max(0, int(rows.min()) - 1), int(rows.max()) + 3
         part = torch.from_numpy(np.array(data.features[low:high], np.float32))
         sound = sound_windows(part, rows - low).to(drawn.device)
@@ -150,7 +150,7 @@ class Heard:
     def own(data: TrainingData, frames: np.ndarray) -> Heard:
         """The clip's own sound at these frames (m,)."""
         own = AudioFeatures(data.features, data.rate_hz, "")
-        return Heard(own, data.times_heard_s(frames), data.spoken[frames])
+        return Heard(own, data.audio_times_s(frames), data.spoken[frames])
 
 
 @torch.no_grad()

@@ -22,9 +22,9 @@ QUIETEST, CLOSED = 1 / 3, 0.05  # part with the least opening: of the pauses, an
 def rest_shape(data: TrainingData, shapes: Tensor) -> Tensor:
     """(shape_width,) mouth this person rests with, of the shapes (N, shape_width) of all frames."""
     pauses = away_from_speech(data.spoken, round(APART_S * float(data.avatar.info.fps)))
-    frames, part = data.learnt[pauses[data.learnt]], QUIETEST
+    frames, part = data.train_frames[pauses[data.train_frames]], QUIETEST
     if len(frames) < MIN_FRAMES:
-        frames, part = data.learnt, CLOSED
+        frames, part = data.train_frames, CLOSED
     order = np.argsort(mouth_opening(data.landmarks[frames]))
     return shapes[frames[order[: max(1, round(part * len(frames)))]]].mean(0)
 

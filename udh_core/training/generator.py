@@ -152,7 +152,7 @@ class GeneratorRun:
         pixels_config = self.generator.config.pixels
         chosen = choose_references(data, pixels_config.references, options.seed)
         self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
-        some = data.learnt[:: max(1, len(data.learnt) // POSE_FRAMES)]
+        some = data.train_frames[:: max(1, len(data.train_frames) // POSE_FRAMES)]
         parts = (to_input(data.crops[some[k : k + 32]]) for k in range(0, len(some), 32))
         self.generator.pixels.learn_pose(parts, data.pose[some])
         self.shapes = self.generator.encode_shapes(data.points)
@@ -184,21 +184,21 @@ class GeneratorRun:
     def _without_broken(self) -> TrainingData:
         """Learn the space of mouth shapes; what it leaves out is not learnt from, and the user is told."""
         data, info = self.data, self.data.avatar.info
-        within = self.generator.learn_shapes(data.points[data.learnt]).numpy()
+        within = self.generator.learn_shapes(data.points[data.train_frames]).numpy()
         if not within.all():
             broken = np.zeros(info.frame_count, bool)
-            broken[data.learnt[~within]] = True
+            broken[data.train_frames[~within]] = True
             words = describe_ranges(runs(broken), float(info.fps))
             _log.warning(
                 "%s: %d frames are left out, their faces look broken: %s", data.avatar.root.name, broken.sum(), words
             )
-        return replace(data, learnt=data.learnt[within])
+        return replace(data, train_frames=data.train_frames[within])
 
     def _mouth_bump(self, mouth: Tensor) -> Tensor:
         """1 where this person's lips are in the learnt frames, falling off around: (1, 1, S, S)."""
         spec = self.data.avatar.crop
         track = self.data.avatar.track()
-        frames = self.data.learnt[:: max(1, len(self.data.learnt) // 200)]
+        frames = self.data.train_frames[:: max(1, len(self.data.train_frames) // 200)]
         places = in_crop(track.landmarks[frames][:, (13, 14, 61, 291, 0, 17)], track.transforms[frames])
         low, high = np.percentile(places.reshape(-1, 2), (2, 98), axis=0)
         axis = torch.arange(spec.size, device=mouth.device) + 0.5
@@ -269,9 +269,9 @@ class GeneratorRun:
         if self.syncnet is not None and self._syncing(schedule.done(step)):
             length = self.syncnet.frames
             shots, runs = self.data.shots.numpy(), max(1, round(options.batch / length))
-            frames = sample_runs(self.data.learnt, shots, length, runs, options.seed, step)
+            frames = sample_runs(self.data.train_frames, shots, length, runs, options.seed, step)
         else:
-            frames = sample(self.data.learnt, options.batch, options.seed, step)
+            frames = sample(self.data.train_frames, options.batch, options.seed, step)
         return frames, to_input(self.data.crops[frames.reshape(-1)])
 
     def _train_step(self, frames: np.ndarray, targets: Tensor, schedule: Schedule) -> dict[str, float]:
@@ -335,7 +335,7 @@ class GeneratorRun:
         """(N, frames, D) what steers the pixels network where the clip's sound drives it; once motion is learnt."""
         data, generator = self.data, self.generator
         generator.motion.eval()
-        times_s = data.times_heard_s(np.arange(len(data.crops)))
+        times_s = data.audio_times_s(np.arange(len(data.crops)))
         heard, waveform = data.avatar.features(self.encoder), load_waveform(data.avatar.audio)
         shapes = mouth_shapes(generator, heard, times_s, waveform, models=self.models)
         return with_neighbours(shapes, generator.config.pixels.frames, data.shots)
@@ -343,7 +343,7 @@ class GeneratorRun:
     def _calibrate(self) -> None:
         """By frames learnt: how far the mouth moves, then, driven by their sound, how fine its detail is."""
         data, pixels = self.data, self.generator.pixels
-        some = data.learnt[np.linspace(0, len(data.learnt) - 1, CALIBRATED_BY).astype(int)]
+        some = data.train_frames[np.linspace(0, len(data.train_frames) - 1, CALIBRATED_BY).astype(int)]
         places, heard = in_crop(data.landmarks[some], data.avatar.track().transforms[some]), self.heard
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             calibrate_amplitude(pixels, self.mesh, data.crops[some], self.steered[some], places)

@@ -35,8 +35,8 @@ class _Folds:
         self.rows = torch.from_numpy(data.rows_at(np.arange(len(shapes)))).float()
         self.shapes = shapes
         known = np.zeros(len(shapes), bool)
-        known[data.learnt] = True
-        tenth = np.array_split(data.learnt, 10)
+        known[data.train_frames] = True
+        tenth = np.array_split(data.train_frames, 10)
         self.left_out = [tenth[(2 + 3 * k) % 10] for k in range(members)]
         self.known = [known.copy() for _ in range(members)]
         reach = round(0.4 * float(data.avatar.info.fps))
@@ -160,13 +160,13 @@ def train_motion(
 def learn_voice(generator: Generator, data: TrainingData, shapes: Tensor, *, models: Path | None = None) -> np.ndarray:
     """Set what the learnt part of the clip tells of its voice and movement; (k,) rows of it with speech."""
     motion = generator.motion
-    learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1], np.float32))
+    learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.train_frames[-1:])[0]) + 1], np.float32))
     motion.feature_mean.copy_(learnt.mean(0))
     motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
-    heard_s = data.times_heard_s(data.learnt)
+    heard_s = data.audio_times_s(data.train_frames)
     spoken = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s, models=models)
     motion.speech_mean.copy_(mean_of(data.features, spoken))
-    moving = data.learnt[data.spoken[data.learnt]]
+    moving = data.train_frames[data.spoken[data.train_frames]]
     known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S
     generator.movement.fill_(movement(generator, shapes[moving]) if known else 0.0)
     return spoken

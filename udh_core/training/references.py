@@ -16,13 +16,13 @@ _CANDIDATES = 8
 
 def choose_references(data: TrainingData, count: int, seed: int) -> np.ndarray:
     """(count,) sorted frame numbers: by k-means over (opening, width, yaw, pitch), sharp ones near the centres."""
-    places = _places(data.landmarks[data.learnt])
+    places = _places(data.landmarks[data.train_frames])
     places = (places - places.mean(0)) / (places.std(0) + 1e-6) * np.array([1.0, 0.7, 0.5, 0.5])
     centres, _ = kmeans2(places.astype(np.float64), count, minit="++", rng=np.random.default_rng(seed))
     chosen: list[int] = []
     for centre in centres:
         order = np.argsort(((places - centre) ** 2).sum(1))[: _CANDIDATES + count]
-        near = [int(i) for i in data.learnt[order] if i not in chosen][:_CANDIDATES]
+        near = [int(i) for i in data.train_frames[order] if i not in chosen][:_CANDIDATES]
         chosen.append(max(near, key=lambda i: _sharpness(data.crops[i])))
     return np.sort(np.array(chosen))
 

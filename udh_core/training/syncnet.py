@@ -154,10 +154,10 @@ class _Person:
     def __init__(self, data: TrainingData, config: SyncNetConfig) -> None:
         self.data, self.config = data, config
         self.features = torch.from_numpy(np.array(data.features, np.float32))
-        self.heard = self.features[: int(data.rows_at(data.learnt[-1:])[0]) + 1]
+        self.heard = self.features[: int(data.rows_at(data.train_frames[-1:])[0]) + 1]
         self.mouths = load_mouths(data.crops, data.avatar.crop, config)
         self.shots = data.shots.numpy()
-        self.starts = run_starts(data.learnt, self.shots, config.frames)
+        self.starts = run_starts(data.train_frames, self.shots, config.frames)
         if len(self.starts) < NEIGHBOURS:
             raise MediaError(f"{data.avatar.root}: too few frames in a row to learn from; use a longer clip")
         spoken = data.spoken[self.starts[:, None] + np.arange(config.frames)].mean(1) >= MIN_SPOKEN
@@ -177,7 +177,7 @@ class _Person:
 
     def sound(self, starts: np.ndarray) -> Tensor:
         """(n, rows, D): what is heard with them."""
-        middles_s = self.data.times_heard_s(starts + (self.config.frames - 1) / 2)
+        middles_s = self.data.audio_times_s(starts + (self.config.frames - 1) / 2)
         return sound_windows(self.features, window_rows(middles_s, self.data.rate_hz, self.config))
 
     def distances(self, network: SyncNet) -> np.ndarray:
