@@ -31,7 +31,7 @@ from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
 from udh_core.models.tensors import to_input
-from udh_core.rendering.render import RenderOptions
+from udh_core.rendering.options import RenderOptions
 
 JUDGED, CALIBRATED_BY = 16, 64  # crops
 BATCH = RenderOptions.batch

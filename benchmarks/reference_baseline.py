@@ -27,7 +27,7 @@ from udh_core.face import crop as crop_module
 from udh_core.media.video import read_frames
 from udh_core.published import rules
 from udh_core.published.dataset import mesh_squares, reference_crops, reference_inputs
-from udh_core.published.model import PublishedPainter
+from udh_core.published.model import PublishedCompositor
 from udh_core.published.rules import Square
 from udh_core.published.unet import AUDIO_CHANNELS, SIDE, PublishedUNet, Variant
 from udh_core.speech.features import AudioFeatures
@@ -197,7 +197,7 @@ def drawn_crops(
     moments (m,): the row of `rows` (n, 2, 1024) that drives each frame; None = the frame's own moment, the clip's rows.
     """
     moments, rows = frames if moments is None else moments, data.rows if rows is None else rows
-    painter, spec = PublishedPainter(network), data.avatar.crop
+    painter, spec = PublishedCompositor(network), data.avatar.crop
     transforms, first = data.avatar.track().transforms, int(frames[0])
     wanted = {int(number): k for k, number in enumerate(frames)}
     result = np.zeros((len(frames), spec.size, spec.size, 3), np.uint8)

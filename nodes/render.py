@@ -14,11 +14,11 @@ from comfy_api.latest import InputImpl, io
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
 from ..udh_core.face.crop import FEATHER
-from ..udh_core.inference.driving import GAINS
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.video import read_frames
-from ..udh_core.rendering.playback import WhenLonger, WhenShorter
-from ..udh_core.rendering.render import Progress, RenderOptions, render
+from ..udh_core.progress import Progress
+from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenShorter
+from ..udh_core.rendering.render import render
 from ..udh_core.speech.features import AudioFeatures
 from . import host
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened
@@ -60,10 +60,10 @@ def _settings() -> list[io.Input]:
             tooltip="Quality of the video file (x264): 16 = no visible loss, higher = smaller file.",
         ),
         io.Float.Input(
-            "mouth_gain",
-            default=RenderOptions.gain,
-            min=GAINS[0],
-            max=GAINS[1],
+            "amplitude",
+            default=RenderOptions.amplitude,
+            min=0.5,
+            max=1.5,
             step=0.05,
             tooltip="How far the mouth moves from its rest: 1 = about as far as in the clip, whoever speaks. Raise it "
             "when the new voice moves it too little.",
@@ -134,12 +134,12 @@ class LipSyncRender(io.ComfyNode):
         when_audio_shorter: str,
         blend: float,
         crf: int,
-        mouth_gain: float,
+        amplitude: float,
         rest_in_silence: bool,
         audio: Mapping[str, Any] | None = None,
         features: Features | None = None,
     ) -> io.NodeOutput:
-        choice = {"crf": crf, "feather": blend, "rest": rest_in_silence, "gain": mouth_gain}
+        choice = {"crf": crf, "feather": blend, "rest": rest_in_silence, "amplitude": amplitude}
         options = RenderOptions(when_audio_longer, when_audio_shorter, **choice)  # type: ignore[arg-type]
         sound = features.sound if audio is None and features else host.sound_file(audio, "Lip Sync Render")
         out = _rendered(
@@ -169,8 +169,8 @@ def _rendered(
 def describe(progress: Progress) -> host.Shown:
     """A frame in words."""
     if progress.stage == "features":
-        return host.Shown("listening", 0.0)
-    words = f"drawing frame {progress.done} / {progress.total}, {progress.rate:.1f} frames/s"
+        return host.Shown("audio features", 0.0)
+    words = f"drawing frame {progress.done:.0f} / {progress.total:.0f}, {progress.detail}"
     return host.Shown(words, progress.done / progress.total)
 
 

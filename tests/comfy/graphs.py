@@ -37,7 +37,7 @@ def generator(steps: int = 4, **more) -> dict:
 def render(audio=("1", 1), **more) -> dict:
     """6: the render."""
     settings = {"when_audio_longer": "bounce", "when_audio_shorter": "cut", "blend": 0.1, "crf": 20}
-    settings |= {"mouth_gain": 1.0, "rest_in_silence": True}
+    settings |= {"amplitude": 1.0, "rest_in_silence": True}
     sound = {} if audio is None else {"audio": list(audio)}
     return {"6": node("UDH_LipSyncRender", avatar=["2", 0], generator=["5", 0], **sound, **{**settings, **more})}
 

@@ -34,7 +34,8 @@ from udh_core.models.checkpoint import open_generator, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
-from udh_core.rendering.render import RenderOptions, render
+from udh_core.rendering.options import RenderOptions
+from udh_core.rendering.render import render
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
 

@@ -20,7 +20,8 @@ from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
-from udh_core.rendering.render import RenderOptions, render
+from udh_core.rendering.options import RenderOptions
+from udh_core.rendering.render import render
 from udh_core.speech.activity import EASE_S, LEAD_S, silence
 from udh_core.speech.features import AudioFeatures, extract
 from udh_core.training.calibration import rest_shape
@@ -92,10 +93,10 @@ def test_gain_is_monotone_and_stays_within_the_clip() -> None:
     torch.testing.assert_close(enlarge(shapes, rest, 1.5), torch.tensor([[-1.0, 1.25, 3.0], [-2.5, -1.75, 4.0]]))
 
 
-@pytest.mark.parametrize("gain", [0.4, 1.6, -1.0, float("nan")])
-def test_wrong_gain(gain: float) -> None:
-    with pytest.raises(OptionError, match=r"gain = .*: choose from 0\.5 to 1\.5"):
-        RenderOptions(gain=gain)
+@pytest.mark.parametrize("amplitude", [0.4, 1.6, -1.0, float("nan")])
+def test_wrong_amplitude(amplitude: float) -> None:
+    with pytest.raises(OptionError, match=r"amplitude = .*: choose from 0\.5 to 1\.5"):
+        RenderOptions(amplitude=amplitude)
 
 
 def opening_of(data: TrainingData, shape: torch.Tensor) -> float:

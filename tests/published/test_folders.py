@@ -19,7 +19,7 @@ from udh_core.media.probe import picture_info, probe
 from udh_core.media.video import read_frames
 from udh_core.published import rules
 from udh_core.published.dataset import load_rows, mesh_squares, open_dataset
-from udh_core.published.model import PublishedPainter, open_published
+from udh_core.published.model import PublishedCompositor, open_published
 from udh_core.published.render import render_published
 
 
@@ -32,7 +32,7 @@ def test_data_folder_opens(data_folder: Path, person_avatar: Path) -> None:
 
 
 def test_render_changes_only_the_crop_and_follows_the_sound(data_folder: Path, model: Path, tmp_path: Path) -> None:
-    dataset, painter = open_dataset(data_folder), PublishedPainter(open_published(model)[1])
+    dataset, painter = open_dataset(data_folder), PublishedCompositor(open_published(model)[1])
     *_, last = render_published(dataset, model, tmp_path / "out.mp4")
     assert (last.done, last.total) == (FRAMES, FRAMES)
     drawn = list(read_frames(tmp_path / "out.mp4"))

@@ -12,7 +12,7 @@ from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError, MismatchError
 from udh_core.published import rules
 from udh_core.published.dataset import mesh_squares, reference_crops, reference_inputs, rows_of
-from udh_core.published.model import PublishedPainter
+from udh_core.published.model import PublishedCompositor
 from udh_core.published.rules import Square
 from udh_core.speech.features import AudioFeatures
 
@@ -92,7 +92,7 @@ def test_our_avatars_are_seen_by_the_published_rule(person_avatar: Path) -> None
 def test_frame_without_a_face_stays_as_it_is() -> None:
     frame = np.full((40, 40, 3), 50, np.uint8)
     square = rules.mesh_square(np.full((468, 2), np.nan, np.float32))
-    painted = PublishedPainter(network()).paint([frame], [square], np.zeros((9, 2, 1024), np.float32), np.array([0]))
+    painted = PublishedCompositor(network()).paint([frame], [square], np.zeros((9, 2, 1024), np.float32), np.array([0]))
     assert (painted[0] == frame).all()
 
 

@@ -14,8 +14,9 @@ from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
+from udh_core.rendering.options import RenderOptions
 from udh_core.rendering.playback import play, stretches
-from udh_core.rendering.render import RenderOptions, render
+from udh_core.rendering.render import render
 from udh_core.speech.features import AudioFeatures
 
 

@@ -8,10 +8,19 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ..progress import Job
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+
+def run(job: Job[R], prefix: str = "") -> R:
+    """Pull a job to its end with one bar for each stage; its result."""
+    show(job, lambda step: (prefix + step.stage, step.done, step.total, step.detail))
+    return job.result
 
 
 def show(items: Iterable[T], describe: Callable[[T], tuple[str, float, float, str]]) -> T | None:

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import OptionInfo
+
+from ..options import described
 
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
 
@@ -33,3 +36,9 @@ SetAside = Annotated[
     bool, typer.Option("--set-aside", help="Keep what is there already under another name and train anew.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+
+
+def quoted(options: type, name: str, *flags: str) -> OptionInfo:
+    """A command line option that says what the dataclass says: help and range, and so on `flags`."""
+    said = described(options, name)
+    return typer.Option(*flags, help=said.help, min=said.least, max=said.most)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FileError, OptionError
-from .console import console, show
+from .console import console, run, show
 
 
 def import_command(
@@ -52,6 +52,5 @@ def render_published_command(
         driving = load_rows(features, variant)
     elif audio is not None and encoder is not None:
         driving = extract_rows(audio, variant, encoder, device=device)
-    steps = render_published(opened, model, out, audio=audio, driving=driving, device=device)
-    show(steps, lambda p: ("render", p.done, p.total, f"{p.rate:.1f} frames/s"))
+    run(render_published(opened, model, out, audio=audio, driving=driving, device=device))
     console.print(f"{out} is ready")

@@ -10,9 +10,9 @@ import typer
 
 from ..avatar.folder import Avatar, open_avatar
 from ..errors import OptionError
-from ..rendering.playback import WhenLonger, WhenShorter
-from .console import console, show
-from .options import Device
+from ..rendering.options import RenderOptions, WhenLonger, WhenShorter
+from .console import console, run
+from .options import Device, quoted
 
 
 def render_command(
@@ -22,31 +22,30 @@ def render_command(
     to_go: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
     audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
     text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
-    when_audio_longer: Annotated[WhenLonger, typer.Option(help="What the picture does after its end.")] = "bounce",
-    when_audio_shorter: Annotated[WhenShorter, typer.Option(help="Whether the picture ends with the audio.")] = "cut",
-    gain: Annotated[
-        float, typer.Option(help="How far the mouth moves from its rest, 0.5 to 1.5: 1 = about as in the clip.")
-    ] = 1.0,
-    rest: Annotated[bool, typer.Option("--rest/--no-rest", help="Close the mouth where the audio is silent.")] = True,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first: 20 seconds that a long video wins back.")
-    ] = False,
+    when_audio_longer: Annotated[
+        WhenLonger, quoted(RenderOptions, "when_audio_longer")
+    ] = RenderOptions.when_audio_longer,
+    when_audio_shorter: Annotated[
+        WhenShorter, quoted(RenderOptions, "when_audio_shorter")
+    ] = RenderOptions.when_audio_shorter,
+    amplitude: Annotated[float, quoted(RenderOptions, "amplitude")] = RenderOptions.amplitude,
+    rest: Annotated[bool, quoted(RenderOptions, "rest", "--rest/--no-rest")] = RenderOptions.rest,
+    compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
     from ..media.audio import write_wave
-    from ..rendering.render import RenderOptions, render
+    from ..rendering.render import render
     from ..speech.tts import speak
 
     if (audio is None) == (text is None):
         raise OptionError("give either --audio or --text")
-    options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, gain=gain)
+    options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, amplitude=amplitude)
     with tempfile.TemporaryDirectory() as scratch:
         opened, checkpoint = _person(avatar, generator, to_go, Path(scratch))
         if audio is None:
             audio = Path(scratch) / "speech.wav"
             write_wave(audio, speak(text or ""))
-        steps = render(opened, checkpoint, audio, out, options, device=device)
-        show(steps, lambda p: (f"render: {p.stage}", p.done, p.total, f"{p.rate:.1f} frames/s" if p.rate else ""))
+        run(render(opened, checkpoint, audio, out, options, device=device))
     console.print(f"{out} is ready")
 
 

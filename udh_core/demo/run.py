@@ -95,7 +95,7 @@ def run_demo(options: DemoOptions, *, models: Path | None = None, device: str = 
         yield _training_stage(f"train generator: {report.phase}", report)
     out = folder / "talking.mp4"
     for step in render(avatar, generator, audio, out, models=models, device=device):
-        yield Stage(f"render: {step.stage}", step.done, step.total, f"{step.rate:.1f} frames/s")
+        yield Stage(f"render: {step.stage}", step.done, step.total, step.detail)
     evaluation: Evaluation | None = None
     judge = open_syncnet(syncnet, device)
     for step in evaluate(avatar, generator, syncnet=judge, models=models, device=device):

@@ -114,7 +114,6 @@ def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor) -
     return torch.cat(parts)
 
 
-GAINS = 0.5, 1.5
 LIMIT = 3.0  # standard deviations a gain may reach: further out the clip showed nothing
 
 

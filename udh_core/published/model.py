@@ -99,20 +99,20 @@ def _check_names(state: Mapping[str, np.ndarray], wanted: Mapping[str, Tensor], 
 
 
 @dataclass(frozen=True)
-class PublishedPainter:
+class PublishedCompositor:
     """Redraws the face crop of frames with a published model, by the published rule."""
 
     network: PublishedUNet  # in eval mode
 
     @torch.inference_mode()
-    def redraw(self, crops: np.ndarray, features: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    def generate(self, crops: np.ndarray, features: np.ndarray, moments: np.ndarray) -> np.ndarray:
         """Crops (B, 168, 168, 3) uint8, features (N, 2, 1024) or (N, 16, 512), rows of them (B,) → crops redrawn."""
         device = next(self.network.parameters()).device
         images, audio = reference_inputs(crops, features, moments)
         drawn = self.network(images.to(device), audio.to(device))
         return rules.with_drawn(crops, drawn.float().cpu().numpy())
 
-    def paint(
+    def composite(
         self, frames: Sequence[np.ndarray], squares: Sequence[Square], features: np.ndarray, moments: np.ndarray
     ) -> list[np.ndarray]:
         """Frames (H, W, 3) uint8 RGB with their squares redrawn; a square of side 0 leaves its frame as it is."""
@@ -120,6 +120,6 @@ class PublishedPainter:
         shown = [k for k, frame in enumerate(frames) if rules.inside(frame.shape, squares[k])[0].stop]
         if shown:
             crops = np.stack([rules.crop(frames[k], squares[k]) for k in shown])
-            for k, drawn in zip(shown, self.redraw(crops, features, np.asarray(moments)[shown]), strict=True):
+            for k, drawn in zip(shown, self.generate(crops, features, np.asarray(moments)[shown]), strict=True):
                 result[k] = rules.paste(frames[k], drawn, squares[k])
         return result

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..avatar.folder import Avatar
 from ..errors import MediaError
 from ..media.video import read_frames
-
-WhenLonger = Literal["bounce", "loop", "hold"]  # forwards and backwards in turn, from the start again, the last frame
-WhenShorter = Literal["cut", "keep"]  # the video ends with the audio, or goes on to the end of the clip
-
+from .options import WhenLonger
 
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
 

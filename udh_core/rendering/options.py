@@ -1,0 +1,48 @@
+"""What a user may choose when rendering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..options import check, option
+
+WhenLonger = Literal["bounce", "loop", "hold"]  # forwards and backwards in turn, from the start again, the last frame
+WhenShorter = Literal["cut", "keep"]  # the video ends with the audio, or goes on to the end of the clip
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """Options of a render."""
+
+    when_audio_longer: WhenLonger = option(
+        "bounce",
+        "When the audio is longer than the clip: play it forwards and backwards, loop it, or hold the last frame.",
+        choices=get_args(WhenLonger),
+    )
+    when_audio_shorter: WhenShorter = option(
+        "cut", "When the audio is shorter: cut the picture, or keep it to its end.", choices=get_args(WhenShorter)
+    )
+    crf: int = option(16, "Quality of the picture (x264 crf): lower is better and larger.", least=0, most=51, step=1)
+    batch: int = option(4, "Frames drawn at a time.", least=1, most=64, step=1)
+    feather: float = option(
+        0.1,
+        "Width of the seam between generated and real, in distances of the outer eye corners; wider hides an edge.",
+        least=0.01,
+        most=0.4,
+        step=0.01,
+    )
+    compiled: bool = option(
+        False, "Compile the network first: 20 seconds before the first frame, for long videos; needs a C++ compiler."
+    )
+    rest: bool = option(True, "Where the audio is silent the mouth takes its rest pose.")
+    amplitude: float = option(
+        1.0,
+        "How far the mouth moves from its rest pose: 1 = about as in the clip.",
+        least=0.5,
+        most=1.5,
+        step=0.05,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
