@@ -17,12 +17,12 @@ from ..udh_core.avatar.folder import Avatar
 from ..udh_core.avatar.prepare import PrepareOptions, track_face
 from ..udh_core.media.audio import load_waveform
 from ..udh_core.speech import features
+from ..udh_core.speech.encoders import ENCODERS, weight_files
 from . import host
 from .media import describe
 from .sockets import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, FEATURES, Features, reopened
 
 FACE_WEIGHTS = ("face_detection_short_range.tflite", "face_landmark.tflite")
-OWN_MODEL = {"hubert": "a Hugging Face id or a folder", "wenet": "an encoder.onnx file"}
 SHEET_FRAMES = 8
 
 
@@ -150,7 +150,7 @@ class ExtractAudioFeatures(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="Speech: the avatar's own for training, any other for rendering."),
                 io.Combo.Input(
                     "encoder",
-                    options=["whisper-tiny", "mel80", "hubert", "wenet"],
+                    options=list(ENCODERS),
                     default="whisper-tiny",
                     tooltip="whisper-tiny: best with short clips, any language. mel80: plain spectrum, needs no "
                     "weights. hubert and wenet: your own model files.",
@@ -168,8 +168,8 @@ class ExtractAudioFeatures(io.ComfyNode):
     @classmethod
     def execute(cls, audio: Mapping[str, Any] | None, encoder: str, model: str) -> io.NodeOutput:
         sound = host.sound_file(audio, "Extract Audio Features")
-        name = f"{encoder}:{model.strip()}" if encoder in OWN_MODEL and model.strip() else encoder
-        models = host.weights(*host.weights_to_hear(encoder))
+        name = f"{encoder}:{model.strip()}" if ENCODERS[encoder].model and model.strip() else encoder
+        models = host.weights(*weight_files(encoder))
         folder = host.temp_folder() / f"{sound.stem}-features"
         waveform = load_waveform(sound)
         steps = features.extract_to(folder, waveform, name, device=host.device(), models=models)

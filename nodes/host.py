@@ -232,13 +232,8 @@ def saved_path(kind: str, name: str, suffix: str = "") -> Path:
     )
 
 
-LPIPS, WHISPER = "lpips_alex.safetensors", "whisper_tiny_en_encoder.safetensors"
+LPIPS = "lpips_alex.safetensors"
 SPEECH = "silero_vad.safetensors"
-
-
-def weights_to_hear(encoder: str) -> list[str]:
-    """The weight files of ours that an encoder needs."""
-    return [WHISPER] if encoder == "whisper-tiny" else []
 
 
 def weights(*names: str) -> Path:

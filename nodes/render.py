@@ -19,6 +19,7 @@ from ..udh_core.media.video import read_frames
 from ..udh_core.progress import Progress
 from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenShorter
 from ..udh_core.rendering.render import render
+from ..udh_core.speech.encoders import weight_files
 from ..udh_core.speech.features import AudioFeatures
 from . import host
 from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened
@@ -159,7 +160,7 @@ def _rendered(
     out = host.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
     if out.is_file():
         return out
-    models = host.weights(host.SPEECH, *host.weights_to_hear(generator.info.encoder))
+    models = host.weights(host.SPEECH, *weight_files(generator.info.encoder))
     with host.alone_on_device() as device:
         steps = render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device)
         host.pull(steps, describe)

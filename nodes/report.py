@@ -18,6 +18,7 @@ from ..udh_core.evaluation.pictures import draw_evaluation
 from ..udh_core.evaluation.result import Evaluation, Progress
 from ..udh_core.evaluation.verdict import summary, verdicts
 from ..udh_core.inference.sync_scorer import open_syncnet
+from ..udh_core.speech.encoders import weight_files
 from . import host
 from .sockets import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
 
@@ -102,7 +103,7 @@ def judged(
     avatar: Avatar, generator: Trained, syncnet: Trained | None, voice: Path | None, out: Path, device: str
 ) -> Iterator[Progress | Report]:
     """Evaluate and write the page; the last item is the Report."""
-    models = host.weights(*WEIGHTS, *host.weights_to_hear(generator.info.encoder))
+    models = host.weights(*WEIGHTS, *weight_files(generator.info.encoder))
     judge = open_syncnet(syncnet.path, device) if syncnet else None
     for step in evaluate(avatar, generator.path, syncnet=judge, voice=voice, models=models, device=device):
         if isinstance(step, Evaluation):

@@ -13,6 +13,7 @@ from ..udh_core.evaluation.pictures import draw_training
 from ..udh_core.inference.sync_scorer import SyncScorer, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.speech import features as feature_files
+from ..udh_core.speech.encoders import weight_files
 from ..udh_core.training.generator import WIDTHS, GeneratorOptions, train_generator
 from ..udh_core.training.loop import StepReport
 from ..udh_core.training.run_log import RunLog, Start, open_log
@@ -196,7 +197,7 @@ class TrainGenerator(io.ComfyNode):
         out = host.new_path("generators", host.safe_name(name, avatar.root.name), ".safetensors")
         options = GeneratorOptions(steps, minutes or None, check_every=PREVIEW_STEPS, **settings)
         with host.alone_on_device(training=True) as device:
-            models = host.weights(host.LPIPS, host.SPEECH, *host.weights_to_hear(encoder))
+            models = host.weights(host.LPIPS, host.SPEECH, *weight_files(encoder))
             common = {"encoder": encoder, "start": _start(resume), "models": models, "device": device}
             run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
             host.pull(run, describe)

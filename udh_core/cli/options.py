@@ -10,6 +10,8 @@ from typer.models import OptionInfo
 
 from ..options import described
 
+from ..speech.encoders import encoder_names
+
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
 
 
@@ -28,7 +30,7 @@ def usable_device(name: str) -> str:
 
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback=usable_device)]
-Encoder = Annotated[str, typer.Option(help="whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")]
+Encoder = Annotated[str, typer.Option(help=f"One of {', '.join(encoder_names())}.")]
 
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")]

@@ -7,9 +7,10 @@ row is centred on 0, or its windows are longer than its hop) the waveform is shi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from .wenet import WenetEncoder
 if TYPE_CHECKING:
     import torch
 
+WHISPER_FILE = "whisper_tiny_en_encoder.safetensors"
 HUBERT_ID = "facebook/hubert-large-ls960-ft"
 WHISPER_SAMPLES = 480_000  # Whisper's encoder always sees 30 s
 WHISPER_HOP_SAMPLES = 320  # two mel hops: its second convolution has stride 2
@@ -48,32 +50,69 @@ class Encoder(Protocol):
         ...
 
 
+class Source(NamedTuple):
+    """What an encoder is opened from."""
+
+    name: str
+    model: str  # the user's own, given after the colon; "" where none is
+    device: str
+    models: Path | None  # the folder of weight files
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """How encoders of one kind are opened, and what they need."""
+
+    open: Callable[[Source], Encoder]
+    weights: tuple[str, ...] = ()  # files of `weights.registry`
+    model: str = ""  # in words, what model of the user's may follow a colon; "": none
+    needs_model: bool = False
+
+
+ENCODERS: dict[str, EncoderKind] = {
+    "whisper-tiny": EncoderKind(lambda source: WhisperEncoder(source.device, source.models), weights=(WHISPER_FILE,)),
+    "mel80": EncoderKind(lambda source: MelEncoder()),
+    "hubert": EncoderKind(
+        lambda source: SpeechModelEncoder(source.name, source.model or HUBERT_ID, source.device),
+        model="model id or folder",
+    ),
+    "wenet": EncoderKind(
+        lambda source: WenetEncoder(source.name, Path(source.model).expanduser(), source.device),
+        model="encoder.onnx",
+        needs_model=True,
+    ),
+}
+
+
 def encoder_names() -> list[str]:
     """The names `open_encoder` understands; <…> stands for the user's own model."""
-    return ["whisper-tiny", "mel80", "hubert", "hubert:<model id or folder>", "wenet:<encoder.onnx>"]
+    names = []
+    for name, kind in ENCODERS.items():
+        names += [] if kind.needs_model else [name]
+        names += [f"{name}:<{kind.model}>"] if kind.model else []
+    return names
 
 
 def canonical_name(name: str) -> str:
     """One spelling per encoder, so that names can be compared; OptionError for an unknown one."""
-    kind, _, model = name.partition(":")
-    if name in ("whisper-tiny", "mel80") or (kind in ("hubert", "wenet") and model):
-        return "hubert" if name == f"hubert:{HUBERT_ID}" else name
-    if name == "hubert":
-        return name
-    raise OptionError(f"there is no audio encoder “{name}”; choose one of {', '.join(encoder_names())}")
+    key, colon, model = name.partition(":")
+    kind = ENCODERS.get(key)
+    if kind is None or (colon and not (kind.model and model)) or (kind.needs_model and not model):
+        raise OptionError(f"there is no audio encoder “{name}”; choose one of {', '.join(encoder_names())}")
+    return "hubert" if name == f"hubert:{HUBERT_ID}" else name
+
+
+def weight_files(name: str) -> tuple[str, ...]:
+    """The files of `weights.registry` that an encoder needs."""
+    kind = ENCODERS.get(name.partition(":")[0])
+    return kind.weights if kind else ()
 
 
 def open_encoder(name: str, *, device: str = "cpu", models: Path | None = None) -> Encoder:
     """Load the encoder; `models` is the folder of weight files (default: weights.models_dir())."""
     name = canonical_name(name)
-    kind, _, model = name.partition(":")
-    if kind == "mel80":
-        return MelEncoder()
-    if kind == "whisper-tiny":
-        return WhisperEncoder(device, models)
-    if kind == "wenet":
-        return WenetEncoder(name, Path(model).expanduser(), device)
-    return SpeechModelEncoder(name, model or HUBERT_ID, device)
+    key, _, model = name.partition(":")
+    return ENCODERS[key].open(Source(name, model, device, models))
 
 
 class MelEncoder:
@@ -99,7 +138,7 @@ class WhisperEncoder:
 
     def __init__(self, device: str, models: Path | None) -> None:
         self.device = device
-        self.model = _whisper_model(registry.weight_path("whisper_tiny_en_encoder.safetensors", models)).to(device)
+        self.model = _whisper_model(registry.weight_path(WHISPER_FILE, models)).to(device)
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
         def encode(first: int, rows: int) -> np.ndarray:
