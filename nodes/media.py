@@ -13,7 +13,7 @@ from ..udh_core.avatar.prepare import PrepareOptions, Progress, identity_of, imp
 from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.probe import picture_info
-from ..udh_core.media.transcode import muxing
+from ..udh_core.media.transcode import mux
 from ..udh_core.media.video import read_frames
 from . import host
 from .sockets import AVATAR, CATEGORY
@@ -204,8 +204,7 @@ class MuxVideo(io.ComfyNode):
         picture = host.whole_clip(video)
         info = picture_info(picture)
         out, subfolder = host.next_output(filename_prefix, (info.width, info.height))
-        total = max(info.frame_count, 1)
-        steps = muxing(picture, sound, out)
-        host.pull(steps, lambda done: host.Shown(f"joining picture and sound {done} / {total}", done / total))
+        steps = mux(picture, sound, out)
+        host.pull(steps, lambda p: host.Shown(f"joining picture and sound {p.done} / {p.total}", p.fraction))
         preview = ui.PreviewVideo([ui.SavedResult(out.name, subfolder, io.FolderType.output)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=preview)

@@ -15,7 +15,7 @@ from udh_core.errors import MediaError
 from udh_core.media.audio import load_waveform
 from udh_core.media.ffmpeg import describe
 from udh_core.media.probe import probe
-from udh_core.media.transcode import importing, muxing
+from udh_core.media.transcode import import_video, mux
 from udh_core.media.video import VideoWriter, read_frames
 
 NAMES = (
@@ -69,10 +69,8 @@ def test_a_name_is_a_name(here: Path, clip: bytes, name: str) -> None:
     assert probe(path).has_audio
     assert sum(1 for _ in read_frames(path)) == FRAMES
     assert len(load_waveform(path)) >= 16000
-    for _ in importing(path, Path("imported.mp4"), start_s=0.2):
-        pass
-    for _ in muxing(path, path, Path("muxed.mp4")):
-        pass
+    import_video(path, Path("imported.mp4"), start_s=0.2).run()
+    mux(path, path, Path("muxed.mp4")).run()
     assert {path.name for path in here.iterdir()} == {name, "imported.mp4", "muxed.mp4"}
 
 

@@ -46,15 +46,15 @@ def current_home() -> Path:
 def small_clip(tmp_path_factory, request) -> Path:
     """Six seconds of a real person with sound, or of the built-in one where the real clips are not at hand."""
     from udh_core.media.audio import load_sound, write_wave
-    from udh_core.media.transcode import importing, muxing
+    from udh_core.media.transcode import import_video, mux
 
     real = PACK.parent / "shared" / "data" / "video" / "dfrf_cnn2_25fps.mp4"
     if not real.is_file():
         return request.getfixturevalue("person") / "person.mp4"
     folder = tmp_path_factory.mktemp("clip")
-    list(importing(real, folder / "picture.mp4", start_s=10.0, duration_s=6.0))
+    import_video(real, folder / "picture.mp4", start_s=10.0, duration_s=6.0).run()
     write_wave(folder / "sound.wav", *load_sound(real, start_s=10.0, duration_s=6.0))
-    list(muxing(folder / "picture.mp4", folder / "sound.wav", folder / "clip.mp4"))
+    mux(folder / "picture.mp4", folder / "sound.wav", folder / "clip.mp4").run()
     return folder / "clip.mp4"
 
 

@@ -9,10 +9,10 @@ import pytest
 from graphs import clip, generator, mux, render
 from program import Watcher, cancel, make_base, message_of, start
 
+from udh_core.media import transcode
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
 from udh_core.media.probe import probe
-from udh_core.media.transcode import muxing
 
 SECONDS = 180
 PEAK_MB = 2500
@@ -31,7 +31,7 @@ def own_base(tmp_path_factory, small_clip):
     run(["-framerate", "25", "-i", url(often), "-c", "copy", url(folder / "picture.mp4")], "no long clip")
     sound = load_waveform(small_clip)
     write_wave(folder / "sound.wav", np.resize(sound, SECONDS * SAMPLE_RATE_HZ))
-    list(muxing(folder / "picture.mp4", folder / "sound.wav", folder / "input" / "long.mp4"))
+    transcode.mux(folder / "picture.mp4", folder / "sound.wav", folder / "input" / "long.mp4").run()
     shutil.copy(small_clip, folder / "input" / "clip.mp4")
     return folder
 

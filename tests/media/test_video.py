@@ -11,8 +11,8 @@ from udh_core.errors import FileError, MediaError
 from udh_core.media import ffmpeg, video
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
-from udh_core.media.probe import VideoInfo, picture_info, probe
-from udh_core.media.transcode import importing, muxing
+from udh_core.media.probe import probe
+from udh_core.media.transcode import import_video, mux
 from udh_core.media.video import VideoWriter, read_frames
 
 FPS = Fraction(25)
@@ -31,19 +31,6 @@ def numbers(path: Path, **options: object) -> list[int]:
 def convert(source: Path, target: Path, *arguments: str, before: tuple[str, ...] = ()) -> Path:
     run([*before, "-i", url(source), *arguments, "-y", url(target)], "the test's own conversion failed")
     return target
-
-
-def import_video(source: Path, target: Path, **options: object) -> VideoInfo:
-    """Import to the end."""
-    for _ in importing(source, target, **options):  # type: ignore[arg-type]
-        pass
-    return picture_info(target)
-
-
-def mux(picture: Path, sound: Path, out: Path) -> None:
-    """Mux to the end."""
-    for _ in muxing(picture, sound, out):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +117,17 @@ def test_another_rate_repeats_or_skips(numbered: Path) -> None:
 
 def test_closing_early_ends_ffmpeg(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     children = []
-    real = ffmpeg.started
+    real = ffmpeg.process
 
     def spy(*arguments: object) -> object:
         context = real(*arguments)  # type: ignore[arg-type]
         children.append(context)
         return context
 
-    monkeypatch.setattr(video, "started", spy)
+    monkeypatch.setattr(video, "process", spy)
     frames: Iterator[np.ndarray] = read_frames(clips / "video" / "grid_s1_train_5min.mp4")
     next(frames)
-    process = children[0].gen.gi_frame.f_locals["process"]
+    process = children[0].gen.gi_frame.f_locals["child"]
     assert process.poll() is None
     frames.close()  # type: ignore[attr-defined]
     assert process.poll() is not None
@@ -167,7 +154,7 @@ def test_every_frame_of_a_difficult_source_survives_import(
     numbered: Path, tmp_path: Path, suffix: str, arguments: str
 ) -> None:
     source = convert(numbered, tmp_path / suffix, *arguments.split())
-    made = import_video(source, tmp_path / "made.mp4")
+    made = import_video(source, tmp_path / "made.mp4").run()
     info = probe(tmp_path / "made.mp4")
     assert numbers(source) == NUMBERS and numbers(tmp_path / "made.mp4") == NUMBERS
     assert (made.fps, made.frame_count) == (FPS, 75) and made == info.video
@@ -179,7 +166,7 @@ def test_variable_frame_rate_becomes_constant(numbered: Path, tmp_path: Path) ->
     drop = "select='not(eq(mod(n,7),3))',settb=1/1000"
     source = convert(numbered, tmp_path / "vfr.mkv", "-vf", drop, "-enc_time_base", "1/1000", "-c:v", "libx264")
     assert not probe(source).constant_rate
-    made = import_video(source, tmp_path / "made.mp4")
+    made = import_video(source, tmp_path / "made.mp4").run()
     expected = [i - 1 if i % 7 == 3 else i for i in NUMBERS]
     assert numbers(source) == expected and numbers(tmp_path / "made.mp4") == expected
     assert (made.fps, made.frame_count) == (FPS, 75)
@@ -194,7 +181,7 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     turned = convert(tmp_path / "a.mp4", tmp_path / "b.mp4", "-c", "copy", before=("-display_rotation", "90"))
     info = probe(turned)
     assert info.rotated and info.video is not None and (info.video.width, info.video.height) == (48, 96)
-    made = import_video(turned, tmp_path / "made.mp4")
+    made = import_video(turned, tmp_path / "made.mp4").run()
     first = next(read_frames(turned))
     assert (made.width, made.height) == (48, 96) and not probe(tmp_path / "made.mp4").rotated
     assert abs(float(first[:40].mean()) - float(first[56:].mean())) > 250  # now one above the other
@@ -210,14 +197,14 @@ def test_a_late_picture_stays_in_step_with_its_sound(flash: Path, tmp_path: Path
         [*late, "-i", url(flash), "-map", "0:v", "-map", "1:a", "-af", "adelay=700", "-c:v", "copy", "-y", url(source)],
         "",
     )
-    import_video(source, tmp_path / "made.mp4")
+    import_video(source, tmp_path / "made.mp4").run()
     assert click_s(source) == pytest.approx(2.7, abs=0.02)
     assert flash_s(source) == pytest.approx(2.7, abs=0.04) == flash_s(tmp_path / "made.mp4")
 
 
 def test_what_is_ready_is_copied_without_loss(clips: Path, tmp_path: Path) -> None:
     source = clips / "video" / "videoretalking_face3.mp4"
-    made = import_video(source, tmp_path / "made.mp4")
+    made = import_video(source, tmp_path / "made.mp4").run()
     assert made == probe(source).video
     assert all(
         np.array_equal(a, b) for a, b in zip(read_frames(source), read_frames(tmp_path / "made.mp4"), strict=True)
@@ -225,9 +212,9 @@ def test_what_is_ready_is_copied_without_loss(clips: Path, tmp_path: Path) -> No
 
 
 def test_import_of_a_part_at_another_rate(numbered: Path, tmp_path: Path) -> None:
-    made = import_video(numbered, tmp_path / "part.mp4", start_s=1.2, duration_s=0.8)
+    made = import_video(numbered, tmp_path / "part.mp4", start_s=1.2, duration_s=0.8).run()
     assert made.frame_count == 20 and numbers(tmp_path / "part.mp4") == NUMBERS[30:50]
-    made = import_video(numbered, tmp_path / "slow.mp4", fps=Fraction(30000, 1001))
+    made = import_video(numbered, tmp_path / "slow.mp4", fps=Fraction(30000, 1001)).run()
     assert (made.fps, made.frame_count) == (Fraction(30000, 1001), 90)
 
 
@@ -253,7 +240,7 @@ def test_sound_keeps_its_length_beside_a_shorter_or_longer_picture(flash: Path, 
 
 def test_mux_copies_the_picture(clips: Path, flash: Path, tmp_path: Path) -> None:
     silent = clips / "video" / "musetalk_sun.mp4"
-    mux(silent, flash.with_name("click.wav"), tmp_path / "a.mp4")
+    mux(silent, flash.with_name("click.wav"), tmp_path / "a.mp4").run()
     assert np.array_equal(next(read_frames(silent, start=77)), next(read_frames(tmp_path / "a.mp4", start=77)))
     assert click_s(tmp_path / "a.mp4") == pytest.approx(2.0, abs=0.01)
     assert probe(tmp_path / "a.mp4").video == probe(silent).video
@@ -325,8 +312,8 @@ def test_impossible_outputs(numbered: Path, flash: Path, tmp_path: Path) -> None
     missing = tmp_path / "nowhere" / "a.mp4"
     for attempt in (
         lambda: VideoWriter(missing, width=4, height=4, fps=FPS),
-        lambda: import_video(numbered, missing),
-        lambda: mux(numbered, flash, missing),
+        lambda: import_video(numbered, missing).run(),
+        lambda: mux(numbered, flash, missing).run(),
     ):
         with pytest.raises(FileError, match=r"cannot write a\.mp4: there is no folder .*nowhere"):
             attempt()
@@ -336,7 +323,11 @@ def test_impossible_outputs(numbered: Path, flash: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["a.mp4", "a.txt"])
 def test_not_a_video(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    for attempt in (probe, lambda path: next(read_frames(path)), lambda path: import_video(path, tmp_path / "o.mp4")):
+    for attempt in (
+        probe,
+        lambda path: next(read_frames(path)),
+        lambda path: import_video(path, tmp_path / "o.mp4").run(),
+    ):
         with pytest.raises(MediaError, match="is not an audio or video file") as caught:
             attempt(tmp_path / name)
         assert "\n" not in str(caught.value)
@@ -353,9 +344,9 @@ def test_missing_files_folders_and_wrong_kinds(clips: Path, numbered: Path, tmp_
     with pytest.raises(MediaError, match="has sound but no picture"):
         read_frames(sound)
     with pytest.raises(MediaError, match="no sound"):
-        mux(numbered, numbered, tmp_path / "o.mp4")
+        mux(numbered, numbered, tmp_path / "o.mp4").run()
     with pytest.raises(MediaError, match=r"ends at 3\.00 s"):
-        import_video(numbered, tmp_path / "o.mp4", start_s=9)
+        import_video(numbered, tmp_path / "o.mp4", start_s=9).run()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,8 +19,8 @@ from ..face.crop import CropSpec
 from ..files import atomic_write, exclusive_lock
 from ..intervals import describe_ranges, lost_ranges
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
-from ..media.probe import picture_info, probe
-from ..media.transcode import importing
+from ..media.probe import probe
+from ..media.transcode import import_video
 from ..media.video import read_frames
 from ..speech import features
 from .folder import FILES, FORMAT, open_avatar, read_state
@@ -98,9 +98,10 @@ def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | Non
     state.set_crop(CropSpec(options.crop_size))
     video_key = identity_of(source, start, duration)
     if state.begin("video", video_key):
-        for done in importing(source, root / FILES["video"], start_s=start, duration_s=duration):
-            yield Progress("video", done, max(done, _expected_frames(source, options)))
-        info = picture_info(root / FILES["video"])
+        work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
+        for step in work:
+            yield Progress("video", round(step.done), round(step.total))
+        info = work.result
         if info.duration_s < MIN_DURATION_S:
             raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; it is cut off or too short")
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
@@ -185,13 +186,6 @@ def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> 
         raise MediaError(
             f"{source}: {max(duration, 0):.1f} s to learn from is too short; give at least {MIN_DURATION_S:.0f} s"
         )
-
-
-def _expected_frames(source: Path, options: PrepareOptions) -> int:
-    """About how many frames the import will write; for the progress only."""
-    video = picture_info(source)
-    seconds = video.duration_s - options.start_s
-    return round(min(seconds, options.duration_s or seconds) * video.fps)
 
 
 class _State:

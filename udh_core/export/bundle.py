@@ -26,8 +26,8 @@ from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionErro
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
 from ..files import atomic_folder, check_writable
-from ..media.probe import VideoInfo, picture_info
-from ..media.transcode import importing
+from ..media.probe import VideoInfo
+from ..media.transcode import import_video
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, open_generator
 
@@ -159,9 +159,10 @@ def _cut(avatar: Avatar, stretch: slice, out: Path) -> Iterator[Progress]:
         shutil.copyfile(avatar.video, out)
         return
     part = {"start_s": float(stretch.start / fps), "duration_s": float(frames / fps)}
-    for done in importing(avatar.video, out, fps=fps, **part):
-        yield Progress(min(done, frames), frames)
-    if picture_info(out).frame_count != frames:
+    work = import_video(avatar.video, out, fps=fps, **part)
+    for step in work:
+        yield Progress(min(round(step.done), frames), frames)
+    if work.result.frame_count != frames:
         raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import MediaError
 from ..files import atomic_write
-from .ffmpeg import QUIET, check_readable, container_zero_s, describe, started, url
+from .ffmpeg import QUIET, check_readable, container_zero_s, describe, process, url
 
 SAMPLE_RATE_HZ = 16000
 MIN_DURATION_S = 0.1
@@ -123,7 +123,7 @@ def _decode(path: Path, first_sample: int, until_s: float | None, channels: int 
     limit = [] if until_s is None else ["-t", f"{until_s:.6f}"]
     arguments = ["-copyts", "-i", url(path), "-map", "0:a:0", *limit, "-af", filters, "-f", "f32le", "pipe:1"]
     position = 0
-    with started([*QUIET, *arguments], "stdout") as child:
+    with process([*QUIET, *arguments], "stdout") as child:
         while data := child.stdout.read(CHUNK_SAMPLES * 4):
             chunk = np.frombuffer(data[: len(data) // 4 * 4], "<f4")
             if not np.isfinite(chunk).all():

@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from ..errors import MediaError
+from ..progress import Progress
 
 FED = ("-hide_banner", "-v", "error")  # reads frames from its standard input
 QUIET = (*FED, "-nostdin")
@@ -88,10 +89,10 @@ class Child:
 
 
 @contextmanager
-def started(arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"] = "none") -> Iterator[Child]:
+def process(arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"] = "none") -> Iterator[Child]:
     """Run ffmpeg for as long as the block lasts; when the block is left early, it is ended."""
     log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, after the process that writes to it
-    process = subprocess.Popen(  # noqa: S603 - an argument list with a binary that pip installed
+    child = subprocess.Popen(  # noqa: S603 - an argument list with a binary that pip installed
         [ffmpeg_path(), *arguments],
         stdin=subprocess.PIPE if pipe == "stdin" else subprocess.DEVNULL,
         stdout=subprocess.PIPE if pipe == "stdout" else subprocess.DEVNULL,
@@ -99,33 +100,37 @@ def started(arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"] =
         # Ctrl-C is for us to handle (remove the partial file, say where we stopped), not for ffmpeg to race with.
         start_new_session=os.name == "posix",
     )
-    for end in (process.stdin, process.stdout):
+    for end in (child.stdin, child.stdout):
         _widen(end)
     try:
-        yield Child(process, log)
+        yield Child(child, log)
     finally:
-        _end(process)
+        _end(child)
         log.close()
 
 
 def run(arguments: Sequence[str], failure: str) -> None:
-    """Run ffmpeg to its end; MediaError `failure` with its last words when it went wrong."""
-    for _ in running(arguments, failure):
+    """Run ffmpeg to its end; MediaError `failure` with ffmpeg's own reason when it went wrong."""
+    for _ in run_iter(arguments, failure, stage="ffmpeg"):
         pass
 
 
-def running(arguments: Sequence[str], failure: str) -> Iterator[int]:
-    """`run`, yielding the number of frames written so far about twice a second; closing it ends ffmpeg."""
-    with started([*QUIET, "-nostats", "-progress", "pipe:1", *arguments], "stdout") as child:
+def run_iter(arguments: Sequence[str], failure: str, *, stage: str, total: int = 0) -> Generator[Progress, None, None]:
+    """`run`, yielding progress about twice a second; closing it ends ffmpeg.
+
+    `done` counts the frames written; `total` is how many there will be, as far as that is known before.
+    """
+    with process([*QUIET, "-nostats", "-progress", "pipe:1", *arguments], "stdout") as child:
         for line in child.stdout:
             if line.startswith(b"frame="):
-                yield int(line[6:])
+                done = int(line[6:])
+                yield Progress(stage, done, max(done, total))
         child.finish(failure)
 
 
 def describe(path: Path) -> str:
     """What ffmpeg prints about a file's streams; MediaError when there is no such file, or it is no media file."""
-    with started(["-hide_banner", "-nostdin", "-i", url(check_readable(path))]) as child:
+    with process(["-hide_banner", "-nostdin", "-i", url(check_readable(path))]) as child:
         return input_description(child, path)  # it ends with an error: "at least one output file must be specified"
 
 

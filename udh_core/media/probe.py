@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MediaError
-from .ffmpeg import check_readable, container_zero_s, input_description, started, url
+from .ffmpeg import check_readable, container_zero_s, input_description, process, url
 
 USUAL_RATES = [Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)]
 USUAL_RATES += [rate * 1000 / 1001 for rate in USUAL_RATES if rate % 24 == 0 or rate % 30 == 0]
@@ -104,7 +104,7 @@ def _dump(path: Path) -> tuple[str, str]:
     """ffmpeg's description of the input, and one line per picture packet (copied, not decoded: fast)."""
     arguments = ["-hide_banner", "-nostdin", "-nostats", "-copyts", "-i", url(path)]
     arguments += ["-map", "0:V:0?", "-c", "copy", "-f", "framecrc", "pipe:1"]
-    with started(arguments, "stdout") as child:
+    with process(arguments, "stdout") as child:
         packets = child.stdout.read().decode("ascii", "replace")
         return input_description(child, path), packets  # an error where there is no picture: the text decides
 
@@ -206,3 +206,9 @@ def picture_info(path: Path) -> VideoInfo:
     if video is None:
         raise MediaError(f"{path} has no picture; give a video file")
     return video
+
+
+def check_audio(path: Path) -> None:
+    """MediaError unless the file has sound."""
+    if not probe(path).has_audio:
+        raise MediaError(f"{path} has no sound; give a separate audio file")

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
 from ..errors import MediaError
 from ..files import atomic_write
-from .ffmpeg import running, url
-from .probe import MediaInfo, PictureFormat, VideoInfo, inspect, picture_info, probe
-from .video import AAC, BT709, MP4, SCALER, _check_audio, _input_from, _matrix_in, _on_grid
+from ..progress import Progress, job
+from .ffmpeg import run_iter, url
+from .probe import MediaInfo, PictureFormat, VideoInfo, check_audio, inspect, picture_info, probe
+from .video import AAC, BT709, MP4, SCALER, input_from, matrix_in, on_grid
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
 IMPORT_GOP = 25  # a seek decodes at most this many frames in vain
 
 
-def importing(
+@job
+def import_video(
     source: Path,
     target: Path,
     *,
     fps: Fraction | None = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
-) -> Iterator[int]:
+) -> Generator[Progress, None, VideoInfo]:
     """Make `target`: H.264, constant rate, upright, square pixels, even size, no sound, seekable to any frame.
 
     `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
     is copied without loss, any other encoded almost without. MediaError: bad source, nothing left. FileError: the
-    target cannot be written. Yields the number of frames written about twice a second; closing it leaves nothing
-    behind.
+    target cannot be written. The result is the target's picture; progress counts frames, and closing the job leaves
+    nothing behind.
     """
     info, stored = inspect(source)
     if info.video is None or stored is None:
@@ -39,15 +41,20 @@ def importing(
         raise MediaError(f"{source} ends at {info.video.duration_s:.2f} s; start before that, not at {start_s:g} s")
     rate = fps or _capped(info.video.fps)
     whole = start_s <= 0 and duration_s is None
+    left_s = info.video.duration_s - start_s
+    lasts_s = left_s if duration_s is None else min(left_s, duration_s)
     with atomic_write(target) as temporary:
         if whole and rate == info.video.fps and _is_ready(info, info.video, stored):
             arguments = ["-i", url(source), "-map", "0:V:0", "-c", "copy"]
         else:
-            arguments = _input_from(source, start_s)
+            arguments = input_from(source, start_s)
             arguments += _encode_import(info.video, stored, rate, start_s, duration_s)
-        yield from running([*arguments, *MP4, "-f", "mp4", "-y", url(temporary)], f"{source} cannot be imported")
-        if probe(temporary).video is None:
+        arguments += [*MP4, "-f", "mp4", "-y", url(temporary)]
+        yield from run_iter(arguments, f"{source} cannot be imported", stage="video", total=round(lasts_s * rate))
+        made = probe(temporary).video
+        if made is None:
             raise MediaError(f"{source} cannot be imported: no frame could be decoded")
+    return made
 
 
 def _is_ready(info: MediaInfo, video: VideoInfo, stored: PictureFormat) -> bool:
@@ -69,8 +76,8 @@ def _encode_import(
 ) -> list[str]:
     # Rotation comes first (ffmpeg applies it by itself) and swaps the pixel's sides too; `iw*sar` follows that.
     filters = ["bwdif=deint=interlaced"] if stored.interlaced else []
-    filters += [_on_grid(fps, stored, start_s), *_even(video, stored.pixel_aspect != 1)]
-    filters += [f"scale={_matrix_in(video, stored)}out_color_matrix=bt709:out_range=tv:{SCALER}", "format=yuv420p"]
+    filters += [on_grid(fps, stored, start_s), *_even(video, stored.pixel_aspect != 1)]
+    filters += [f"scale={matrix_in(video, stored)}out_color_matrix=bt709:out_range=tv:{SCALER}", "format=yuv420p"]
     limit = [] if duration_s is None else ["-frames:v", str(max(1, round(duration_s * fps)))]
     codec = ["-c:v", "libx264", "-crf", str(IMPORT_CRF), "-preset", "veryfast", "-g", str(IMPORT_GOP)]
     return ["-vf", ",".join(filters), "-r", str(fps), *limit, *codec, *BT709]
@@ -93,14 +100,18 @@ def _capped(fps: Fraction) -> Fraction:
     return fps
 
 
-def muxing(video: Path, audio: Path, out: Path) -> Iterator[int]:
-    """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`.
+@job
+def mux(video: Path, audio: Path, out: Path) -> Generator[Progress, None, Path]:
+    """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`, which is the result.
 
-    Yields the number of frames written about twice a second.
+    MediaError: no picture in the one or no sound in the other. FileError: `out` cannot be written. Progress counts
+    frames; closing the job leaves nothing behind.
     """
-    picture_info(video)
-    _check_audio(audio)
+    total = picture_info(video).frame_count
+    check_audio(audio)
     with atomic_write(out) as temporary:
         streams = ["-i", url(video), "-i", url(audio), "-map", "0:V:0", "-map", "1:a:0", "-c:v", "copy"]
         arguments = [*streams, *AAC, *MP4, "-f", "mp4", "-y", url(temporary)]
-        yield from running(arguments, f"{out} cannot be made of {video} and {audio}")
+        failure = f"{out} cannot be made of {video} and {audio}"
+        yield from run_iter(arguments, failure, stage="mux", total=total)
+    return out

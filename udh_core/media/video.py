@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import MediaError
 from ..files import atomic_write
-from .ffmpeg import FED, QUIET, Child, started, url
-from .probe import PictureFormat, VideoInfo, inspect, probe
+from .ffmpeg import FED, QUIET, Child, process, url
+from .probe import PictureFormat, VideoInfo, check_audio, inspect
 
 SEEK_MARGIN_S = 1.0  # open this much early: containers seek by decoding time, and the frame on show may be older
 HD_HEIGHT = 720  # an untagged picture from this size on is BT.709, as players take it; a smaller one BT.601
@@ -40,10 +40,10 @@ def read_frames(
     if start < 0 or (count is not None and count < 0):
         raise ValueError(f"start {start} and count {count} must not be negative")
     rate = fps or info.video.fps
-    size = f"scale={info.video.width}:{info.video.height}:{_matrix_in(info.video, stored)}{SCALER}"
+    size = f"scale={info.video.width}:{info.video.height}:{matrix_in(info.video, stored)}{SCALER}"
     limit = [] if count is None else ["-frames:v", str(max(count, 1))]
-    arguments = [*QUIET, "-threads", str(threads), *_input_from(path, float(start / rate))]
-    arguments += ["-vf", f"{_on_grid(rate, stored, float(start / rate))},{size}", "-r", str(rate), *limit]
+    arguments = [*QUIET, "-threads", str(threads), *input_from(path, float(start / rate))]
+    arguments += ["-vf", f"{on_grid(rate, stored, float(start / rate))},{size}", "-r", str(rate), *limit]
     arguments += ["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
     return _frames(path, arguments, (info.video.height, info.video.width, 3), start, count)
 
@@ -52,7 +52,7 @@ def _frames(
     path: Path, arguments: list[str], shape: tuple[int, int, int], start: int, count: int | None
 ) -> Iterator[np.ndarray]:
     index = start
-    with started(arguments, "stdout") as child:
+    with process(arguments, "stdout") as child:
         while count is None or index < start + count:
             frame = np.empty(shape, np.uint8)
             got = child.stdout.readinto(frame.data)  # type: ignore[attr-defined]
@@ -65,18 +65,20 @@ def _frames(
             index += 1
 
 
-def _input_from(path: Path, start_s: float) -> list[str]:
+def input_from(path: Path, start_s: float) -> list[str]:
     """Open at the keyframe before `start_s`, on the file's own clock, so that the fps filter can cut exactly."""
     seek_s = start_s - SEEK_MARGIN_S
     seek = ["-noaccurate_seek", "-ss", f"{seek_s:.6f}"] if seek_s > 0 else []
     return ["-copyts", *seek, "-i", url(path), "-map", "0:V:0"]
 
 
-def _on_grid(fps: Fraction, stored: PictureFormat, start_s: float) -> str:
+def on_grid(fps: Fraction, stored: PictureFormat, start_s: float) -> str:
+    """The filter that repeats and drops frames until they lie `1 / fps` apart, the first at `start_s`."""
     return f"fps={fps}:start_time={stored.zero_s + start_s:.6f},setpts=PTS-STARTPTS"
 
 
-def _matrix_in(video: VideoInfo, stored: PictureFormat) -> str:
+def matrix_in(video: VideoInfo, stored: PictureFormat) -> str:
+    """What the scale filter must be told of a large picture that does not say how its YUV was made; "" otherwise."""
     is_hd = min(video.width, video.height) >= HD_HEIGHT
     return "in_color_matrix=bt709:" if is_hd and not stored.matrix_tagged and stored.pixels.startswith("yuv") else ""
 
@@ -106,7 +108,7 @@ class VideoWriter:
         self.frame_count = 0
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         if audio is not None:
-            _check_audio(audio)
+            check_audio(audio)
         size = f"{width + width % 2}x{height + height % 2}"
         sound = [] if audio is None else ["-i", url(audio), "-map", "0:v:0", "-map", "1:a:0", *AAC]
         arguments = [*FED, "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "pipe:0", *sound]
@@ -114,7 +116,7 @@ class VideoWriter:
         arguments += [*_encoder(encoder, crf, preset), *BT709, *MP4, "-f", "mp4", "-y"]
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
-            self._child: Child = stack.enter_context(started([*arguments, url(temporary)], "stdin"))
+            self._child: Child = stack.enter_context(process([*arguments, url(temporary)], "stdin"))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> VideoWriter:
@@ -154,11 +156,6 @@ class VideoWriter:
         self._child.finish(f"{self.path} cannot be encoded")
 
 
-def _check_audio(path: Path) -> None:
-    if not probe(path).has_audio:
-        raise MediaError(f"{path} has no sound; give a separate audio file")
-
-
 def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str) -> list[str]:
     if wanted == "nvenc" and not nvenc_works():
         raise MediaError("NVENC does not work on this machine (no such GPU or driver); use encoder x264 or auto")
@@ -171,5 +168,5 @@ def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str) ->
 def nvenc_works() -> bool:
     """Whether a real encode on the GPU succeeds here; being compiled in says nothing. Tried once."""
     source = ["-f", "lavfi", "-i", "color=size=256x256:rate=25:duration=0.2"]
-    with started([*QUIET, *source, "-pix_fmt", "yuv420p", "-c:v", "h264_nvenc", "-f", "null", "-"]) as child:
+    with process([*QUIET, *source, "-pix_fmt", "yuv420p", "-c:v", "h264_nvenc", "-f", "null", "-"]) as child:
         return child.process.wait() == 0
