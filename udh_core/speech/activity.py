@@ -55,8 +55,10 @@ def speech_mask(waveform: np.ndarray, times_s: np.ndarray, *, models: Path | Non
     if len(probability) == 0:
         return np.zeros(len(times_s), bool)
     middles_s = (np.arange(len(probability)) + 0.5) / PROBABILITY_RATE_HZ - DELAY_S
-    rows_s = (np.arange(len(waveform) // HOP_SAMPLES + 1) + 0.5) / LEVEL_RATE_HZ
+    level = levels_db(waveform)
+    rows_s = (np.arange(len(level)) + 0.5) / LEVEL_RATE_HZ
     spoken = np.interp(rows_s, middles_s, probability) > SPEECH_PROBABILITY
+    spoken &= level > loud_db(level) - SILENT_DB  # the network bridges pauses of half a second in fast speech
     index = np.floor(np.asarray(times_s, np.float64) * LEVEL_RATE_HZ).astype(int)
     return _joined(spoken, BRIDGED_S, cv2.MORPH_CLOSE)[np.clip(index, 0, len(spoken) - 1)]
 

@@ -114,6 +114,13 @@ def test_a_short_pause_belongs_to_the_speech(models: Path, voice: np.ndarray) ->
     assert speech_mask(sound, np.array([0.5, 1.05, 1.5, 2.5, 3.5])).tolist() == [True, True, True, False, True]
 
 
+def test_pauses_of_fast_speech_are_none(models: Path, clips: Path) -> None:
+    """The network alone takes them for speech; between them somebody speaks without a pause."""
+    waveform = load_waveform(clips / "audio" / "sadtalker_RD_Radio31_000.wav")
+    assert not speech_mask(waveform, np.array([2.75, 2.85, 6.0, 6.1])).any()
+    assert speech_mask(waveform, np.arange(3.2, 5.6, 0.04)).all()
+
+
 # The network
 
 
