@@ -70,7 +70,7 @@ def measure(folder: Path, video: Path | None, quick: bool) -> list[tuple[str, st
 
 
 def prepared(video: Path, root: Path, size: int) -> Avatar:
-    for _ in prepare(video, root, PrepareOptions(crop_size=size)):
+    for _ in prepare(video, root, PrepareOptions(crop_px=size)):
         pass
     return open_avatar(root)
 

@@ -112,10 +112,8 @@ class DetectLandmarks(io.ComfyNode):
 def audited(avatar: Avatar, models: Path) -> Audit:
     """What is good and bad about the avatar's clip."""
     steps = audit(avatar, models=models)
-    result = host.pull(steps, lambda p: host.Shown("audit", 1.0) if isinstance(p, Audit) else describe(p))
-    if not isinstance(result, Audit):
-        raise RuntimeError("the audit ended without a result")
-    return result
+    host.pull(steps, describe)
+    return steps.result
 
 
 def face_point(

@@ -9,12 +9,13 @@ from typing import Any
 from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.avatar.folder import open_avatar
-from ..udh_core.avatar.prepare import PrepareOptions, Progress, identity_of, import_clip
+from ..udh_core.avatar.prepare import PrepareOptions, identity_of, import_clip
 from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.transcode import mux
 from ..udh_core.media.video import read_frames
+from ..udh_core.progress import Progress
 from . import host
 from .sockets import AVATAR, CATEGORY
 
@@ -71,7 +72,7 @@ class LoadAvatarVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "crop_size",
-                    default=PrepareOptions.crop_size,
+                    default=PrepareOptions.crop_px,
                     min=96,
                     max=512,
                     step=32,

@@ -32,9 +32,7 @@ Change = Callable[[np.ndarray, int], np.ndarray]
 
 
 def audited(avatar: Avatar, models: Path) -> Audit:
-    *_, result = audit(avatar, models=models)
-    assert isinstance(result, Audit)
-    return result
+    return audit(avatar, models=models).run()
 
 
 def flags(result: Audit) -> dict[str, str]:
@@ -394,4 +392,4 @@ def test_command_line(person: Path, models: Path, tmp_path: Path) -> None:
     assert "amount of speech" in result.output and "red" in result.output
     assert cv2.imread(str(tmp_path / "a.png")) is not None
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["level"] == "red"
-    assert open_avatar(tmp_path / "kept").crop.size == PrepareOptions.crop_size
+    assert open_avatar(tmp_path / "kept").crop.size == PrepareOptions.crop_px

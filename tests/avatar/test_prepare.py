@@ -353,10 +353,14 @@ def test_wrong_options(size: int) -> None:
         PrepareOptions(size)
 
 
-@pytest.mark.parametrize("trim", [{"start_s": -1.0}, {"duration_s": 0.0}])
-def test_wrong_trim(trim: dict) -> None:
-    with pytest.raises(OptionError, match="must not be negative"):
-        PrepareOptions(**trim)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("start_s", -1.0), ("start_s", np.inf), ("duration_s", 0.0), ("duration_s", np.inf), ("max_gap_s", -1.0),
+     ("max_gap_s", np.nan), ("face_index", -1)],
+)  # fmt: skip
+def test_wrong_choice(name: str, value: float) -> None:
+    with pytest.raises(OptionError, match=rf"{name} = {value}: choose .*(or more|to)"):
+        PrepareOptions(**{name: value})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "stages": null}', "\udcff"])

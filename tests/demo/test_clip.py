@@ -29,7 +29,9 @@ SECONDS = 8.0
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("person")
-    fractions = list(make_clip(folder, seconds=SECONDS, seed=3))
+    making = make_clip(folder, seconds=SECONDS, seed=3)
+    fractions = [step.fraction for step in making]
+    assert making.result == folder / "person.mp4"
     assert fractions[-1] == 1.0
     assert all(a < b for a, b in pairwise(fractions))
     return folder

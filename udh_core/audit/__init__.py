@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from ..avatar.av_offset import estimate
 from ..avatar.folder import Avatar
-from ..avatar.prepare import Progress
 from ..intervals import runs
 from ..media.audio import load_waveform
+from ..progress import Progress, job
 from ..speech.activity import speech_mask
 from .audio import audio_findings, sync_findings
 from .finding import LEVELS, Audit, Finding, Level
@@ -19,8 +19,9 @@ from .video import video_findings
 __all__ = ["LEVELS", "Audit", "Finding", "Level", "audit", "draw_audit", "write_picture"]
 
 
-def audit(avatar: Avatar, *, models: Path | None = None) -> Iterator[Progress | Audit]:
-    """Check a prepared avatar; the last item is the Audit. `models` is the folder of the weight files.
+@job
+def audit(avatar: Avatar, *, models: Path | None = None) -> Generator[Progress, None, Audit]:
+    """Check a prepared avatar. `models` is the folder of the weight files.
 
     Holds one frame and the sound (64 kB a second) at a time. WeightsError when the face detector or the network that
     finds speech is missing.
@@ -28,9 +29,9 @@ def audit(avatar: Avatar, *, models: Path | None = None) -> Iterator[Progress | 
     track, fps = avatar.track(), float(avatar.info.fps)
     waveform = load_waveform(avatar.audio)
     speaks = speech_mask(waveform, avatar.frame_times_s(), models=models)
-    seen = yield from video_findings(avatar, track, speaks, models)
+    picture = yield from video_findings(avatar, track, speaks, models)
     yield Progress("audit sound", 0, 1)
-    heard = [*audio_findings(waveform, speaks, fps), *sync_findings(estimate(avatar), fps)]
+    sound = [*audio_findings(waveform, speaks, fps), *sync_findings(estimate(avatar), fps)]
     yield Progress("audit sound", 1, 1)
     speech_s = tuple((start / fps, stop / fps) for start, stop in runs(speaks))
-    yield Audit((*seen, *heard), speech_s)
+    return Audit((*picture, *sound), speech_s)

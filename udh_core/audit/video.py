@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from ..avatar.folder import Avatar
-from ..avatar.prepare import Progress
 from ..face.crop import CropSpec, hidden, mouth_window
 from ..face.detector import MIN_SCORE, FaceDetector, FaceMesh, box_of
 from ..face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER, STABLE_POINTS
 from ..face.tracking import FaceTrack
 from ..intervals import runs
 from ..media.video import read_frames
+from ..progress import Progress
 from .finding import Finding, by_figure, by_share, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips).

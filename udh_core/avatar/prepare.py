@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
+from ..errors import FileError, FormatError, MediaError, NoFaceError
 from ..face import crop, tracking
 from ..face.crop import CropSpec
 from ..files import atomic_write, exclusive_lock
@@ -22,8 +21,11 @@ from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.probe import probe
 from ..media.transcode import import_video
 from ..media.video import read_frames
+from ..options import check, option
+from ..progress import Progress, job
 from ..speech import features
-from .folder import FILES, FORMAT, open_avatar, read_state
+from ..speech.features import AudioFeatures
+from .folder import FILES, FORMAT, Avatar, open_avatar, read_state
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
@@ -33,31 +35,30 @@ _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "cr
 class PrepareOptions:
     """What a user may choose when a clip is prepared."""
 
-    crop_size: int = 256
-    encoder: str = "whisper-tiny"
-    start_s: float = 0.0
-    duration_s: float | None = None
-    face_index: int = 0
-    face_point: tuple[float, float] | None = None
-    max_gap_s: float = 1.0
-    skip_lost: bool = False  # leave longer faceless stretches out instead of refusing the clip
+    crop_px: int = option(
+        CropSpec.size,
+        "Side of the face crop, px: 160 is fast, 256 is good for faces up to 400 px wide, 320 and 512 are for "
+        "close-ups and need a GPU.",
+        least=96,
+        most=512,
+        step=32,
+    )
+    encoder: str = option("whisper-tiny", "Audio encoder: whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")
+    start_s: float = option(0.0, "Leave out this many seconds at the start of the clip.", least=0, step=0.1)
+    duration_s: float | None = option(None, "Take this many seconds of the clip.", least=0.01, step=0.1)
+    face_index: int = option(0, "Which face: 0 = the largest and most central.", least=0)
+    face_point: tuple[float, float] | None = option(None, "Take the face nearest to this place in the picture, x y px.")
+    max_gap_s: float = option(
+        1.0, "Longest stretch without a face that is bridged, seconds.", least=0, most=3600, step=0.1
+    )
+    skip_lost: bool = option(False, "Leave longer stretches without a face out instead of refusing the clip.")
 
     def __post_init__(self) -> None:
-        CropSpec(self.crop_size)
-        if not 0 <= self.start_s < math.inf or not (self.duration_s is None or 0 < self.duration_s < math.inf):
-            raise OptionError("the start must not be negative, and the duration must be more than 0 seconds")
-        if not 0 <= self.max_gap_s < math.inf or self.face_index < 0:
-            raise OptionError("the longest gap and the number of the face must not be negative")
+        CropSpec(self.crop_px)
+        check(self)
 
 
-class Progress(NamedTuple):
-    """How far a stage of the preparation is."""
-
-    stage: str
-    done: int
-    total: int
-
-
+@job
 def prepare(
     source: Path,
     root: Path,
@@ -66,22 +67,27 @@ def prepare(
     audio: Path | None = None,
     models: Path | None = None,
     device: str = "cpu",
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, Avatar]:
     """Make or complete the avatar folder `root` from a clip; `audio` replaces the clip's own sound.
 
     Finished stages are skipped as long as their input is the same; a source that changed is noticed and done anew.
     Raises MediaError, FileError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
     features.canonical_name(options.encoder)  # a wrong name is known before the work, not after it
-    yield from import_clip(source, root, options, audio=audio)
-    yield from track_face(root, options, models=models)
-    yield from add_features(root, options.encoder, models=models, device=device)
+    yield from import_clip(source, root, options, audio=audio).steps()
+    yield from track_face(root, options, models=models).steps()
+    yield from add_features(root, options.encoder, models=models, device=device).steps()
+    return open_avatar(root)
 
 
+@job
 def import_clip(
     source: Path, root: Path, options: PrepareOptions = PrepareOptions(), *, audio: Path | None = None
-) -> Iterator[Progress]:
-    """First part of `prepare`: the folder gets the picture at a constant frame rate and the sound."""
+) -> Generator[Progress, None, Avatar]:
+    """First part of `prepare`: the folder gets the picture at a constant frame rate and the sound.
+
+    The avatar it makes has neither landmarks nor crops yet. Raises MediaError or FileError.
+    """
     source, root = Path(source), Path(root)
     _check_source(source, audio, options)
     try:
@@ -90,12 +96,13 @@ def import_clip(
         raise FileError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
     with exclusive_lock(root):
         yield from _import(source, root, options, audio)
+    return open_avatar(root, ("video", "audio"))
 
 
-def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | None) -> Iterator[Progress]:
+def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | None) -> Generator[Progress, None, None]:
     state, sound = _State(root), audio or source
     start, duration = options.start_s, options.duration_s
-    state.set_crop(CropSpec(options.crop_size))
+    state.set_crop(CropSpec(options.crop_px))
     video_key = identity_of(source, start, duration)
     if state.begin("video", video_key):
         work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
@@ -120,15 +127,21 @@ def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | Non
         yield Progress("audio", 1, 1)
 
 
+@job
 def track_face(
     root: Path, options: PrepareOptions = PrepareOptions(), *, models: Path | None = None
-) -> Iterator[Progress]:
-    """Second part: landmarks of every frame and the aligned crops, in the crop size chosen at the import."""
+) -> Generator[Progress, None, Avatar]:
+    """Second part: landmarks of every frame and the aligned crops, in the crop size chosen at the import.
+
+    Raises FormatError without an imported clip, NoFaceError without a face (or with a gap that is too long), FileError
+    while another run works in the folder, WeightsError without the networks.
+    """
     with exclusive_lock(root):
         yield from _track(Path(root), options, models)
+    return open_avatar(root)
 
 
-def _track(root: Path, options: PrepareOptions, models: Path | None) -> Iterator[Progress]:
+def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
     state = _State(root)
     video_key = open_avatar(root, ("video",)).identity
     face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
@@ -142,14 +155,21 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Iterator
         state.finish("crops", crops_key)
 
 
-def add_features(root: Path, encoder: str, *, models: Path | None = None, device: str = "cpu") -> Iterator[Progress]:
-    """Third part: audio features of the avatar's own sound; skipped when they are there already."""
+@job
+def add_features(
+    root: Path, encoder: str, *, models: Path | None = None, device: str = "cpu"
+) -> Generator[Progress, None, AudioFeatures]:
+    """Third part: audio features of the avatar's own sound; skipped when they are there already.
+
+    Raises MediaError without sound, FileError while another run works in the folder, WeightsError without the encoder.
+    """
     folder = Path(root) / "features"
     with exclusive_lock(root):
         folder.mkdir(exist_ok=True)
         waveform = load_waveform(Path(root) / FILES["audio"])
         for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
             yield Progress("features", round(fraction * 100), 100)
+    return features.load(folder, encoder)
 
 
 def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
@@ -225,7 +245,7 @@ class _State:
             temporary.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
 
 
-def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Iterator[Progress]:
+def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
     avatar, found = open_avatar(root, ("video",)), []
     fps, total = float(avatar.info.fps), avatar.info.frame_count
     choice = {"face_index": options.face_index, "point": options.face_point}
@@ -245,7 +265,7 @@ def _write_track(root: Path, track: tracking.FaceTrack) -> None:
         np.savez(temporary, **asdict(track))
 
 
-def _cut_crops(root: Path) -> Iterator[Progress]:
+def _cut_crops(root: Path) -> Generator[Progress, None, None]:
     avatar = open_avatar(root, ("video", "track"))
     track, spec, total = avatar.track(), avatar.crop, avatar.info.frame_count
     transforms = crop.smooth(crop.align(track.landmarks, spec), track.shot_starts, spec)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..demo.options import DemoOptions
 from ..weights.registry import fetch
-from .console import console, show, show_lines
+from .console import console, run, show_lines
 from .options import Device
 
 
@@ -21,21 +22,12 @@ def demo_command(
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
-    from ..demo.run import DemoOptions, Result, Stage, run_demo
+    from ..demo.run import run_demo
     from .report import print_evaluation
 
     for _ in show_lines(fetch()):
         pass
-    crop_size = size or (160 if video is None else 256)
-    options = DemoOptions(folder, video, audio, minutes, crop_size=crop_size, seed=seed)
-
-    def describe(stage: Stage | Result) -> tuple[str, float, float, str]:
-        if isinstance(stage, Result):
-            return "report", 1, 1, ""
-        return stage.name, stage.done, stage.total, stage.remark
-
-    result = show(run_demo(options, device=device), describe)
-    if not isinstance(result, Result):
-        raise RuntimeError("the demo ended without a result")
+    options = DemoOptions(folder, video, audio, minutes, crop_px=size, seed=seed)
+    result = run(run_demo(options, device=device))
     print_evaluation(result.evaluation)
     console.print(f"talking video: {result.video.resolve()}\nreport:        {result.page.resolve()}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +13,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..avatar.folder import open_avatar
+from ..avatar.folder import Avatar, open_avatar
 from ..avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
-from ..avatar.prepare import Progress as StageProgress
 from ..errors import FormatError
 from ..files import atomic_write
 from ..intervals import describe_ranges, lost_ranges
-from .console import console, show
+from ..progress import Progress, job
+from .console import console, run
 from .options import AvatarDir, Device, Encoder
 
 
@@ -29,7 +29,7 @@ def prepare_command(
     audio: Annotated[
         Path | None, typer.Option(help="Speech that belongs to the video, instead of its own sound.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Crop size: 160, 256, 320 or 512 px.")] = PrepareOptions.crop_size,
+    size: Annotated[int, typer.Option(help="Crop size: 160, 256, 320 or 512 px.")] = PrepareOptions.crop_px,
     encoder: Encoder = PrepareOptions.encoder,
     start: Annotated[float, typer.Option(help="Leave out this many seconds at the start.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="Take this many seconds.")] = None,
@@ -42,8 +42,7 @@ def prepare_command(
     device: Device = "cpu",
 ) -> None:
     options = PrepareOptions(size, encoder, start, duration, face_index, face_at, max_gap, skip_lost)
-    show(prepare(video, avatar, options, audio=audio, device=device), lambda p: (p.stage, p.done, p.total, ""))
-    made = open_avatar(avatar)
+    made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
     lost = lost_ranges(track.landmarks)
     console.print(
@@ -62,16 +61,12 @@ def audit_command(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
     from ..audit import audit
-    from ..audit.finding import Audit
     from ..audit.plot import write_picture
 
     with tempfile.TemporaryDirectory() as scratch:
         root = avatar or Path(scratch) / "avatar"
-        show(_prepared(video, root), _stage)
-        opened = open_avatar(root)
-        result = show(audit(opened), lambda p: ("audit", 1, 1, "") if isinstance(p, Audit) else _stage(p))
-        if not isinstance(result, Audit):
-            raise RuntimeError("the audit ended without a result")
+        opened = run(_prepared(video, root))
+        result = run(audit(opened))
         if picture is not None:
             write_picture(picture, opened, result)
     table = Table("", "check", "what was found")
@@ -83,15 +78,12 @@ def audit_command(
             temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
 
 
-def _prepared(video: Path, root: Path) -> Iterator[StageProgress]:
+@job
+def _prepared(video: Path, root: Path) -> Generator[Progress, None, Avatar]:
     """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
     with suppress(FormatError):  # no avatar yet, or an unfinished one
         if open_avatar(root).identity == identity_of(video):
-            return
+            return open_avatar(root)
     options = PrepareOptions(skip_lost=True)
-    yield from import_clip(video, root, options)
-    yield from track_face(root, options)
-
-
-def _stage(progress: StageProgress) -> tuple[str, float, float, str]:
-    return progress.stage, progress.done, progress.total, ""
+    yield from import_clip(video, root, options).steps()
+    return (yield from track_face(root, options).steps())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle
@@ -15,6 +15,7 @@ from ..errors import FileError, OptionError
 from ..files import atomic_write
 from ..media.audio import SAMPLE_RATE_HZ, write_wave
 from ..media.video import VideoWriter
+from ..progress import Progress, job
 from ..speech.tts import speak
 from .puppet import EYE_DISTANCE, MAX_OPENING, NARROWEST, WIDEST, Pose, Puppet
 from .sentences import NEW_SPEECH, passages
@@ -22,6 +23,7 @@ from .sentences import NEW_SPEECH, passages
 __all__ = ["NEW_SPEECH", "MouthTrack", "make_clip", "mouth_for", "passages", "speak"]
 
 VIDEO_NAME, SPEECH_NAME, TRUTH_NAME = "person.mp4", "speech.wav", "truth.npz"
+STAGE = "make a talking person"
 REST_WIDTH = 0.7  # Pose.width of a silent mouth
 _HOP_SAMPLES = 160  # the mouth is computed a hundred times a second
 _WINDOW_SAMPLES = 400
@@ -102,15 +104,17 @@ def _gaussian(values: np.ndarray, sigma: float) -> np.ndarray:
     return np.convolve(np.pad(values, reach, mode="edge"), kernel / kernel.sum(), mode="valid")
 
 
+@job
 def make_clip(
     folder: Path, *, seconds: float = 60.0, seed: int = 0, fps: Fraction = Fraction(25), size: int = 512,
     text: Sequence[str] | None = None,
-) -> Iterator[float]:  # fmt: skip
-    """Write person.mp4 (with sound), speech.wav and truth.npz into `folder`; yields the fraction done.
+) -> Generator[Progress, None, Path]:  # fmt: skip
+    """Write person.mp4 (with sound), speech.wav and truth.npz into `folder`; the result is the path of the video.
 
     The same seed makes the same clip. truth.npz holds one row per frame: opening (inner-lip gap / eye distance), width
     (inner mouth width / eye distance), blink, shift_x, shift_y (px), roll_deg, scale; and fps as [numerator,
-    denominator]. Sentences of `text` are spoken in turn, again from the first when they run out.
+    denominator]. Sentences of `text` are spoken in turn, again from the first when they run out. Raises OptionError for
+    less than a second, FileError when the folder cannot be made, UdhError without scikit-image or hibari-tts.
     """
     folder = Path(folder)
     frame_count = round(seconds * fps)
@@ -132,13 +136,14 @@ def make_clip(
             head = {name: float(values[i]) for name, values in motion.items()}
             frame = puppet.draw(Pose(float(mouth.opening[i]), float(mouth.width[i]), float(blink[i]), **head))
             writer.write(grain.on(frame))
-            yield (i + 1) / (frame_count + 1)
+            yield Progress(STAGE, i + 1, frame_count + 1)
     half_width = NARROWEST + (WIDEST - NARROWEST) * mouth.width
     with atomic_write(folder / TRUTH_NAME) as temporary:
         rate = np.array([fps.numerator, fps.denominator])
         rows = {"opening": mouth.opening, "width": 2 * half_width / EYE_DISTANCE, "blink": blink, **motion}
         np.savez(temporary, fps=rate, **rows)
-    yield 1.0
+    yield Progress(STAGE, frame_count + 1, frame_count + 1)
+    return folder / VIDEO_NAME
 
 
 def _speech(sentences: Sequence[str], sample_count: int, seed: int) -> np.ndarray:

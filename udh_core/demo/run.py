@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-from ..avatar.folder import open_avatar
+from ..avatar.folder import Avatar
 from ..avatar.prepare import PrepareOptions, prepare
-from ..errors import OptionError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.figures import strict_json
 from ..evaluation.html import write_html
@@ -19,6 +19,7 @@ from ..files import atomic_write
 from ..inference.sync_scorer import open_syncnet
 from ..media.audio import write_wave
 from ..models import checkpoint
+from ..progress import Job, Progress, job
 from ..rendering.render import render
 from ..speech.tts import speak
 from ..training.generator import GeneratorOptions, train_generator
@@ -26,41 +27,15 @@ from ..training.loop import StepReport
 from ..training.run_log import open_log
 from ..training.syncnet import SyncNetOptions, train_syncnet
 from .clip import VIDEO_NAME, make_clip
+from .options import DemoOptions
 from .sentences import NEW_SPEECH
 
 SYNCNET_SHARE = 0.25  # of the generator's minutes
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class DemoOptions:
-    """What the demo makes and how long it trains. Without a video it makes its own talking person."""
-
-    folder: Path = Path("demo")
-    video: Path | None = None
-    audio: Path | None = None
-    minutes: float = 5.0
-    clip_seconds: float = 90.0
-    crop_size: int = 160
-    encoder: str = "whisper-tiny"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.video is None) != (self.audio is None) and self.video is not None:
-            raise OptionError("give the new speech too: --video and --audio belong together")
-        if self.minutes <= 0:
-            raise OptionError("minutes must be more than 0")
-
-
-class Stage(NamedTuple):
-    """How far the demo is: `done` of `total` in the stage of that name, and a remark."""
-
-    name: str
-    done: float
-    total: float
-    remark: str = ""
-
-
-class Result(NamedTuple):
+class Result:
     """What the demo made."""
 
     video: Path
@@ -69,54 +44,69 @@ class Result(NamedTuple):
     evaluation: Evaluation
 
 
-def run_demo(options: DemoOptions, *, models: Path | None = None, device: str = "cpu") -> Iterator[Stage | Result]:
-    """Run the chain; the last item is the Result. A second run goes on where the first one stopped."""
+@job
+def run_demo(
+    options: DemoOptions, *, models: Path | None = None, device: str = "cpu"
+) -> Generator[Progress, None, Result]:
+    """Run the whole chain. A second run goes on where the first one stopped.
+
+    Raises OptionError, or what the parts raise: MediaError, NoFaceError, WeightsError and the other UdhErrors.
+    """
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    video = options.video or folder / "clip" / VIDEO_NAME
     if options.video is None:
         yield from _make_person(folder / "clip", options)
+    video = options.video or folder / "clip" / VIDEO_NAME
     audio = options.audio or _new_speech(folder / "new_speech.wav")
-    choice = PrepareOptions(crop_size=options.crop_size, encoder=options.encoder)
-    for step in prepare(video, folder / "avatar", choice, models=models, device=device):
-        yield Stage(f"prepare: {step.stage}", step.done, step.total)
-    avatar = open_avatar(folder / "avatar")
+    choice = PrepareOptions(crop_px=options.crop_size(), encoder=options.encoder)
+    avatar = yield from _within("prepare", prepare(video, folder / "avatar", choice, models=models, device=device))
     syncnet, generator = folder / "syncnet.safetensors", folder / "generator.safetensors"
-    minutes = options.minutes
-    sync_options = SyncNetOptions(minutes=minutes * SYNCNET_SHARE, seed=options.seed)
-    for report in train_syncnet(
-        avatar, syncnet, sync_options, encoder=options.encoder, start="auto", models=models, device=device
-    ):
-        yield _training_stage("train SyncNet", report)
-    generator_options = GeneratorOptions(minutes=minutes, seed=options.seed)
-    for report in train_generator(
-        avatar, generator, generator_options, encoder=options.encoder, start="auto", models=models, device=device
-    ):
-        yield _training_stage(f"train generator: {report.phase}", report)
-    out = folder / "talking.mp4"
-    for step in render(avatar, generator, audio, out, models=models, device=device):
-        yield Stage(f"render: {step.stage}", step.done, step.total, step.detail)
+    yield from _train(avatar, syncnet, generator, options, models, device)
+    rendering = render(avatar, generator, audio, folder / "talking.mp4", models=models, device=device)
+    out = yield from _within("render", rendering)
+    scorer = open_syncnet(syncnet, device)
     evaluation: Evaluation | None = None
-    judge = open_syncnet(syncnet, device)
-    for step in evaluate(avatar, generator, syncnet=judge, models=models, device=device):
+    for step in evaluate(avatar, generator, syncnet=scorer, models=models, device=device):
         if isinstance(step, Evaluation):
             evaluation = step
         else:
-            yield Stage(f"evaluate: {step.row}", step.done, step.total)
+            yield Progress(f"evaluate: {step.row}", step.done, step.total)
     if evaluation is None:
         raise RuntimeError("the evaluation ended without a result")
     steps = [*open_log(syncnet).reports, *open_log(generator).reports]
-    yield _write_results(out, video, avatar.audio, steps, evaluation, judge.info)
+    return _write_results(out, video, avatar.audio, steps, evaluation, scorer.info)
 
 
-def _make_person(folder: Path, options: DemoOptions) -> Iterator[Stage]:
+def _within(stage: str, part: Job[T]) -> Generator[Progress, None, T]:
+    """Do a job as a part of this one, its stages named after the part; closing this one closes it."""
+    with closing(part):
+        for step in part:
+            yield replace(step, stage=f"{stage}: {step.stage}")
+    return part.result
+
+
+def _train(
+    avatar: Avatar, syncnet: Path, generator: Path, options: DemoOptions, models: Path | None, device: str
+) -> Generator[Progress, None, None]:
+    sync_options = SyncNetOptions(minutes=options.minutes * SYNCNET_SHARE, seed=options.seed)
+    for report in train_syncnet(
+        avatar, syncnet, sync_options, encoder=options.encoder, start="auto", models=models, device=device
+    ):
+        yield _training_step("train SyncNet", report)
+    generator_options = GeneratorOptions(minutes=options.minutes, seed=options.seed)
+    for report in train_generator(
+        avatar, generator, generator_options, encoder=options.encoder, start="auto", models=models, device=device
+    ):
+        yield _training_step(f"train generator: {report.phase}", report)
+
+
+def _make_person(folder: Path, options: DemoOptions) -> Generator[Progress, None, None]:
+    """The clip of the built-in person, unless it is there already."""
     stamp = folder / "made.json"
     wanted: dict[str, Any] = {"seconds": options.clip_seconds, "seed": options.seed}
     if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
         return
-    folder.mkdir(exist_ok=True)
-    for done in make_clip(folder, seconds=options.clip_seconds, seed=options.seed):
-        yield Stage("make a talking person", done, 1.0)
+    yield from make_clip(folder, seconds=options.clip_seconds, seed=options.seed).steps()
     with atomic_write(stamp) as temporary:
         temporary.write_text(json.dumps(wanted), encoding="utf-8")
 
@@ -126,10 +116,10 @@ def _new_speech(path: Path) -> Path:
     return path
 
 
-def _training_stage(name: str, report: StepReport) -> Stage:
+def _training_step(stage: str, report: StepReport) -> Progress:
     losses = ", ".join(f"{key} {value:.3f}" for key, value in report.losses.items())
     rate = f", {report.rate:.0f} samples/s" if report.rate else ""
-    return Stage(name, report.done, 1.0, losses + rate)
+    return Progress(stage, report.done, 1.0, losses + rate)
 
 
 def _write_results(
@@ -141,7 +131,7 @@ def _write_results(
     syncnet: checkpoint.Checkpoint,
 ) -> Result:
     page, figures = out.with_name("report.html"), out.with_name("evaluation.json")
-    title = f"{video.name}: learnt and judged"
+    title = f"{video.name}: trained and evaluated"
     write_html(page, title, evaluation, steps=steps, syncnet=syncnet, sound=sound)
     with atomic_write(figures) as temporary:
         temporary.write_text(strict_json(evaluation.to_dict()), encoding="utf-8")
