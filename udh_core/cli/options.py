@@ -9,7 +9,6 @@ import typer
 from typer.models import OptionInfo
 
 from ..options import described
-
 from ..speech.encoders import encoder_names
 
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
