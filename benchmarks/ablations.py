@@ -1,6 +1,6 @@
-"""What each part of the generator is worth: `python -m benchmarks.ablations pixels|motion --avatar DIR [--steps N]`.
+"""What each part of the generator is worth: `python -m benchmarks.ablations warp|motion --avatar DIR [--steps N]`.
 
-`pixels` trains the pixels network alone, told the true shapes, once per variant with one thing changed, and judges it
+`warp` trains the warp network alone, told the true shapes, once per variant with one thing changed, and judges it
 on held-out frames before reach and detail are set. `motion` trains the motion network alone and judges the mouth
 opening it predicts for the held-out speech, as it is and in other voices, and for other people's speech; given a second
 avatar, that is the one judged, and the first the one that "started from the other person" starts from. Differences
@@ -22,9 +22,9 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.motion_variants import MotionVariant, motion_variants
-from benchmarks.pixels_variants import Experiment, pixels_variants
 from benchmarks.tables import write_table
 from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
+from benchmarks.warp_variants import Experiment, warp_variants
 from udh_core import metrics
 from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
@@ -54,7 +54,7 @@ console = Console(stderr=True)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("pixels", "motion"))
+    parser.add_argument("part", choices=("warp", "motion"))
     parser.add_argument("--avatar", type=Path, action="append", required=True)
     parser.add_argument("--other", type=Path, action="append", default=[], help="motion: more people to listen to")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of the clip")
@@ -63,7 +63,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(2)
     lines: list[str] = []
-    for line in (pixels if chosen.part == "pixels" else motion)(chosen):
+    for line in (warp if chosen.part == "warp" else motion)(chosen):
         console.print(line)
         lines.append(line)
         if not chosen.only:
@@ -74,13 +74,13 @@ def wanted(name: str, chosen: argparse.Namespace) -> bool:
     return not chosen.only or any(part in name for part in chosen.only)
 
 
-def pixels(chosen: argparse.Namespace) -> Iterator[str]:
+def warp(chosen: argparse.Namespace) -> Iterator[str]:
     """Lines of the table: one per variant."""
     data = load_training_data(open_avatar(chosen.avatar[-1]), ENCODER, chosen.held_out)
-    judge = PixelsJudge(data)
+    judge = WarpJudge(data)
     yield "| | LPIPS | PSNR, dB | sharpness | opening: correlation | amplitude | flicker | GMAC | training images/s |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for variant in pixels_variants():
+    for variant in warp_variants():
         if wanted(variant.name, chosen):
             run = Experiment(variant, data, GeneratorOptions(steps=chosen.steps), ENCODER)
             begun = time.perf_counter()
@@ -89,8 +89,8 @@ def pixels(chosen: argparse.Namespace) -> Iterator[str]:
             yield f"| {variant.name} | {judge(run)} | {gmac(run):.2f} | {rate:.0f} |"
 
 
-class PixelsJudge:
-    """Figures of a trained pixels network over the same held-out frames."""
+class WarpJudge:
+    """Figures of a trained warp network over the same held-out frames."""
 
     def __init__(self, data: TrainingData) -> None:
         self.data, self.lpips, self.mesh = data, Lpips(), FaceMesh()
@@ -125,14 +125,14 @@ class PixelsJudge:
         for k in range(0, len(frames), 10):
             some = frames[k : k + 10]
             with torch.autocast("cpu", dtype, enabled=dtype is not None):
-                parts.append(to_uint8(run.generator.pixels(to_input(self.data.crops[some]), run.steered[some])))
+                parts.append(to_uint8(run.generator.warp(to_input(self.data.crops[some]), run.steered[some])))
         return np.concatenate(parts)
 
 
 @torch.no_grad()
 def gmac(run: Experiment) -> float:
     """Of one frame."""
-    network, size = run.generator.pixels, run.generator.config.pixels.size
+    network, size = run.generator.warp, run.generator.config.warp.size
     with FlopCounterMode(display=False) as counter:
         network(torch.rand(2, 3, size, size), run.steered[:2])
     return counter.get_total_flops() / 4e9
@@ -167,22 +167,22 @@ def learnt_motion(
     spec = data.avatar.crop
     torch.manual_seed(variant.seed)
     generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
-    generator.learn_shapes(data.points[data.train_frames])
+    generator.fit_shape_space(data.points[data.train_frames])
     for k, member in enumerate(generator.motion.members):
         if variant.change is not None:
             variant.change(member)  # pyright: ignore[reportArgumentType]
         if start is not None:  # all but what names this person's shapes
             weights = start.members[k].state_dict()
-            member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("leave")}, strict=False)
+            member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("output_proj")}, strict=False)
     shapes = generator.encode_shapes(data.points)
-    generator.rest.copy_(rest_shape(data, shapes))
+    generator.rest_pose.copy_(rest_shape(data, shapes))
     weight = train_motion.SILENT_WEIGHT
     train_motion.SILENT_WEIGHT = weight if variant.silence else 0.0
     for _ in train_motion.train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, **heard):
         pass
     train_motion.SILENT_WEIGHT = weight
     if not variant.gain:
-        generator.motion.gain.fill_(1)
+        generator.motion.variance_gain.fill_(1)
     return generator.eval()
 
 
@@ -238,7 +238,7 @@ class MotionJudge:
         heard, waveform = self.noise
         still = mouth_shapes(generator, heard, np.arange(1, 9, 0.04), waveform, rest=False)
         usual = generator.encode_shapes(data.points[data.held_out]).norm(dim=1).mean()
-        off = float((still - generator.rest).norm(dim=1).mean() / usual)
+        off = float((still - generator.rest_pose).norm(dim=1).mean() / usual)
         theirs = np.mean(people, axis=0) if people else (np.nan, np.nan)
         return " | ".join(f"{value:.3f}" for value in (*voices[0], *np.mean(voices[1:], axis=0), *theirs, off))
 

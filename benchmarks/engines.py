@@ -1,4 +1,4 @@
-"""The pixels network by torch and by onnxruntime: `python -m benchmarks.engines --avatar DIR --generator FILE`.
+"""The warp network by torch and by onnxruntime: `python -m benchmarks.engines --avatar DIR --generator FILE`.
 
 How long each takes for as many crops as rendering gives it at a time, and how far each strays from torch in float32,
 on held-out crops of a trained person. The 8-bit network is onnxruntime's static quantisation of the convolutions,
@@ -26,7 +26,7 @@ from benchmarks.reference_baseline import typical_s
 from benchmarks.tables import write_table
 from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import open_avatar
-from udh_core.export.onnx import PIXELS, export_onnx
+from udh_core.export.onnx import WARP, export_onnx
 from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import with_neighbours
@@ -59,7 +59,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     info, generator = open_generator(chosen.generator)
     data = load_training_data(open_avatar(chosen.avatar), info.encoder)
-    shapes = with_neighbours(generator.encode_shapes(data.points), generator.config.pixels.frames, data.shots)
+    shapes = with_neighbours(generator.encode_shapes(data.points), generator.config.warp.frames, data.shots)
     judged, learnt = (
         inputs(data, shapes, *part) for part in ((data.held_out, JUDGED), (data.train_frames, CALIBRATED_BY))
     )
@@ -76,7 +76,7 @@ def main() -> None:
             console.print(lines[-1])
     about = f"{BATCH} crops of {info.crop.size} px at a time; time as a ratio to torch in float32."
     command = f"python -m benchmarks.engines --avatar {chosen.avatar.name} --generator … --threads {chosen.threads}"
-    console.print(write_table("engines", "What runs the pixels network", about, lines, command))
+    console.print(write_table("engines", "What runs the warp network", about, lines, command))
 
 
 def inputs(data: TrainingData, shapes: Tensor, frames: np.ndarray, count: int) -> Inputs:
@@ -89,28 +89,28 @@ def engines(avatar: Path, generator: Path, learnt: Inputs, folder: Path, threads
     yield "torch, float32", by_torch(generator)
     yield "torch, bfloat16 (what renders)", by_torch(generator, torch.bfloat16)
     opened = open_avatar(avatar)
-    compositor = Compositor(open_generator(generator)[1].pixels, opened.crop, opened.track().transforms)
+    compositor = Compositor(open_generator(generator)[1].warp, opened.crop, opened.track().transforms)
     compositor.compile(BATCH)
     yield "torch, bfloat16, compiled", in_torch(compositor.draw)
     for _ in export_onnx(generator, folder):
         pass
-    yield "onnxruntime, float32", by_onnx(folder / PIXELS, threads)
-    yield "onnxruntime, 8 bits", by_onnx(quantised(folder / PIXELS, learnt), threads)
+    yield "onnxruntime, float32", by_onnx(folder / WARP, threads)
+    yield "onnxruntime, 8 bits", by_onnx(quantised(folder / WARP, learnt), threads)
 
 
 def by_torch(generator: Path, dtype: torch.dtype | None = None) -> Draw:
-    pixels = open_generator(generator)[1].pixels.eval()
-    pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    warp = open_generator(generator)[1].warp.eval()
+    warp.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if dtype is not None:
-        pixels.render_in(dtype)
-    references = pixels.enlarge(pixels.references)
-    return in_torch(lambda crops, steered: pixels.draw(crops, steered, references))
+        warp.render_in(dtype)
+    references = warp.enlarge(warp.references)
+    return in_torch(lambda crops, steered: warp.draw(crops, steered, references))
 
 
-def in_torch(pixels: Callable[[Tensor, Tensor], Tensor]) -> Draw:
+def in_torch(warp: Callable[[Tensor, Tensor], Tensor]) -> Draw:
     @torch.inference_mode()
     def draw(crops: Tensor, steered: Tensor) -> np.ndarray:
-        return pixels(crops.contiguous(memory_format=torch.channels_last), steered).float().numpy()
+        return warp(crops.contiguous(memory_format=torch.channels_last), steered).float().numpy()
 
     return draw
 

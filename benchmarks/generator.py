@@ -38,7 +38,7 @@ from udh_core.evaluation.bench import MAX_FRAMES, PICTURES, Bench
 from udh_core.evaluation.evaluate import evaluate as evaluated
 from udh_core.evaluation.result import GENERATED, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Evaluation, Row
 from udh_core.face.crop import CropSpec
-from udh_core.inference.sync_scorer import Heard
+from udh_core.inference.sync_scorer import AudioSegment
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input
@@ -203,7 +203,7 @@ def published_bench(data: BaselineData, encoder: str, folder: Path) -> tuple[Ben
     bench, own = Bench(training, ours, None, None, MAX_FRAMES, None), None
     for name, moments in ((GENERATED, bench.frames), (OTHER, bench.other)):
         crops = drawn_crops(data, network, bench.frames, np.asarray(moments))
-        bench.measure(name, Row(crops, moments, Heard.own(training, moments)))
+        bench.measure(name, Row(crops, moments, AudioSegment.own(training, moments)))
         own = crops if own is None else own
     return bench, cast(np.ndarray, own)
 

@@ -28,7 +28,7 @@ class Ahead(DilatedBlock):
         length = x.shape[1]
         padded = F.pad(x, (0, 0, 4 * self.dilation - self.ahead, self.ahead))
         around = torch.cat([padded[:, k * self.dilation :][:, :length] for k in range(5)], dim=-1)
-        return x + self.mix(self.dropout(self.act(self.norm(self.look(around)))))
+        return x + self.output_proj(self.dropout(self.act(self.norm(self.dilated_conv(around)))))
 
 
 class NearAttention(nn.Module):
@@ -61,7 +61,7 @@ def looking_ahead(*ahead: int) -> Callable[[MotionMember], None]:
 
 
 def attending(member: MotionMember) -> None:
-    member.blocks.append(NearAttention(member.enter.out_features))
+    member.blocks.append(NearAttention(member.input_proj.out_features))
 
 
 def dropping_values(member: MotionMember) -> None:

@@ -104,7 +104,7 @@ def training(avatar: Avatar, out: Path) -> tuple[str, str, str]:
     options = GeneratorOptions(steps=TRAIN_STEPS, motion_steps=50, check_every=10**6, save_every=10**6)
     seen = []
     for report in train_generator(avatar, out, options, start="overwrite"):
-        if report.phase == "pixels":
+        if report.phase == "warp":
             seen.append(time.monotonic())
     rate = (TRAIN_STEPS - 10) * options.batch / (seen[-2] - seen[8])  # without the first steps and the check at the end
     return ("generator training at 160 px, with LPIPS", f"{rate:.1f} images/s", "≥ 10")

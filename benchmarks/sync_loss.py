@@ -95,7 +95,7 @@ def train(avatar: Avatar, out: Path, teacher: Path | None, weight: float, seed: 
     options = GeneratorOptions(steps=steps, seed=seed, sync_weight=weight)
     listening = open_syncnet(teacher) if teacher else None
     for report in train_generator(avatar, out, options, syncnet=listening, start="overwrite"):
-        if report.metrics and report.phase == "pixels":
+        if report.metrics and report.phase == "warp":
             console.print(
                 out.name,
                 report.step,

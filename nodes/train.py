@@ -26,7 +26,7 @@ PHASES = {
     "syncnet": "SyncNet",
     "speech": "hearing the speech in other voices",
     "motion": "mouth motion",
-    "pixels": "mouth pixels",
+    "warp": "mouth image",
 }
 
 

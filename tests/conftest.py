@@ -177,9 +177,9 @@ def learn_motion(real_minute: Path) -> Callable:
         torch.manual_seed(0)
         sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop
         generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
-        generator.learn_shapes(data.points[data.train_frames])
+        generator.fit_shape_space(data.points[data.train_frames])
         shapes = generator.encode_shapes(data.points)
-        generator.rest.copy_(rest_shape(data, shapes))
+        generator.rest_pose.copy_(rest_shape(data, shapes))
         for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=0, **sounds):
             pass
         return generator.eval(), data

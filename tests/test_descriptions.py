@@ -35,8 +35,8 @@ REMEDIES = re.compile(
 
 
 def small_generator() -> tuple[Checkpoint, Generator]:
-    pixels = WarpConfig(96, references=1, shape_width=2, widths=(4,), condition=4)
-    config = GeneratorConfig(MotionConfig(8, shape_width=2, channels=4, dilations=(1,), members=1), pixels, 5)
+    warp = WarpConfig(96, references=1, shape_width=2, widths=(4,), condition=4)
+    config = GeneratorConfig(MotionConfig(8, shape_width=2, channels=4, dilations=(1,), members=1), warp, 5)
     described = {"model": config.to_dict(), "options": {"held_out": 0.1}}
     info = Checkpoint("generator", described, 1, "mel80", CropSpec(96), "anna")
     return info, Generator(config, info.crop)
@@ -154,11 +154,11 @@ def test_whatever_is_described_is_opened_or_refused(kind: str, tmp_path: Path, p
     ("way", "value", "words"),
     [
         (("model",), None, "GeneratorConfig is not there"),
-        (("model", "pixels", "widths"), "many", "WarpConfig.widths is no list of whole numbers"),
+        (("model", "warp", "widths"), "many", "WarpConfig.widths is no list of whole numbers"),
         (("model", "motion", "heads"), 4, "MotionConfig does not know heads"),
-        (("model", "pixels", "shape_width"), 3, "differ in shape_width"),
-        (("model", "pixels", "size"), 128, "it draws 128 px, its crop has 96 px"),
-        (("model", "pixels", "condition"), 1 << 15, "its tensors do not fit its description"),
+        (("model", "warp", "shape_width"), 3, "differ in shape_width"),
+        (("model", "warp", "size"), 128, "it draws 128 px, its crop has 96 px"),
+        (("model", "warp", "condition"), 1 << 15, "its tensors do not fit its description"),
     ],
 )
 def test_what_is_wrong_is_named(way: tuple, value: object, words: str, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def spoil(out: Path, what: str) -> None:
     elif what != "seed":
         info, state = checkpoint.load_resume(out)
         if what == "version":
-            del state["networks"]["movement"]
+            del state["networks"]["mouth_amplitude"]
         checkpoint.save_resume(out, replace(info, encoder="hubert" if what == "encoder" else info.encoder), state)
 
 
@@ -122,7 +122,7 @@ def test_auto_sets_aside_what_cannot_go_on(person_avatar, out, what):
     spoil(out, what)
     before = [path.read_bytes() for path in (out, resume_path(out)) if path.is_file()]
     reports = train(person_avatar, out, options, start="auto")
-    assert [r.step for r in reports if r.phase == "pixels"] == [1, 2]
+    assert [r.step for r in reports if r.phase == "warp"] == [1, 2]
     assert sorted(p.read_bytes() for p in out.parent.glob("g (*.safetensors")) == sorted(before)
     first, second = (checkpoint.load(resume_path(path), "resume")[1] for path in (fresh, out))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -148,7 +148,7 @@ def test_overwrite_replaces(person_avatar, out):
     train(person_avatar, out, replace(TINY, seed=5), start="overwrite")
     assert read_info(out).config["options"]["seed"] == read_info(resume_path(out)).config["options"]["seed"] == 5
     assert not list(out.parent.glob("g (*"))
-    assert [r.step for r in open_log(out).reports if r.phase == "pixels"] == [1, 2]
+    assert [r.step for r in open_log(out).reports if r.phase == "warp"] == [1, 2]
 
 
 def test_a_syncnet_of_another_version_does_not_go_on(person_avatar, tmp_path):
@@ -225,14 +225,14 @@ def test_losses_of_every_part_of_a_run_are_kept(person_avatar, tmp_path):
 
 def test_the_last_preview_is_kept_byte_for_byte(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (8, 24, 3), np.uint8)
-    steps = (StepReport("pixels", k, k / 3, {"loss": 1.0 / k}, preview=picture if k == 2 else None) for k in (1, 2, 3))
+    steps = (StepReport("warp", k, k / 3, {"loss": 1.0 / k}, preview=picture if k == 2 else None) for k in (1, 2, 3))
     list(RunLog(tmp_path / "g.safetensors").follow(steps))
     assert np.array_equal(open_log(tmp_path / "g.safetensors").preview, picture)
     assert [r.step for r in open_log(tmp_path / "g.safetensors", step=2).reports] == [1, 2]
 
 
 def test_damaged_losses_name_the_remedy(tmp_path):
-    (tmp_path / "g.losses.json").write_text(json.dumps([["pixels", 1]]))
+    (tmp_path / "g.losses.json").write_text(json.dumps([["warp", 1]]))
     with pytest.raises(FormatError, match=r"g\.losses\.json is damaged; delete it"):
         open_log(tmp_path / "g.safetensors")
 
@@ -263,10 +263,10 @@ def test_a_generator_whose_gradient_is_not_finite_spoils_nothing(training_data: 
     out, options = tmp_path / "g.safetensors", replace(TINY, steps=8, save_every=1, check_every=1)
     run = BrokenRun(training_data, out, options, "mel80", None, models, torch.device("cpu"))
     run.motion_done = True
-    reports = run.learn_pixels()
+    reports = run.train_warp()
     assert [next(reports).step, next(reports).step] == [1, 2]
     before = contents(tmp_path)
-    with pytest.raises(DivergedError, match=r"pixels training diverged at step 2, its gradient .* lower the learning"):
+    with pytest.raises(DivergedError, match=r"warp training diverged at step 2, its gradient .* lower the learning"):
         next(reports)
     assert contents(tmp_path) == before
     assert finite(run.generator)
@@ -317,7 +317,7 @@ def test_a_state_that_is_not_finite_replaces_none(tmp_path):
 def test_a_demo_goes_on_where_it_was_interrupted(models, person, tmp_path):
     options = DemoOptions(tmp_path, person / "person.mp4", person / "speech.wav", minutes=0.2, encoder="mel80")
     run = run_demo(options, models=models)
-    while not next(run).stage.startswith("train generator: pixels"):
+    while not next(run).stage.startswith("train generator: warp"):
         pass
     next(run)
     run.close()
@@ -327,5 +327,5 @@ def test_a_demo_goes_on_where_it_was_interrupted(models, person, tmp_path):
     result = run_demo(options, models=models).run()
     assert result.video.is_file()
     assert (tmp_path / "syncnet.safetensors").read_bytes() == syncnet
-    steps = [r.step for r in open_log(tmp_path / "generator.safetensors").reports if r.phase == "pixels"]
+    steps = [r.step for r in open_log(tmp_path / "generator.safetensors").reports if r.phase == "warp"]
     assert steps == list(range(1, steps[-1] + 1)) and steps[-1] > done

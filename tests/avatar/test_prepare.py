@@ -84,8 +84,8 @@ def changed_at(root: Path) -> dict[str, int]:
 
 def small_generator(spec: CropSpec, points: int = 53) -> Generator:
     torch.manual_seed(0)
-    pixels = WarpConfig(spec.size, references=2, widths=(16, 24), condition=16)
-    return Generator(GeneratorConfig(MotionConfig(80, members=1), pixels, points), spec).eval()
+    warp = WarpConfig(spec.size, references=2, widths=(16, 24), condition=16)
+    return Generator(GeneratorConfig(MotionConfig(80, members=1), warp, points), spec).eval()
 
 
 # What a whole avatar is
@@ -124,7 +124,7 @@ def test_compositor_gives_the_network_the_stored_crops(
     original = Compositor.generate
     monkeypatch.setattr(Compositor, "generate", generate)
     frames = list(read_frames(avatar.video, start=70, count=3))
-    compositor = Compositor(generator.pixels, avatar.crop, avatar.track().transforms)
+    compositor = Compositor(generator.warp, avatar.crop, avatar.track().transforms)
     painted = compositor.composite(frames, [70, 71, 72], torch.zeros(3, 3, 12))
     assert np.array_equal(np.concatenate(seen), avatar.crops()[70:73])
     for i, (frame, result) in enumerate(zip(frames, painted, strict=True)):
@@ -301,7 +301,7 @@ def test_lost_face_can_be_left_out(losing: Path, models: Path, tmp_path: Path) -
 def _check_lost_frames_are_not_painted(avatar: Avatar) -> None:
     numbers = [28, 29, 30, 49, 50]
     frames = [next(read_frames(avatar.video, start=n, count=1)) for n in numbers]
-    compositor = Compositor(small_generator(avatar.crop).pixels, avatar.crop, avatar.track().transforms)
+    compositor = Compositor(small_generator(avatar.crop).warp, avatar.crop, avatar.track().transforms)
     painted = compositor.composite(frames, numbers, torch.zeros(5, 3, 12))
     same = [np.array_equal(a, b) for a, b in zip(frames, painted, strict=True)]
     assert same == [False, False, True, True, False]

@@ -80,7 +80,7 @@ def test_a_changed_file_runs_again(comfy, base):
 def test_cancelled_training_goes_on_where_it_stopped(comfy, watcher, base, figure):
     graph = clip("clip.mp4") | generator(steps=100_000, name="stopped") | render() | mux()
     prompt = comfy.queue(graph, watcher.client)
-    watcher.wait_for(r"mouth pixels: step \d\d")
+    watcher.wait_for(r"mouth image: step \d\d")
     took = cancel(comfy, prompt)
     out = base / "models" / "udh" / "generators" / "stopped.safetensors"
     step = checkpoint.read_info(checkpoint.resume_path(out)).step
@@ -92,7 +92,7 @@ def test_cancelled_training_goes_on_where_it_stopped(comfy, watcher, base, figur
     comfy.run(graph)
     assert checkpoint.read_info(checkpoint.resume_path(out)).step == step + 3
     rows = json.loads(out.with_suffix(".losses.json").read_text())
-    assert [row[1] for row in rows if row[0] == "pixels"] == list(range(1, step + 4))  # none lost, none done twice
+    assert [row[1] for row in rows if row[0] == "warp"] == list(range(1, step + 4))  # none lost, none done twice
     open_generator(out)
 
 

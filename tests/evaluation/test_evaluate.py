@@ -17,7 +17,7 @@ from udh_core.errors import FormatError
 from udh_core.evaluation.bench import Bench
 from udh_core.evaluation.result import Row
 from udh_core.face import crop as crop_module
-from udh_core.inference.sync_scorer import Heard, open_syncnet
+from udh_core.inference.sync_scorer import AudioSegment, open_syncnet
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.training.generator import GeneratorOptions, train_generator
@@ -44,7 +44,7 @@ def measured(bench: Bench):
 
     def measure(name: str, change=lambda crops: crops) -> dict[str, float]:
         crops = change(bench.real)
-        bench.measure(name, Row(crops, bench.frames, Heard.own(bench.data, bench.frames)))
+        bench.measure(name, Row(crops, bench.frames, AudioSegment.own(bench.data, bench.frames)))
         return bench.figures[name]
 
     return measure

@@ -106,16 +106,16 @@ def exported(shaken: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported
 
 @needs_onnx
 @pytest.mark.parametrize("batch", [1, 3])
-def test_pixels_agree_with_torch(exported, batch, figure):
+def test_warp_agrees_with_torch(exported, batch, figure):
     noise = torch.Generator().manual_seed(batch)
     crops = torch.rand(batch, 3, 160, 160, generator=noise)
     shapes = torch.randn(batch, 3, 12, generator=noise)
     with torch.inference_mode():
-        wanted = exported.network.pixels(crops, shapes)
+        wanted = exported.network.warp(crops, shapes)
     assert (wanted - crops).abs().max() > 0.1  # it draws
-    drawn = exported.run("pixels", crops=crops.numpy(), shapes=shapes.numpy())
+    drawn = exported.run("warp", crops=crops.numpy(), shapes=shapes.numpy())
     worst = float(np.abs(drawn - wanted.numpy()).max())
-    figure(f"pixels.onnx against torch, batch {batch}: {worst:.1e}")
+    figure(f"warp.onnx against torch, batch {batch}: {worst:.1e}")
     assert worst <= PARITY
 
 
@@ -162,13 +162,13 @@ def test_description_alone_adapts_a_voice(exported):
 def test_references_are_the_real_ones_and_stay_small(exported):
     import onnx
 
-    model = onnx.load(exported.folder / "pixels.onnx")
+    model = onnx.load(exported.folder / "warp.onnx")
     kept = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer]
-    own = exported.network.pixels.references.numpy()
+    own = exported.network.warp.references.numpy()
     assert own.std() > 10
     assert any(array.dtype == np.uint8 and np.array_equal(array, own) for array in kept)
-    weights = sum(p.numel() * 4 for p in exported.network.pixels.parameters())
-    assert (exported.folder / "pixels.onnx").stat().st_size < weights + own.nbytes + 1_000_000
+    weights = sum(p.numel() * 4 for p in exported.network.warp.parameters())
+    assert (exported.folder / "warp.onnx").stat().st_size < weights + own.nbytes + 1_000_000
     assert {entry.version for entry in model.opset_import if not entry.domain} == {18}
 
 
@@ -198,7 +198,7 @@ def test_missing_package_names_pip(shaken, tmp_path, monkeypatch):
 def test_description_is_plain(shaken):
     facts = describe(*open_generator(shaken))
     again = json.loads(json.dumps(facts))
-    assert again["pixels"]["inputs"][1]["shape"] == ["batch", again["frames"], again["shape_width"]] == ["batch", 3, 12]
+    assert again["warp"]["inputs"][1]["shape"] == ["batch", again["frames"], again["shape_width"]] == ["batch", 3, 12]
 
 
 DESCRIBED = """
@@ -267,9 +267,9 @@ def test_a_part_keeps_frames_and_face_together(person_avatar, shaken, speech, tm
 def test_weights_are_halved_and_statistics_are_not(person_avatar, shaken, tmp_path):
     list(pack(open_avatar(person_avatar), shaken, tmp_path / "p.safetensors", duration_s=1.0))
     info, tensors = checkpoint.load(tmp_path / "p.safetensors", "avatar to go")
-    assert tensors["generator.pixels.enter.weight"].dtype == torch.float16
+    assert tensors["generator.warp.input_conv.weight"].dtype == torch.float16
     assert tensors["generator.motion.feature_std"].dtype == torch.float32
-    assert tensors["generator.pixels.references"].dtype == torch.uint8
+    assert tensors["generator.warp.references"].dtype == torch.uint8
     assert tensors["transforms"].dtype == torch.float32
     assert not {"crops", "landmarks"} & set(tensors)
     assert info.made_from == open_avatar(person_avatar).identity
@@ -347,13 +347,13 @@ def test_a_part_without_a_face(person_avatar, shaken, tmp_path):
 def small(person_avatar: Path) -> Compositor:
     """A compositor with a network that compiles in seconds."""
     torch.manual_seed(0)
-    pixels = WarpConfig(96, references=2, widths=(8,), condition=16)
-    generator = Generator(GeneratorConfig(MotionConfig(80, members=1), pixels, 53), CropSpec(96))
-    generator.pixels.references.random_(0, 256)
+    warp = WarpConfig(96, references=2, widths=(8,), condition=16)
+    generator = Generator(GeneratorConfig(MotionConfig(80, members=1), warp, 53), CropSpec(96))
+    generator.warp.references.random_(0, 256)
     shake(generator)
     avatar = open_avatar(person_avatar)
     torch._dynamo.reset()
-    return Compositor(generator.pixels, CropSpec(96), avatar.track().transforms)
+    return Compositor(generator.warp, CropSpec(96), avatar.track().transforms)
 
 
 @pytest.mark.skipif(COMPILER is None, reason="torch.compile needs a C++ compiler, and there is none")

@@ -83,7 +83,7 @@ def test_every_size_of_a_crop_can_be_drawn(size: int) -> None:
 
 def test_what_is_read_ahead_ends_with_an_error(person_avatar: Path, generator_file: Path) -> None:
     avatar, before = open_avatar(person_avatar), threading.active_count()
-    network = open_generator(generator_file)[1].pixels
+    network = open_generator(generator_file)[1].warp
     compositor = Compositor(network, avatar.crop, avatar.track().transforms)
     wrong = torch.zeros(100, 3, network.config.shape_width + 1)
     with pytest.raises(RuntimeError) as caught:

@@ -19,10 +19,10 @@ from udh_core.inference.driving import (
     at_times,
     feature_shift,
     mean_of,
+    mouth_amplitude,
     mouth_shapes,
-    movement,
     predict_rows,
-    spoken_rows,
+    speech_rows,
 )
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -31,7 +31,7 @@ from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
-from udh_core.training.motion import learn_voice
+from udh_core.training.motion import fit_feature_statistics
 
 RATE_HZ, WIDTH = 50.0, 6
 SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))
@@ -63,11 +63,11 @@ def generator() -> Generator:
     """Its own voice has features of zero mean and unit variance; the mouth moves as far as in a minute of that."""
     torch.manual_seed(0)
     motion = MotionConfig(feature_width=WIDTH, channels=16, members=1)
-    pixels = WarpConfig(160, references=1, widths=(16, 24), condition=16)
-    made = Generator(GeneratorConfig(motion, pixels, shape_points=20), CropSpec(160)).eval()
-    made.rest.normal_()
+    warp = WarpConfig(160, references=1, widths=(16, 24), condition=16)
+    made = Generator(GeneratorConfig(motion, warp, shape_points=20), CropSpec(160)).eval()
+    made.rest_pose.normal_()
     heard, _ = seconds_of_speech(60, seed=9)
-    made.movement.fill_(movement(made, unadapted(made, heard, times_in(heard))))
+    made.mouth_amplitude.fill_(mouth_amplitude(made, unadapted(made, heard, times_in(heard))))
     return made
 
 
@@ -91,20 +91,20 @@ def test_another_voice_is_brought_to_the_mean(generator: Generator) -> None:
 @pytest.mark.parametrize("factor", [0.75, 1.3])
 def test_movement_is_brought_to_the_usual(generator: Generator, factor: float) -> None:
     heard, waveform = seconds_of_speech(60)
-    generator.motion.gain.mul_(factor)
+    generator.motion.variance_gain.mul_(factor)
     told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
-    assert movement(generator, told) == pytest.approx(float(generator.movement), rel=0.05)
+    assert mouth_amplitude(generator, told) == pytest.approx(float(generator.mouth_amplitude), rel=0.05)
 
 
 def test_rest_stays_where_it_is(generator: Generator) -> None:
     """What the network takes for rest is rest in every voice: the movement is scaled from there."""
     heard, waveform = seconds_of_speech(60)
-    generator.motion.gain.mul_(0.75)
+    generator.motion.variance_gain.mul_(0.75)
     free = unadapted(generator, heard, times_in(heard))
-    generator.rest.copy_(free[1000])
+    generator.rest_pose.copy_(free[1000])
     told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
-    torch.testing.assert_close(told[1000], generator.rest)
-    apart, told_apart = (shapes - generator.rest for shapes in (free, told))
+    torch.testing.assert_close(told[1000], generator.rest_pose)
+    apart, told_apart = (shapes - generator.rest_pose for shapes in (free, told))
     assert float(told_apart.norm() / apart.norm()) == pytest.approx(1 / 0.75, rel=0.1)
 
 
@@ -112,7 +112,7 @@ def test_rest_stays_where_it_is(generator: Generator) -> None:
 def test_without_a_voice_in_the_clip_nothing_is_changed(generator: Generator, known: bool) -> None:
     heard, waveform = seconds_of_speech(60)
     generator.motion.speech_mean.fill_(2.0)
-    generator.movement.mul_(2.0 * known)
+    generator.mouth_amplitude.mul_(2.0 * known)
     free = unadapted(generator, heard, times_in(heard))
     told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
     assert torch.allclose(told, free, atol=1e-5) == (not known)
@@ -120,14 +120,14 @@ def test_without_a_voice_in_the_clip_nothing_is_changed(generator: Generator, kn
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])
 def test_gain_has_limits(generator: Generator, factor: float) -> None:
-    shapes = factor * float(generator.movement) / 12**0.5 * torch.randn(3000, 12)
+    shapes = factor * float(generator.mouth_amplitude) / 12**0.5 * torch.randn(3000, 12)
     wanted = driving.MOST if factor < 1 else 1 / driving.MOST
     assert amplitude_gain(generator, shapes, 60.0) == pytest.approx(wanted)
 
 
 def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
     mean, shapes = torch.full((WIDTH,), 0.4), torch.randn(3000, 12)
-    shapes *= 0.8 * float(generator.movement) / movement(generator, shapes)
+    shapes *= 0.8 * float(generator.mouth_amplitude) / mouth_amplitude(generator, shapes)
     seconds = (0.1, 0.6, 2.0, 10.0, 1000.0)
     shifts = [float(feature_shift(generator, mean, s).norm()) for s in seconds]
     gains = [amplitude_gain(generator, shapes, s) for s in seconds]
@@ -142,7 +142,7 @@ def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
 def test_silence_noise_and_music_adapt_nothing(generator: Generator, waveform: np.ndarray, loudness_db: float) -> None:
     waveform = waveform * np.float32(10 ** (loudness_db / 20))
     heard, _ = seconds_of_speech(augmentation.LENGTH_S)
-    assert len(spoken_rows(waveform, len(heard.values), RATE_HZ, times_in(heard))) == 0
+    assert len(speech_rows(waveform, len(heard.values), RATE_HZ, times_in(heard))) == 0
     generator.motion.speech_mean.fill_(2.0)
     told = mouth_shapes(generator, heard, times_in(heard), waveform, rest=False)
     torch.testing.assert_close(told, unadapted(generator, heard, times_in(heard)))
@@ -150,7 +150,7 @@ def test_silence_noise_and_music_adapt_nothing(generator: Generator, waveform: n
 
 def test_only_the_stretch_asked_for_is_judged(generator: Generator) -> None:
     heard, waveform = seconds_of_speech(10)
-    rows = spoken_rows(waveform, len(heard.values), RATE_HZ, np.array([2.0, 3.0, 4.0]))
+    rows = speech_rows(waveform, len(heard.values), RATE_HZ, np.array([2.0, 3.0, 4.0]))
     np.testing.assert_array_equal(rows, np.arange(100, 200))
 
 
@@ -168,10 +168,12 @@ def test_a_voice_from_elsewhere_moves_the_mouth_as_far(
     waveform = load_waveform(clips / "audio" / "piper_joe.wav")
     heard = features.extract(waveform, "whisper-tiny")
     times_s = times_in(heard)
-    spoken = spoken_rows(waveform, len(heard.values), heard.rate_hz, times_s)
-    plain = movement(generator, unadapted(generator, heard, times_s)[spoken])
-    told = movement(generator, mouth_shapes(generator, heard, times_s, waveform, rest=False)[spoken])
-    real = movement(generator, generator.encode_shapes(data.points[data.train_frames[data.spoken[data.train_frames]]]))
+    spoken = speech_rows(waveform, len(heard.values), heard.rate_hz, times_s)
+    plain = mouth_amplitude(generator, unadapted(generator, heard, times_s)[spoken])
+    told = mouth_amplitude(generator, mouth_shapes(generator, heard, times_s, waveform, rest=False)[spoken])
+    real = mouth_amplitude(
+        generator, generator.encode_shapes(data.points[data.train_frames[data.spoken[data.train_frames]]])
+    )
     figure(f"a synthetic voice moves the mouth {told / real:.2f} of the clip's movement, unadapted {plain / real:.2f}")
     assert plain < 0.8 * real
     assert 0.8 * real < told < 1.1 * real
@@ -184,8 +186,8 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
     frames = data.held_out
     told = mouth_shapes(generator, heard, data.audio_times_s(frames), waveform, rest=False)
     plain = unadapted(generator, heard, data.audio_times_s(frames))
-    moved = [movement(generator, shapes[data.spoken[frames]]) for shapes in (told, plain)]
-    real = movement(generator, generator.encode_shapes(data.points[frames[data.spoken[frames]]]))
+    moved = [mouth_amplitude(generator, shapes[data.spoken[frames]]) for shapes in (told, plain)]
+    real = mouth_amplitude(generator, generator.encode_shapes(data.points[frames[data.spoken[frames]]]))
     figure(f"the own voice moves the mouth {moved[0] / real:.2f} of the true movement, unadapted {moved[1] / real:.2f}")
     assert 0.85 < moved[0] / real < 1.15
 
@@ -193,15 +195,15 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
 def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, points = MotionConfig(training_data.features.shape[1], members=1), training_data.points
     made = Generator(GeneratorConfig(sizes, WarpConfig(160), points.shape[1]), training_data.avatar.crop)
-    made.learn_shapes(points[training_data.train_frames])
+    made.fit_shape_space(points[training_data.train_frames])
     shapes = made.encode_shapes(points)
-    learn_voice(made, training_data, shapes)
+    fit_feature_statistics(made, training_data, shapes)
     spoken = training_data.train_frames[training_data.spoken[training_data.train_frames]]
-    assert float(made.movement) == pytest.approx(movement(made, shapes[spoken]))
+    assert float(made.mouth_amplitude) == pytest.approx(mouth_amplitude(made, shapes[spoken]))
     assert made.motion.speech_mean.abs().max() > 0.1
     monkeypatch.setattr("udh_core.training.motion.load_waveform", lambda path: np.zeros(16000 * 6, np.float32))
-    assert len(learn_voice(made, training_data, shapes)) == 0
-    assert float(made.movement) == 0
+    assert len(fit_feature_statistics(made, training_data, shapes)) == 0
+    assert float(made.mouth_amplitude) == 0
     assert made.motion.speech_mean.isfinite().all()
 
 
@@ -209,4 +211,4 @@ def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, mon
 def test_speech_in_noise_is_still_a_voice(clips: Path, below_db: float) -> None:
     waveform = augmentation.add_noise(load_waveform(clips / "audio" / "piper_joe.wav"), below_db)
     count = round(len(waveform) / 16000 * RATE_HZ)
-    assert len(spoken_rows(waveform, count, RATE_HZ, np.array([0, count / RATE_HZ]))) > 0.8 * count
+    assert len(speech_rows(waveform, count, RATE_HZ, np.array([0, count / RATE_HZ]))) > 0.8 * count

@@ -15,7 +15,7 @@ from udh_core.avatar.folder import open_avatar
 from udh_core.errors import OptionError
 from udh_core.face.mouth import mouth_opening
 from udh_core.inference.compositor import Compositor
-from udh_core.inference.driving import enlarge, mouth_shapes
+from udh_core.inference.driving import mouth_shapes, scale_movement
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
@@ -87,10 +87,10 @@ def test_after_the_recording_it_is_silent() -> None:
 
 def test_gain_is_monotone_and_stays_within_the_clip() -> None:
     rest, shapes = torch.full((3,), -1.0), torch.tensor([[-1.0, 0.5, 2.9], [-2.0, -1.5, 4.0]])
-    assert torch.equal(enlarge(shapes, rest, 1.0), shapes)
-    wider = [(enlarge(shapes, rest, gain) - rest).abs() for gain in (0.5, 0.8, 1.0, 1.2, 1.5)]
+    assert torch.equal(scale_movement(shapes, rest, 1.0), shapes)
+    wider = [(scale_movement(shapes, rest, gain) - rest).abs() for gain in (0.5, 0.8, 1.0, 1.2, 1.5)]
     assert all((more >= less).all() for less, more in pairwise(wider))
-    torch.testing.assert_close(enlarge(shapes, rest, 1.5), torch.tensor([[-1.0, 1.25, 3.0], [-2.5, -1.75, 4.0]]))
+    torch.testing.assert_close(scale_movement(shapes, rest, 1.5), torch.tensor([[-1.0, 1.25, 3.0], [-2.5, -1.75, 4.0]]))
 
 
 @pytest.mark.parametrize("amplitude", [0.4, 1.6, -1.0, float("nan")])
@@ -130,7 +130,7 @@ def test_shapes_are_predicted_in_speech_and_rest_in_silence(mouth, speech: Path)
     waveform = np.concatenate([load_waveform(speech), np.zeros(16000 * 2, np.float32)])
     features, times_s = extract(waveform, "mel80"), (np.arange(100) + 0.5) / 25
     free, bound = (mouth_shapes(mouth, features, times_s, waveform, rest=rest) for rest in (False, True))
-    assert torch.equal(bound[75:], mouth.rest.expand(25, -1))
+    assert torch.equal(bound[75:], mouth.rest_pose.expand(25, -1))
     assert torch.equal(bound[20:40], free[20:40])
     assert not torch.equal(free[75:], bound[75:])
 
@@ -142,8 +142,8 @@ def test_render_of_silence_is_the_resting_mouth(
     write_wave(wave, np.zeros(16000 // 2, np.float32))
     frames = list(read_frames(avatar.video, count=12))
     numbers = list(range(len(frames)))
-    compositor = Compositor(mouth.pixels, avatar.crop, avatar.track().transforms)
-    resting = compositor.composite(frames, numbers, with_neighbours(mouth.rest.expand(12, -1), 3))
+    compositor = Compositor(mouth.warp, avatar.crop, avatar.track().transforms)
+    resting = compositor.composite(frames, numbers, with_neighbours(mouth.rest_pose.expand(12, -1), 3))
     babble = AudioFeatures(np.random.default_rng(0).normal(size=(50, 80)).astype(np.float32) * 9, 100.0, "mel80")
     apart = []
     for rest in (True, False):

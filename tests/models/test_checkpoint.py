@@ -84,10 +84,10 @@ def test_tensors_that_share_memory_are_saved_apart(tmp_path: Path) -> None:
 
 
 def test_generator_round_trip(tmp_path: Path) -> None:
-    pixels = WarpConfig(160, references=2, widths=(16, 24), condition=16)
-    config = GeneratorConfig(MotionConfig(80, channels=16, members=2), pixels, 53)
+    warp = WarpConfig(160, references=2, widths=(16, 24), condition=16)
+    config = GeneratorConfig(MotionConfig(80, channels=16, members=2), warp, 53)
     generator = Generator(config, CropSpec(160)).eval()
-    generator.pixels.references.random_(0, 256)
+    generator.warp.references.random_(0, 256)
     info = replace(INFO, config={"model": config.to_dict()})
     save_generator(tmp_path / "g.safetensors", info, generator)
     _, loaded = open_generator(tmp_path / "g.safetensors")

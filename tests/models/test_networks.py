@@ -17,7 +17,7 @@ from udh_core.face import crop, mouth
 from udh_core.face.crop import CropSpec
 from udh_core.inference import driving
 from udh_core.inference.driving import at_times, predict_rows
-from udh_core.models.blocks import softened, unshuffled
+from udh_core.models.blocks import box_blur, unshuffle_channels_last
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
@@ -40,8 +40,8 @@ def shaken(network: torch.nn.Module, amount: float = 0.05) -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def pixels() -> WarpNet:
-    """A pixels network that does something everywhere."""
+def warp() -> WarpNet:
+    """A warp network that does something everywhere."""
     torch.manual_seed(0)
     network = WarpNet(WarpConfig(160, references=3, widths=(16, 24, 32), condition=32), SPEC)
     network.references.random_(0, 256)
@@ -60,12 +60,12 @@ def shapes() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def drawn(pixels: WarpNet, crops: Tensor, shapes: Tensor) -> Tensor:
+def drawn(warp: WarpNet, crops: Tensor, shapes: Tensor) -> Tensor:
     with torch.inference_mode():
-        return pixels(crops, shapes)
+        return warp(crops, shapes)
 
 
-# The pixels network
+# The warp network
 
 
 def test_outside_the_mask_is_the_input(drawn: Tensor, crops: Tensor) -> None:
@@ -80,47 +80,47 @@ def test_pose_is_seen_beside_the_cover(crops: Tensor) -> None:
     seen = crops[:1].repeat(300, 1, 1, 1)
     seen[:, :, 5:25, 5:25] += 0.02 * turn[:, :1, None, None]
     seen[:, :, 80:120, 60:100] += 0.1 * turn[:, 1:2, None, None]
-    network.learn_pose(seen[:200].split(50), turn[:200])
-    found = network.pose(network.cover(seen[200:]))
+    network.fit_pose_inputs(seen[:200].split(50), turn[:200])
+    found = network.pose(network.mask_input(seen[200:]))
     assert torch.corrcoef(torch.stack([found[:, 0], turn[200:, 0]]))[0, 1] > 0.99
     assert float(found[:, 1].std()) < 0.05
 
 
 @pytest.mark.parametrize("filling", ["noise", "black", "white"])
 def test_nothing_leaks_from_the_hidden_area(
-    pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor, filling: str
+    warp: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor, filling: str
 ) -> None:
     other = {"noise": torch.rand_like(crops), "black": torch.zeros_like(crops), "white": torch.ones_like(crops)}
     with torch.inference_mode():
-        again = pixels(torch.where(HIDDEN, other[filling], crops), shapes)
+        again = warp(torch.where(HIDDEN, other[filling], crops), shapes)
     assert torch.equal(again[:, :, MASK == 1], drawn[:, :, MASK == 1])
 
 
-def test_what_is_visible_reaches_the_mouth(pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
+def test_what_is_visible_reaches_the_mouth(warp: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
     with torch.inference_mode():
-        again = pixels(torch.where(HIDDEN, crops, 1 - crops), shapes)
+        again = warp(torch.where(HIDDEN, crops, 1 - crops), shapes)
     assert not torch.equal(again[:, :, MASK == 1], drawn[:, :, MASK == 1])
 
 
-def test_shapes_and_references_reach_the_mouth(pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
+def test_shapes_and_references_reach_the_mouth(warp: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor) -> None:
     with torch.inference_mode():
-        other_shape = pixels(crops, shapes + 1)
-        pixels.references.bitwise_not_()
-        other_person = pixels(crops, shapes)
-        pixels.references.bitwise_not_()
+        other_shape = warp(crops, shapes + 1)
+        warp.references.bitwise_not_()
+        other_person = warp(crops, shapes)
+        warp.references.bitwise_not_()
     assert not torch.equal(other_shape[:, :, MASK == 1], drawn[:, :, MASK == 1])
     assert float((other_person - drawn)[:, :, MASK == 1].abs().mean()) > 0.05
 
 
 def test_each_picture_of_a_batch_is_drawn_by_itself(
-    pixels: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor
+    warp: WarpNet, crops: Tensor, shapes: Tensor, drawn: Tensor
 ) -> None:
     with torch.inference_mode():
-        torch.testing.assert_close(pixels(crops[1:], shapes[1:])[0], drawn[1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(warp(crops[1:], shapes[1:])[0], drawn[1], atol=1e-5, rtol=1e-4)
 
 
-def test_cover_shows_grey_where_it_hides(pixels: WarpNet, crops: Tensor) -> None:
-    covered = pixels.cover(crops)
+def test_cover_shows_grey_where_it_hides(warp: WarpNet, crops: Tensor) -> None:
+    covered = warp.mask_input(crops)
     assert covered.shape == (2, 4, 160, 160)
     assert (covered[:, :3, HIDDEN] == 0.5).all()
     assert torch.equal(covered[:, :3, ~HIDDEN], crops[:, :, ~HIDDEN])
@@ -128,11 +128,11 @@ def test_cover_shows_grey_where_it_hides(pixels: WarpNet, crops: Tensor) -> None
 
 
 def test_faster_ways_do_what_torch_does(crops: Tensor) -> None:
-    assert torch.equal(unshuffled(crops, 4), F.pixel_unshuffle(crops, 4))
-    assert unshuffled(crops, 4).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(unshuffle_channels_last(crops, 4), F.pixel_unshuffle(crops, 4))
+    assert unshuffle_channels_last(crops, 4).is_contiguous(memory_format=torch.channels_last)
     pooled, inside = F.avg_pool2d(crops, 3, 1, 1), (..., slice(1, -1), slice(1, -1))
-    torch.testing.assert_close(softened(crops)[inside], pooled[inside])
-    assert softened(crops).shape == crops.shape
+    torch.testing.assert_close(box_blur(crops)[inside], pooled[inside])
+    assert box_blur(crops).shape == crops.shape
 
 
 @pytest.mark.parametrize("size", [96, *crop.SIZES])
@@ -186,7 +186,7 @@ def test_gain_scales_each_component() -> None:
     heard = torch.randn(1, 40, 6)
     with torch.inference_mode():
         before = network(heard)
-        network.gain.copy_(torch.arange(12.0))
+        network.variance_gain.copy_(torch.arange(12.0))
         torch.testing.assert_close(network(heard), before * torch.arange(12.0))
 
 
@@ -194,8 +194,8 @@ def test_gain_scales_each_component() -> None:
 def generator() -> Generator:
     torch.manual_seed(3)
     motion = MotionConfig(feature_width=6, channels=16, members=2)
-    pixels = WarpConfig(160, references=1, widths=(16, 24), condition=16)
-    return Generator(GeneratorConfig(motion, pixels, shape_points=20), SPEC).eval()
+    warp = WarpConfig(160, references=1, widths=(16, 24), condition=16)
+    return Generator(GeneratorConfig(motion, warp, shape_points=20), SPEC).eval()
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_shapes_in_blocks_are_the_shapes_in_one(
 def test_shapes_are_coded_in_standard_deviations_and_reconstruct(generator: Generator) -> None:
     hidden_codes = torch.randn(300, 12) * torch.linspace(3, 0.5, 12)
     points = (hidden_codes @ torch.randn(12, 40) + torch.randn(40)).unflatten(1, (20, 2))
-    generator.learn_shapes(points)
+    generator.fit_shape_space(points)
     codes = generator.encode_shapes(points)
     torch.testing.assert_close(codes.mean(0), torch.zeros(12), atol=1e-4, rtol=0)
     torch.testing.assert_close(codes.std(0), torch.ones(12), atol=1e-3, rtol=0)
@@ -260,14 +260,14 @@ def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
     track = avatar.track()
     points = torch.from_numpy(mouth.mouth_shape(track.landmarks, track.transforms, avatar.crop))
     generator = Generator(GeneratorConfig(MotionConfig(80), WarpConfig(160, references=1), 53), avatar.crop)
-    generator.learn_shapes(points)
+    generator.fit_shape_space(points)
     back = (generator.encode_shapes(points) * generator.shape_std) @ generator.shape_basis + generator.shape_mean
     assert float((back.unflatten(1, (53, 2)) - points).abs().mean()) * avatar.crop.px_per_unit < 0.3  # crop px
 
 
 def test_landmarks_gone_astray_stay_within_reach(generator: Generator) -> None:
     points = torch.randn(300, 20, 2)
-    assert generator.learn_shapes(points).all()
+    assert generator.fit_shape_space(points).all()
     plain = generator.encode_shapes(points)
     points[7] *= 100
     codes = generator.encode_shapes(points)
@@ -277,10 +277,10 @@ def test_landmarks_gone_astray_stay_within_reach(generator: Generator) -> None:
 
 def test_landmarks_gone_astray_do_not_shape_the_space(generator: Generator) -> None:
     hidden_codes, mixing = torch.randn(300, 12) * torch.linspace(3, 0.2, 12), torch.randn(12, 40)
-    generator.learn_shapes((hidden_codes @ mixing).unflatten(1, (20, 2)))
+    generator.fit_shape_space((hidden_codes @ mixing).unflatten(1, (20, 2)))
     plain = generator.shape_std.clone()
     hidden_codes[40:43, -1] += 5
-    known = generator.learn_shapes((hidden_codes @ mixing).unflatten(1, (20, 2)))
+    known = generator.fit_shape_space((hidden_codes @ mixing).unflatten(1, (20, 2)))
     assert (~known).nonzero().flatten().tolist() == [40, 41, 42]
     torch.testing.assert_close(generator.shape_std, plain, atol=0, rtol=0.1)
 
@@ -355,6 +355,6 @@ def test_schedule_without_any_time(steps: int, minutes: float | None) -> None:
 
 
 def test_divergence_is_an_error() -> None:
-    check_finite(torch.tensor(3.0), "pixels", 1)
-    with pytest.raises(UdhError, match="pixels training diverged at step 12"):
-        check_finite(torch.tensor(float("nan")), "pixels", 12)
+    check_finite(torch.tensor(3.0), "warp", 1)
+    with pytest.raises(UdhError, match="warp training diverged at step 12"):
+        check_finite(torch.tensor(float("nan")), "warp", 12)

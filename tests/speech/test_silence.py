@@ -43,7 +43,7 @@ def away_from_rest(generator: Generator, data: TrainingData, noise: np.ndarray) 
     heard = features.extract(noise, "whisper-tiny")
     told = mouth_shapes(generator, heard, np.arange(0.5, 2.5, 0.04), noise, rest=False)
     usual = generator.encode_shapes(data.points).norm(dim=1).mean()
-    return float((told - generator.rest).norm(dim=1).mean() / usual)
+    return float((told - generator.rest_pose).norm(dim=1).mean() / usual)
 
 
 def test_mouth_rests_in_a_noise_it_has_not_heard(

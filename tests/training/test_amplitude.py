@@ -23,7 +23,7 @@ class Chooser(WarpNet):
         self.bank, self.told, self.part = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255, told, part
 
     def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
-        wanted = self.part * self.reach * shapes[:, 1, :1]
+        wanted = self.part * self.amplitude * shapes[:, 1, :1]
         return self.bank[(wanted - self.told).abs().argmin(1)]
 
 
@@ -36,7 +36,7 @@ def reach(data: TrainingData, models, part: float) -> float:
     places = in_crop(data.landmarks[frames], track.transforms[frames])
     steered = told[some, None, None].expand(-1, 3, 12)
     calibrate_amplitude(network, FaceMesh(models), np.array(data.crops[frames[some]]), steered, places[some])
-    return float(network.reach)
+    return float(network.amplitude)
 
 
 @pytest.mark.parametrize(("part", "wanted"), [(0.8, AMPLITUDE_GOAL / 0.8), (1.0, 1.0), (0.3, MAX_AMPLITUDE)])
@@ -53,6 +53,6 @@ def test_training_does_not_see_it(training_data: TrainingData) -> None:
         network.references.random_(0, 256)
         crops, shapes = torch.rand(1, 3, 160, 160, generator=generator), torch.randn(1, 3, 12, generator=generator)
         plain = network.train()(crops, shapes)
-        network.reach.fill_(1.3)
+        network.amplitude.fill_(1.3)
         assert torch.equal(network(crops, shapes), plain)
         assert not torch.allclose(network.eval()(crops, shapes), plain, atol=1e-3)

@@ -49,7 +49,7 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     heard = len(augmentation.AUGMENTATIONS) + len(augmentation.silent_waveforms())
     seen = [report for report in islice(run, heard + 3 * 6 + 5)]  # three motion networks, five of eight steps
     run.close()
-    assert seen[-1].phase == "pixels"
+    assert seen[-1].phase == "warp"
     assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 5
     reports = trained(person_avatar, halves, TINY, start="resume")
     assert [report.step for report in reports] == [6, 7, 8]
@@ -87,7 +87,7 @@ def test_resume_refuses_another_encoder(person_avatar, generator_file, tmp_path)
 
 def test_resume_refuses_what_an_earlier_version_began(person_avatar, generator_file, tmp_path):
     info, state = checkpoint.load_resume(generator_file)
-    del state["networks"]["movement"]
+    del state["networks"]["mouth_amplitude"]
     checkpoint.save_resume(tmp_path / "g.safetensors", info, state)
     options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
     with pytest.raises(MismatchError, match="another version"):
@@ -112,9 +112,9 @@ def test_sync_loss_reaches_the_generator(person_avatar, tmp_path):
     options = SyncNetOptions(steps=2, neighbourhoods=2)
     list(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80"))
     reports = trained(person_avatar, tmp_path / "g.safetensors", TINY, syncnet=open_syncnet(out))
-    pixels = [report for report in reports if report.phase == "pixels"]
-    assert "sync" not in pixels[0].losses  # reconstruction settles first
-    assert "sync" in pixels[-1].losses
+    warp = [report for report in reports if report.phase == "warp"]
+    assert "sync" not in warp[0].losses  # reconstruction settles first
+    assert "sync" in warp[-1].losses
 
 
 def test_references_are_learnt_frames(training_data):
@@ -147,9 +147,9 @@ def test_painted_frames_keep_every_other_byte(person_avatar, generator_file, pas
     avatar = open_avatar(person_avatar)
     _, generator = open_generator(generator_file)
     transforms = avatar.track().transforms
-    compositor = Compositor(generator.pixels, avatar.crop, transforms)
+    compositor = Compositor(generator.warp, avatar.crop, transforms)
     frames = list(read_frames(avatar.video, count=6))
-    shapes = torch.randn(6, generator.config.pixels.frames, generator.config.pixels.shape_width)
+    shapes = torch.randn(6, generator.config.warp.frames, generator.config.warp.shape_width)
     for i, (before, after) in enumerate(zip(frames, compositor.composite(frames, range(6), shapes), strict=True)):
         area = paste_area(before.shape, transforms[i], avatar.crop)
         assert np.array_equal(before[~area], after[~area])
@@ -161,9 +161,9 @@ def test_frame_without_a_face_stays(person_avatar, generator_file):
     _, generator = open_generator(generator_file)
     transforms = avatar.track().transforms.copy()
     transforms[1] = np.nan
-    compositor = Compositor(generator.pixels, avatar.crop, transforms)
+    compositor = Compositor(generator.warp, avatar.crop, transforms)
     frames = list(read_frames(avatar.video, count=2))
-    painted = compositor.composite(frames, (0, 1), torch.zeros(2, 3, generator.config.pixels.shape_width))
+    painted = compositor.composite(frames, (0, 1), torch.zeros(2, 3, generator.config.warp.shape_width))
     assert not np.array_equal(painted[0], frames[0])
     assert np.array_equal(painted[1], frames[1])
 

@@ -49,12 +49,12 @@ def test_detail_comes_back(soft: WarpNet, crops: np.ndarray) -> None:
 def test_sharp_enough_stays_as_it_is(soft: WarpNet, crops: np.ndarray) -> None:
     blurred = np.stack([cv2.GaussianBlur(crops[0], (0, 0), 3.0)] * 8)
     calibrate_sharpness(soft, blurred, STEERED)
-    assert float(soft.detail) == 0
+    assert float(soft.sharpening) == 0
 
 
 def test_training_does_not_see_it(soft: WarpNet, crops: np.ndarray) -> None:
     with torch.no_grad():
         plain = soft(to_input(crops), STEERED)
-        soft.detail.fill_(1.0)
+        soft.sharpening.fill_(1.0)
         assert not torch.allclose(soft(to_input(crops), STEERED), plain, atol=1e-3)
         assert torch.equal(soft.train()(to_input(crops), STEERED), plain)

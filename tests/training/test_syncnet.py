@@ -13,7 +13,15 @@ from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.errors import MismatchError
 from udh_core.face.crop import mouth_window
-from udh_core.inference.sync_scorer import OFFSETS, Heard, SyncReport, SyncScorer, judge, load_mouths, open_syncnet
+from udh_core.inference.sync_scorer import (
+    OFFSETS,
+    AudioSegment,
+    SyncReport,
+    SyncScorer,
+    load_mouths,
+    open_syncnet,
+    sync_distances,
+)
 from udh_core.models.tensors import to_input
 from udh_core.training.losses import contrastive
 from udh_core.training.syncnet import (
@@ -43,13 +51,13 @@ def expert(real_syncnet: Path) -> SyncScorer:
     return open_syncnet(real_syncnet)
 
 
-def report(expert: SyncScorer, data: TrainingData, heard: Heard) -> SyncReport:
+def report(expert: SyncScorer, data: TrainingData, heard: AudioSegment) -> SyncReport:
     mouths = load_mouths(data.crops[data.held_out], data.avatar.crop, expert.network.config)
-    return SyncReport.of(judge(expert.network, data, mouths, data.held_out, heard))
+    return SyncReport.of(sync_distances(expert.network, data, mouths, data.held_out, heard))
 
 
 def test_it_knows_in_sync_on_frames_it_never_saw(expert, data, figure) -> None:
-    found = report(expert, data, Heard.own(data, data.held_out))
+    found = report(expert, data, AudioSegment.own(data, data.held_out))
     figure(
         f"SyncNet, 40 s learnt, 18 s held out: AUC {found.auc:.3f}, ±1 frame {found.within1_1:.2f} by one window, "
         f"{found.within1_10:.2f} by ten"
@@ -63,13 +71,13 @@ def test_it_knows_in_sync_on_frames_it_never_saw(expert, data, figure) -> None:
 @pytest.mark.parametrize("delay", [-7, 3, 10])
 def test_delayed_sound_moves_the_offset(expert, data, delay: int) -> None:
     """What belongs to a frame is heard `delay` frames later; the judge still listens at the frame."""
-    heard = Heard.own(data, data.held_out)
+    heard = AudioSegment.own(data, data.held_out)
     late = replace(heard, times_s=heard.times_s - delay / float(data.avatar.info.fps))
     assert report(expert, data, late).offset == delay
 
 
 def test_shuffled_sound_is_chance(expert, data) -> None:
-    heard = Heard.own(data, data.held_out)
+    heard = AudioSegment.own(data, data.held_out)
     shuffled = np.random.default_rng(0).permutation(np.array(data.features))
     found = report(expert, data, replace(heard, sound=replace(heard.sound, values=shuffled)))
     assert found.auc == pytest.approx(0.5, abs=0.05)
@@ -81,7 +89,7 @@ def test_nothing_is_learnt_from_shuffled_sound(avatar, data, tmp_path, monkeypat
     shuffled = replace(data, features=np.random.default_rng(1).permutation(np.array(data.features)))
     monkeypatch.setattr("udh_core.training.syncnet.load_training_data", lambda *_: shuffled)
     list(train_syncnet(avatar, tmp_path / "s.safetensors", SyncNetOptions(steps=40, held_out=HELD_OUT)))
-    found = report(open_syncnet(tmp_path / "s.safetensors"), shuffled, Heard.own(shuffled, data.held_out))
+    found = report(open_syncnet(tmp_path / "s.safetensors"), shuffled, AudioSegment.own(shuffled, data.held_out))
     assert found.auc == pytest.approx(0.5, abs=0.05)
     assert found.within1_1 == pytest.approx(3 / len(OFFSETS), abs=0.1)
 
@@ -97,7 +105,7 @@ def test_two_people_make_one_syncnet_and_one_of_them_goes_on(avatar, person_avat
     assert universal.info.made_from not in (avatar.identity, open_avatar(person_avatar).identity)
     list(train_syncnet(avatar, own, replace(few, steps=1, rate=1e-9), init=both))
     learnt, start = open_syncnet(own).network, universal.network
-    assert torch.allclose(learnt.look_out.weight, start.look_out.weight, atol=1e-6)
+    assert torch.allclose(learnt.visual_proj.weight, start.visual_proj.weight, atol=1e-6)
     assert not torch.allclose(learnt.feature_mean, start.feature_mean)  # of this avatar alone
 
 

@@ -21,7 +21,7 @@ from ..face.mouth import mouth_opening
 from ..face.tracking import seen_region
 from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
-from ..inference.sync_scorer import Heard, SyncReport, SyncScorer, judge, load_mouths
+from ..inference.sync_scorer import AudioSegment, SyncReport, SyncScorer, load_mouths, sync_distances
 from ..media.audio import load_waveform
 from ..media.video import read_frames
 from ..models.generator import Generator, with_neighbours
@@ -74,7 +74,7 @@ class Bench:
         self.frames = data.held_out[:max_frames]
         self.other = np.roll(self.frames, -round(OTHER_PART * len(self.frames)))
         self.transforms = data.avatar.track().transforms
-        self.compositor = Compositor(generator.pixels, self.spec, self.transforms)
+        self.compositor = Compositor(generator.warp, self.spec, self.transforms)
         self.mesh, self.lpips = FaceMesh(models), Lpips(models)
         self.real = np.array(data.crops[self.frames])
         alpha = crop_module.mask(self.spec)
@@ -119,9 +119,9 @@ class Bench:
 
     def drives(
         self, listener: _Listener, voice: Path | None
-    ) -> dict[str, tuple[Tensor, np.ndarray | None, Heard | None]]:
+    ) -> dict[str, tuple[Tensor, np.ndarray | None, AudioSegment | None]]:
         """By row: what steers it (m, frames, shape_width), the frames of its true mouths, what is heard."""
-        own, other = Heard.own(self.data, self.frames), Heard.own(self.data, self.other)
+        own, other = AudioSegment.own(self.data, self.frames), AudioSegment.own(self.data, self.other)
         sound, nothing = load_waveform(self.data.avatar.audio), np.zeros(16000 * 10, np.float32)
         true = self.generator.encode_shapes(self.data.points[self.frames])
         resting = mouth_shapes(self.generator, listener.hear(nothing), np.full(1, 5.0), nothing, models=self.models)
@@ -136,18 +136,18 @@ class Bench:
             heard = self._hear(listener, sound)
             driven[VOICE] = (self._told(heard, sound), None, heard)
         return {
-            name: (with_neighbours(shapes, self.generator.config.pixels.frames), follows, heard)
+            name: (with_neighbours(shapes, self.generator.config.warp.frames), follows, heard)
             for name, (shapes, follows, heard) in driven.items()
         }
 
-    def _told(self, heard: Heard, waveform: np.ndarray) -> Tensor:
+    def _told(self, heard: AudioSegment, waveform: np.ndarray) -> Tensor:
         """What `render` makes of it, were it no longer than what is judged."""
         return mouth_shapes(self.generator, heard.sound, heard.times_s, waveform, models=self.models)
 
-    def _hear(self, listener: _Listener, waveform: np.ndarray) -> Heard:
+    def _hear(self, listener: _Listener, waveform: np.ndarray) -> AudioSegment:
         """Somebody else's speech over the held-out frames, from the start again when it ends."""
         times_s = (np.arange(len(self.frames)) + 0.5) / self.fps % (len(waveform) / 16000)
-        return Heard(listener.hear(waveform), times_s, speech_mask(waveform, times_s, models=self.models))
+        return AudioSegment(listener.hear(waveform), times_s, speech_mask(waveform, times_s, models=self.models))
 
     def redraw(self, steered: Tensor) -> Iterator[np.ndarray]:
         """Redrawn crops in batches (b, S, S, 3) uint8."""
@@ -157,7 +157,7 @@ class Bench:
 
     def yardsticks(self) -> dict[str, Row]:
         """The rows without a generator."""
-        own, other = Heard.own(self.data, self.frames), Heard.own(self.data, self.other)
+        own, other = AudioSegment.own(self.data, self.frames), AudioSegment.own(self.data, self.other)
         pasted = self._paste(self.real[[self.truth[i] for i in self.other.tolist()]])
         return {
             PASTED: Row(pasted, self.frames, own),
@@ -184,7 +184,7 @@ class Bench:
         if self.syncnet is not None and row.heard is not None:
             network = self.syncnet.network
             mouths = load_mouths(row.crops, self.spec, network.config)
-            report = SyncReport.of(judge(network, self.data, mouths, self.frames, row.heard))
+            report = SyncReport.of(sync_distances(network, self.data, mouths, self.frames, row.heard))
             self.sync[name] = report
             self.figures[name] |= {"lse_c": report.lse_c, "lse_d": report.lse_d, "sync_offset": report.offset}
 
@@ -264,7 +264,7 @@ class Bench:
         return mouth_opening(points), shapes[:, : len(topology.LIPS)]
 
     def _lpips(self, drawn: np.ndarray) -> float:
-        rows, columns = self.generator.pixels.box
+        rows, columns = self.generator.warp.box
         values = []
         for start in range(0, len(self.sampled), 16):
             part = self.sampled[start : start + 16]

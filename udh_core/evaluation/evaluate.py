@@ -29,7 +29,7 @@ def evaluate(
 ) -> Iterator[Progress | Evaluation]:
     """Judge a generator on frames it has not seen; the last item is the Evaluation.
 
-    Reconstruction: driven by the own sound, by the true shape (the ceiling of the pixels network), a frame of another
+    Reconstruction: driven by the own sound, by the true shape (the ceiling of the warp network), a frame of another
     time pasted in (the floor), the real frames. Cross-driving: another passage of the clip, that passage's own mouths
     pasted in (the ceiling), the source unchanged (the floor); `voice`, the speech of somebody else; silence.
     `words`: a table of tab-separated start_s, end_s and word, for the closure of the lips on p, b and m.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PHASES = {  # title and losses of what is plotted
     "motion": ("motion: audio → mouth shape", ("motion",)),
-    "pixels": ("pixels: mouth shape → picture", ("l1", "lpips")),
+    "warp": ("warp: mouth shape → picture", ("l1", "lpips")),
     "syncnet": ("SyncNet: contrastive loss", ("loss",)),
 }
 GRADE_COLOURS: dict[Grade, str] = {"good": "#12753f", "fair": "#8a5d00", "poor": "#b3261e"}
@@ -66,7 +66,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
     """(H, W, 3) uint8: the losses of every phase that was trained, side by side; of a SyncNet, what it can tell."""
     from matplotlib.figure import Figure
 
-    phases = list(dict.fromkeys(report.phase for report in steps if report.losses)) or ["pixels"]
+    phases = list(dict.fromkeys(report.phase for report in steps if report.losses)) or ["warp"]
     judged = [report.metrics for report in steps if "distance_0" in report.metrics]
     panels = len(phases) + bool(judged)
     figure = Figure(figsize=(6 * panels, 4), dpi=100, layout="constrained")

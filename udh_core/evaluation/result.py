@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..inference.sync_scorer import Heard, SyncReport
+from ..inference.sync_scorer import AudioSegment, SyncReport
 
 # Rows, in the order of the table
 GENERATED, TRUE_SHAPE, PASTED, REAL = "generated", "true shape", "another frame pasted", "real"
@@ -29,7 +29,7 @@ class Row:
 
     crops: np.ndarray  # (m, S, S, 3) uint8
     follows: np.ndarray | None  # (m,) numbers of the frames that show the true mouth to what is heard, where there are
-    heard: Heard | None
+    heard: AudioSegment | None
 
 
 @dataclass(frozen=True)

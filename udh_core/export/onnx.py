@@ -25,7 +25,7 @@ from ..speech.encoders import open_encoder
 
 FORMAT = 2  # of the JSON
 OPSET = 18
-PIXELS, MOTION, DESCRIPTION = "pixels.onnx", "motion.onnx", "generator.json"
+WARP, MOTION, DESCRIPTION = "warp.onnx", "motion.onnx", "generator.json"
 _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
     "Find the rows in which somebody speaks, n seconds in all. With n below voice.least_s or with voice.movement 0, "
@@ -42,7 +42,7 @@ _STEPS = (
     "Steer frame i by the shapes of `frames` consecutive frames around it, the first and last one repeated.",
     "Align: the least-squares similarity that takes the landmarks aligned_by.points to aligned_by.places, in face "
     "units; crop px = (face units - corner) * size / side. Smooth it over time; warp the frame to the crop (cubic).",
-    "Run pixels, clip to 0..1, and warp the result back over the frame (cubic), blended by the mask.",
+    "Run warp, clip to 0..1, and warp the result back over the frame (cubic), blended by the mask.",
     "Both ways, what is to shrink 1.75 times or more is first shrunk by a whole factor, floor(times + 0.25), each px "
     "the mean of those it replaces, so that nothing aliases.",
 )
@@ -56,7 +56,7 @@ class Written(NamedTuple):
 
 
 def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
-    """Write pixels.onnx, motion.onnx and generator.json into `folder`, which is made; each file whole or not at all.
+    """Write warp.onnx, motion.onnx and generator.json into `folder`, which is made; each file whole or not at all.
 
     UdhError naming the remedy when a package is missing; FormatError when the checkpoint holds no generator.
     """
@@ -68,8 +68,8 @@ def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
     except OSError as error:
         raise FileError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
     size, shape = info.crop.size, network.config.motion.shape_width
-    crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.pixels.frames, shape)
-    yield _write(network.pixels, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / PIXELS)
+    crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.warp.frames, shape)
+    yield _write(network.warp, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / WARP)
     features = torch.randn(2, 50, network.config.motion.feature_width)
     yield _write(network.motion, {"features": features}, "shapes", ("batch", "time"), folder / MOTION)
     with atomic_write(folder / DESCRIPTION) as temporary:
@@ -80,7 +80,7 @@ def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
 def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
     """Everything that is needed to use the two files; plain values for JSON."""
     config, size = network.config, info.crop.size
-    shape, frames = config.motion.shape_width, config.pixels.frames
+    shape, frames = config.motion.shape_width, config.warp.frames
     picture = "RGB, 0..1"
     deviations = "standard deviations, about -3..3"
     return {
@@ -91,27 +91,27 @@ def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
         "feature_width": config.motion.feature_width,
         "shape_width": shape,
         "frames": frames,
-        "rest": network.rest.tolist(),
+        "rest": network.rest_pose.tolist(),
         "shape_deviation": network.shape_std.tolist(),
         "voice": {
             "mean": network.motion.speech_mean.tolist(),
             "deviation": network.motion.feature_std.tolist(),
             "mean_variance": driving.MEAN_VARIANCE,
-            "movement": float(network.movement),
+            "movement": float(network.mouth_amplitude),
             "movement_variance": driving.MOVEMENT_VARIANCE,
             "most": driving.MOST,
             "limit": LIMIT,
             "least_s": driving.LEAST_S,
         },
-        "references": config.pixels.references,
+        "references": config.warp.references,
         "crop": crop.description(info.crop),
         "motion": {
             "file": MOTION,
             "inputs": [_socket("features", ["batch", "time", config.motion.feature_width], "rows of the encoder")],
             "outputs": [_socket("shapes", ["batch", "time", shape], deviations)],
         },
-        "pixels": {
-            "file": PIXELS,
+        "warp": {
+            "file": WARP,
             "inputs": [
                 _socket("crops", ["batch", 3, size, size], picture),
                 _socket("shapes", ["batch", frames, shape], deviations),

@@ -19,7 +19,7 @@ Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `WarpNet.draw`
 
 
 class Compositor:
-    """Crops a frame, lets the pixels network draw, and pastes. What draws is a copy: the network given stays as it is.
+    """Crops a frame, lets the warp network draw, and pastes. What draws is a copy: the network given stays as it is.
 
     The copy is in the half precision that is faster on its device, in eval mode, and its references are enlarged once.
     """

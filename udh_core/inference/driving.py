@@ -43,18 +43,18 @@ def mouth_shapes(
     `gain` scales the movement further; with `rest` the mouth rests where it is silent.
     `models`: folder of the weight files.
     """
-    spoken = spoken_rows(waveform, len(features.values), features.rate_hz, times_s, models=models)
+    spoken = speech_rows(waveform, len(features.values), features.rate_hz, times_s, models=models)
     seconds = len(spoken) / features.rate_hz
     shift = feature_shift(generator, mean_of(features.values, spoken), seconds)
-    rows, resting = predict_rows(generator, features, shift), generator.rest.cpu()
+    rows, resting = predict_rows(generator, features, shift), generator.rest_pose.cpu()
     gain *= amplitude_gain(generator, rows[torch.from_numpy(spoken)], seconds)
-    shapes = enlarge(at_times(rows, features.rate_hz, times_s), resting, gain)
+    shapes = scale_movement(at_times(rows, features.rate_hz, times_s), resting, gain)
     if not rest:
         return shapes
     return torch.lerp(shapes, resting.expand_as(shapes), torch.from_numpy(silence(waveform, times_s))[:, None])
 
 
-def spoken_rows(
+def speech_rows(
     waveform: np.ndarray, count: int, rate_hz: float, times_s: np.ndarray, *, models: Path | None = None
 ) -> np.ndarray:
     """(k,) int64: of `count` rows of features those with speech in them, from the first of the times to the last."""
@@ -74,7 +74,7 @@ def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
     """(D,) float32 to add to the features of a voice, which in so many seconds of speech have this mean (D,)."""
     motion = generator.motion
     difference = motion.speech_mean.cpu() - mean
-    if seconds < LEAST_S or generator.movement == 0:
+    if seconds < LEAST_S or generator.mouth_amplitude == 0:
         return torch.zeros_like(difference)
     evidence = (difference / motion.feature_std.cpu()).square().mean().clamp_min(1e-9)
     return difference * (1 - MEAN_VARIANCE / seconds / evidence).clamp_min(0)
@@ -82,15 +82,15 @@ def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
 
 def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
     """What brings the movement of these shapes (k, shape_width), so many seconds of speech, to that of the clip."""
-    told = movement(generator, shapes) if seconds >= LEAST_S else 0.0
-    if told == 0 or generator.movement == 0:
+    told = mouth_amplitude(generator, shapes) if seconds >= LEAST_S else 0.0
+    if told == 0 or generator.mouth_amplitude == 0:
         return 1.0
-    ratio = np.log(float(generator.movement) / told)
+    ratio = np.log(float(generator.mouth_amplitude) / told)
     ratio *= ratio**2 / (ratio**2 + MOVEMENT_VARIANCE / seconds)
     return float(np.exp(np.clip(ratio, -np.log(MOST), np.log(MOST))))
 
 
-def movement(generator: Generator, shapes: Tensor) -> float:
+def mouth_amplitude(generator: Generator, shapes: Tensor) -> float:
     """How much shapes (n, shape_width) move: the standard deviation of lips and jaw around their mean, face units."""
     return float((shapes.var(0) * generator.shape_std.to(shapes).square()).sum().sqrt())
 
@@ -117,7 +117,7 @@ def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor) -
 LIMIT = 3.0  # standard deviations a gain may reach: further out the clip showed nothing
 
 
-def enlarge(shapes: Tensor, rest: Tensor, gain: float) -> Tensor:
+def scale_movement(shapes: Tensor, rest: Tensor, gain: float) -> Tensor:
     """(n, shape_width) with their distance from the rest shape scaled, within what a clip shows."""
     limit = shapes.abs().clamp_min(LIMIT)  # what is predicted beyond it stays where it is
     return (rest + gain * (shapes - rest)).clamp(-limit, limit)

@@ -139,7 +139,7 @@ def save_syncnet(path: Path, info: Checkpoint, network: SyncNet) -> None:
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioSegment:
     """What is heard with each of m frames."""
 
     sound: AudioFeatures
@@ -147,14 +147,16 @@ class Heard:
     spoken: np.ndarray  # (m,) bool
 
     @staticmethod
-    def own(data: TrainingData, frames: np.ndarray) -> Heard:
+    def own(data: TrainingData, frames: np.ndarray) -> AudioSegment:
         """The clip's own sound at these frames (m,)."""
         own = AudioFeatures(data.features, data.rate_hz, "")
-        return Heard(own, data.audio_times_s(frames), data.spoken[frames])
+        return AudioSegment(own, data.audio_times_s(frames), data.spoken[frames])
 
 
 @torch.no_grad()
-def judge(network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray, heard: Heard) -> np.ndarray:
+def sync_distances(
+    network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray, heard: AudioSegment
+) -> np.ndarray:
     """(n, 31) distances between mouths (m, height, width) uint8 of `frames` (m,), sorted, and sound shifted by OFFSETS.
 
     Only windows with speech, where there are any. Real mouths judge the SyncNet, generated ones judge the generator.

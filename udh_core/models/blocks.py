@@ -27,18 +27,18 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, condition: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.film = Film(condition, outputs) if condition else None
         self.act = nn.LeakyReLU(0.1)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x (B, inputs, H, W), condition (B, D) or None → (B, outputs, H, W)."""
-        hidden = self.first(x)
+        hidden = self.conv1(x)
         if self.film is not None and condition is not None:
             hidden = self.film(hidden, condition)
-        return self.act(self.shortcut(x) + self.second(self.act(hidden)))
+        return self.act(self.shortcut(x) + self.conv2(self.act(hidden)))
 
 
 class ChannelDropout(nn.Dropout):
@@ -58,9 +58,9 @@ class DilatedBlock(nn.Module):
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
         self.dilation = dilation
-        self.look = nn.Linear(5 * channels, channels)
+        self.dilated_conv = nn.Linear(5 * channels, channels)
         self.norm = nn.LayerNorm(channels)
-        self.mix = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
         self.dropout = ChannelDropout(dropout)
         self.act = nn.GELU()
 
@@ -69,7 +69,7 @@ class DilatedBlock(nn.Module):
         length = x.shape[1]
         padded = F.pad(x, (0, 0, 2 * self.dilation, 2 * self.dilation))
         around = torch.cat([padded[:, k * self.dilation :][:, :length] for k in range(5)], dim=-1)
-        return x + self.mix(self.dropout(self.act(self.norm(self.look(around)))))
+        return x + self.output_proj(self.dropout(self.act(self.norm(self.dilated_conv(around)))))
 
 
 def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tensor:
@@ -80,21 +80,21 @@ def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tenso
     return torch.stack([grid_x, grid_y], dim=-1)
 
 
-def unshuffled(x: Tensor, stride: int) -> Tensor:
+def unshuffle_channels_last(x: Tensor, stride: int) -> Tensor:
     """`F.pixel_unshuffle` with the result channels last, as convolutions want it: together three times as fast."""
     height, width = x.shape[2:]
     parts = x.unflatten(3, (width // stride, stride)).unflatten(2, (height // stride, stride))
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
 
 
-def softened(x: Tensor) -> Tensor:
+def box_blur(x: Tensor) -> Tensor:
     """(B, C, H, W) → the mean of the 3×3 px around each; four times as fast as pooling at once."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
     return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9
 
 
-def stretching(length: int, stride: int) -> Tensor:
+def upsample_matrix(length: int, stride: int) -> Tensor:
     """(length / stride, length) float32: a row of a low-resolution map times this is that row, bilinearly enlarged.
 
     The result of the matrix products lies in memory as sampling wants it; that of `interpolate` does not.

@@ -254,8 +254,8 @@ def open_generator(path: Path, device: str = "cpu") -> tuple[Checkpoint, Generat
 def _as_described(info: Checkpoint) -> Generator:
     """Without its tensors; ValueError when the description is none of this version."""
     config = GeneratorConfig.from_dict(info.config.get("model"))
-    if config.pixels.size != info.crop.size:
-        raise ValueError(f"it draws {config.pixels.size} px, its crop has {info.crop.size} px")
+    if config.warp.size != info.crop.size:
+        raise ValueError(f"it draws {config.warp.size} px, its crop has {info.crop.size} px")
     return Generator(config, info.crop)
 
 

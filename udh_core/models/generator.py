@@ -1,4 +1,4 @@
-"""The generator: a motion network (audio → mouth shape) and a pixels network (shape → redrawn crop)."""
+"""The generator: a motion network (audio → mouth shape) and a warp network (shape → redrawn crop)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class GeneratorConfig:
     """Sizes of both networks."""
 
     motion: MotionConfig
-    pixels: WarpConfig
+    warp: WarpConfig
     shape_points: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"motion": self.motion.to_dict(), "pixels": self.pixels.to_dict(), "shape_points": self.shape_points}
+        return {"motion": self.motion.to_dict(), "warp": self.warp.to_dict(), "shape_points": self.shape_points}
 
     @staticmethod
     def from_dict(values: object) -> GeneratorConfig:
         """From JSON; ValueError as in `from_json`, or when the networks do not share a space of mouth shapes."""
         parts = table(values, "GeneratorConfig")
-        motion, pixels = MotionConfig.from_dict(parts.get("motion")), WarpConfig.from_dict(parts.get("pixels"))
-        if motion.shape_width != pixels.shape_width:
-            raise ValueError(f"its networks differ in shape_width: {motion.shape_width} and {pixels.shape_width}")
-        return GeneratorConfig(motion, pixels, whole(parts.get("shape_points"), "shape_points"))
+        motion, warp = MotionConfig.from_dict(parts.get("motion")), WarpConfig.from_dict(parts.get("warp"))
+        if motion.shape_width != warp.shape_width:
+            raise ValueError(f"its networks differ in shape_width: {motion.shape_width} and {warp.shape_width}")
+        return GeneratorConfig(motion, warp, whole(parts.get("shape_points"), "shape_points"))
 
 
 class Generator(nn.Module):
@@ -43,23 +43,23 @@ class Generator(nn.Module):
     shape_mean: Tensor
     shape_basis: Tensor
     shape_std: Tensor
-    rest: Tensor
-    movement: Tensor
+    rest_pose: Tensor
+    mouth_amplitude: Tensor
 
     def __init__(self, config: GeneratorConfig, spec: CropSpec) -> None:
         super().__init__()
         self.config = config
         self.motion = MotionNet(config.motion)
-        self.pixels = WarpNet(config.pixels, spec)
+        self.warp = WarpNet(config.warp, spec)
         width = 2 * config.shape_points
         self.register_buffer("shape_mean", torch.zeros(width))
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
         self.register_buffer("shape_std", torch.ones(config.motion.shape_width))
-        self.register_buffer("rest", torch.zeros(config.motion.shape_width))  # the shape of silence
-        self.register_buffer("movement", torch.zeros(()))  # of the mouth in speech, see `speaker`; 0: unknown
+        self.register_buffer("rest_pose", torch.zeros(config.motion.shape_width))  # the shape of silence
+        self.register_buffer("mouth_amplitude", torch.zeros(()))  # of the mouth in speech, see `speaker`; 0: unknown
 
     @torch.no_grad()
-    def learn_shapes(self, points: Tensor) -> Tensor:
+    def fit_shape_space(self, points: Tensor) -> Tensor:
         """Principal components of points (N, P, 2) float32 in face units; sets the shape space.
 
         (N,) bool: which of them it is of. The others, more than SHAPE_REACH from the rest, are of landmarks gone

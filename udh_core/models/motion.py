@@ -43,14 +43,14 @@ class MotionMember(nn.Module):
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
-        self.enter = nn.Linear(config.feature_width, config.channels)
-        self.drop = ChannelDropout(config.dropout)
+        self.input_proj = nn.Linear(config.feature_width, config.channels)
+        self.dropout = ChannelDropout(config.dropout)
         self.blocks = nn.Sequential(*[DilatedBlock(config.channels, d, config.dropout) for d in config.dilations])
-        self.leave = nn.Linear(config.channels, config.shape_width)
+        self.output_proj = nn.Linear(config.channels, config.shape_width)
 
     def forward(self, features: Tensor) -> Tensor:
         """features (B, T, D), normalised → shape (B, T, shape_width) in standard deviations."""
-        return self.leave(self.blocks(self.drop(self.enter(self.drop(features)))))
+        return self.output_proj(self.blocks(self.dropout(self.input_proj(self.dropout(features)))))
 
 
 class MotionNet(nn.Module):
@@ -62,7 +62,7 @@ class MotionNet(nn.Module):
     feature_mean: Tensor
     feature_std: Tensor
     speech_mean: Tensor
-    gain: Tensor
+    variance_gain: Tensor
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class MotionNet(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(config.feature_width))
         self.register_buffer("feature_std", torch.ones(config.feature_width))
         self.register_buffer("speech_mean", torch.zeros(config.feature_width))  # of the features where somebody speaks
-        self.register_buffer("gain", torch.ones(config.shape_width))
+        self.register_buffer("variance_gain", torch.ones(config.shape_width))
 
     def normalise(self, features: Tensor) -> Tensor:
         """(…, D) → (…, D), each feature to zero mean and unit variance over the learnt clip."""
@@ -80,4 +80,4 @@ class MotionNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """features (B, T, D) → shape (B, T, shape_width) in standard deviations."""
         normalised = self.normalise(features)
-        return torch.stack([member(normalised) for member in self.members]).mean(0) * self.gain
+        return torch.stack([member(normalised) for member in self.members]).mean(0) * self.variance_gain

@@ -53,17 +53,17 @@ class SyncNet(nn.Module):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
             layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
             inputs = outputs
-        self.look = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(config.dropout))
+        self.visual_encoder = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(config.dropout))
         scale = 2 ** len(config.channels)
-        self.look_out = nn.Linear(inputs * (config.height // scale) * (config.width // scale), config.embedding)
-        self.hear_in = nn.Linear(config.feature_width, 128)
-        self.hear = nn.Sequential(
+        self.visual_proj = nn.Linear(inputs * (config.height // scale) * (config.width // scale), config.embedding)
+        self.audio_input_proj = nn.Linear(config.feature_width, 128)
+        self.audio_encoder = nn.Sequential(
             nn.Dropout(config.dropout),
             DilatedBlock(128, 1, config.dropout),
             DilatedBlock(128, 1, config.dropout),
             nn.Flatten(),
         )
-        self.hear_out = nn.Linear(128 * config.rows, config.embedding)
+        self.audio_proj = nn.Linear(128 * config.rows, config.embedding)
 
     def embed_mouths(self, mouths: Tensor) -> Tensor:
         """mouths (B, frames, height, width) grey 0..1 → (B, embedding), unit length."""
@@ -71,9 +71,9 @@ class SyncNet(nn.Module):
         scaled = centred / (
             mouths.std((1, 2, 3), keepdim=True) + 0.05
         )  # brightness and contrast say nothing about sync
-        return F.normalize(self.look_out(self.look(scaled)).float(), dim=1)
+        return F.normalize(self.visual_proj(self.visual_encoder(scaled)).float(), dim=1)
 
     def embed_audio(self, features: Tensor) -> Tensor:
         """features (B, rows, D) → (B, embedding), unit length."""
         normalised = (features - self.feature_mean) / self.feature_std
-        return F.normalize(self.hear_out(self.hear(self.hear_in(normalised))).float(), dim=1)
+        return F.normalize(self.audio_proj(self.audio_encoder(self.audio_input_proj(normalised))).float(), dim=1)

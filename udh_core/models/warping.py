@@ -1,4 +1,4 @@
-"""The pixels network: mouth shape + the covered crop → where to take real pixels from, how to mix them, what to add."""
+"""The warp network: mouth shape + the covered crop → where to take real pixels from, how to mix them, what to add."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..face.crop import CropSpec, hidden, mask, mask_box
-from .blocks import ResidualBlock, identity_grid, softened, stretching, unshuffled
+from .blocks import ResidualBlock, box_blur, identity_grid, unshuffle_channels_last, upsample_matrix
 from .config import from_json
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
-VIEW = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
+POSE_INPUT_PX = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
 POSE = 4  # principal components of the places of what speech does not move
 Sample = Callable[[Tensor, Tensor], Tensor]  # as `sample_bilinear`
 RIDGE = 0.1  # of what a seen crop varies by
@@ -29,7 +29,7 @@ def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class WarpConfig:
-    """Sizes of the pixels network. `stride` is the scale at which it thinks: its body sees size/stride squared."""
+    """Sizes of the warp network. `stride` is the scale at which it thinks: its body sees size/stride squared."""
 
     size: int = 256
     stride: int = 0  # 0 = by size, so that the body works on 32 to 40 px squared
@@ -66,16 +66,16 @@ class WarpNet(nn.Module):
     """
 
     references: Tensor
-    detail: Tensor
-    reach: Tensor
-    pose_of_view: Tensor
-    pose_offset: Tensor
-    covered: Tensor
-    grey: Tensor
+    sharpening: Tensor
+    amplitude: Tensor
+    pose_weight: Tensor
+    pose_bias: Tensor
+    hidden: Tensor
+    fill: Tensor
     grid: Tensor
-    stretch_rows: Tensor
-    stretch_columns: Tensor
-    stretch_pairs: Tensor
+    upsample_rows: Tensor
+    upsample_columns: Tensor
+    upsample_pairs: Tensor
     mask: Tensor
 
     def __init__(self, config: WarpConfig, spec: CropSpec) -> None:
@@ -86,25 +86,27 @@ class WarpNet(nn.Module):
         widths, condition = config.widths, config.condition
         self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
         # two that are set when training is over and count in eval mode only, see `detail.py` and `reach.py`
-        self.register_buffer("detail", torch.zeros(()))
-        self.register_buffer("reach", torch.ones(()))
-        self.register_buffer("pose_of_view", torch.zeros(3 * VIEW**2, POSE))
-        self.register_buffer("pose_offset", torch.zeros(POSE))
-        self.register_buffer("covered", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
-        self.register_buffer("grey", torch.tensor(0.5), persistent=False)
+        self.register_buffer("sharpening", torch.zeros(()))
+        self.register_buffer("amplitude", torch.ones(()))
+        self.register_buffer("pose_weight", torch.zeros(3 * POSE_INPUT_PX**2, POSE))
+        self.register_buffer("pose_bias", torch.zeros(POSE))
+        self.register_buffer("hidden", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
+        self.register_buffer("fill", torch.tensor(0.5), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
         self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
-        wider = stretching(columns.stop - columns.start, config.stride)
-        self.register_buffer("stretch_rows", stretching(rows.stop - rows.start, config.stride).T, persistent=False)
-        self.register_buffer("stretch_columns", wider, persistent=False)
-        self.register_buffer("stretch_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
-        self.listen = nn.Sequential(
+        wider = upsample_matrix(columns.stop - columns.start, config.stride)
+        self.register_buffer(
+            "upsample_rows", upsample_matrix(rows.stop - rows.start, config.stride).T, persistent=False
+        )
+        self.register_buffer("upsample_columns", wider, persistent=False)
+        self.register_buffer("upsample_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
+        self.condition_mlp = nn.Sequential(
             nn.Linear(config.shape_width * config.frames + POSE, condition),
             nn.GELU(),
             nn.Linear(condition, condition),
             nn.GELU(),
         )
-        self.enter = nn.Conv2d(4 * config.stride**2, widths[0], 3, padding=1)
+        self.input_conv = nn.Conv2d(4 * config.stride**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(ResidualBlock(a, b) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True))
         self.middle = ResidualBlock(widths[-1], widths[-1], condition)
         self.up = nn.ModuleList(
@@ -117,10 +119,10 @@ class WarpNet(nn.Module):
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
 
-    def cover(self, crops: Tensor) -> Tensor:
+    def mask_input(self, crops: Tensor) -> Tensor:
         """crops (B, 3, S, S) → (B, 4, S, S): everything under the cover set to grey, and the cover itself."""
-        seen = crops.lerp(self.grey, self.covered)  # a weight of 1 leaves nothing of the crop
-        return torch.cat([seen, self.covered.expand(crops.shape[0], -1, -1, -1)], dim=1)
+        seen = crops.lerp(self.fill, self.hidden)  # a weight of 1 leaves nothing of the crop
+        return torch.cat([seen, self.hidden.expand(crops.shape[0], -1, -1, -1)], dim=1)
 
     def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
         """crops (B, 3, S, S) RGB 0..1, shapes (B, frames, shape_width) → redrawn crops (B, 3, S, S), not clipped.
@@ -135,15 +137,15 @@ class WarpNet(nn.Module):
         `sample`: computes what `sample_bilinear` does.
         """
         crops = crops.contiguous()  # whole planes of one colour are mixed faster than pixels of three
-        covered = self.cover(crops)
+        covered = self.mask_input(crops)
         if not self.training:
-            shapes = shapes * self.reach
+            shapes = shapes * self.amplitude
         told = torch.cat([shapes.flatten(1), self.pose(covered)], dim=1)
-        condition = self.listen(told.to(self.enter.weight.dtype))
-        features = self._body(unshuffled(covered, self.config.stride), condition)
+        condition = self.condition_mlp(told.to(self.input_conv.weight.dtype))
+        features = self._body(unshuffle_channels_last(covered, self.config.stride), condition)
         redrawn = self._warp(features, condition, references, sample) + self._residual(features)
         if not self.training:
-            redrawn = softened(redrawn).lerp(redrawn, 1 + self.detail)
+            redrawn = box_blur(redrawn).lerp(redrawn, 1 + self.sharpening)
         rows, columns = self.box
         inside, weight = crops[:, :, rows, columns], self.mask[:, :, rows, columns]
         result = crops.clone()
@@ -152,25 +154,25 @@ class WarpNet(nn.Module):
 
     def pose(self, covered: Tensor) -> Tensor:
         """covered crops (B, 4, S, S) → (B, POSE) how the head is turned, in standard deviations, as it is seen."""
-        return (self._view(covered) @ self.pose_of_view + self.pose_offset).clamp(-4, 4)
+        return (self._view(covered) @ self.pose_weight + self.pose_bias).clamp(-4, 4)
 
     @torch.no_grad()
-    def learn_pose(self, crops: Iterable[Tensor], pose: Tensor) -> None:
+    def fit_pose_inputs(self, crops: Iterable[Tensor], pose: Tensor) -> None:
         """Ridge regression of pose (n, POSE) on what is seen of crops, which come in batches (b, 3, S, S) RGB 0..1."""
-        views = torch.cat([self._view(self.cover(part)) for part in crops]).double()
+        views = torch.cat([self._view(self.mask_input(part)) for part in crops]).double()
         middle, mean = views.mean(0), pose.double().mean(0)
         x = views - middle
         gram = x.T @ x
         ridge = RIDGE * gram.trace() / len(x) * torch.eye(len(gram), dtype=gram.dtype)
         found = torch.linalg.solve(gram + ridge, x.T @ (pose.double() - mean))
-        self.pose_of_view.copy_(found)
-        self.pose_offset.copy_(mean - middle @ found)
+        self.pose_weight.copy_(found)
+        self.pose_bias.copy_(mean - middle @ found)
 
     @staticmethod
     def _view(covered: Tensor) -> Tensor:
-        """(B, 4, S, S) → (B, 3 · VIEW²) float32."""
+        """(B, 4, S, S) → (B, 3 · POSE_INPUT_PX²) float32."""
         with torch.autocast(covered.device.type, enabled=False):
-            return F.avg_pool2d(covered[:, :3].float(), covered.shape[-1] // VIEW).flatten(1)
+            return F.avg_pool2d(covered[:, :3].float(), covered.shape[-1] // POSE_INPUT_PX).flatten(1)
 
     def render_in(self, dtype: torch.dtype) -> None:
         """Convert the weights for rendering; pixels are sampled and mixed in float32 all the same."""
@@ -179,7 +181,7 @@ class WarpNet(nn.Module):
 
     def _body(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, 4·stride², s, s) → (B, widths[0], s, s)."""
-        x = self.enter(x.to(self.enter.weight.dtype))
+        x = self.input_conv(x.to(self.input_conv.weight.dtype))
         skips = []
         for i, block in enumerate(self.down):
             x = block(x if i == 0 else F.avg_pool2d(x, 2))
@@ -210,8 +212,8 @@ class WarpNet(nn.Module):
         # from here on (K, B, …): one image per reference, the batch below it; x and y of a place side by side
         flows = flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
         with torch.autocast(features.device.type, enabled=False):  # half a px would be lost
-            flows = (self.stretch_rows @ (flows.flatten(3) @ self.stretch_pairs)).unflatten(3, (width, 2))
-            blend = self.stretch_rows @ (blend.transpose(0, 1) @ self.stretch_columns)
+            flows = (self.upsample_rows @ (flows.flatten(3) @ self.upsample_pairs)).unflatten(3, (width, 2))
+            blend = self.upsample_rows @ (blend.transpose(0, 1) @ self.upsample_columns)
         grids = torch.add(self.grid, flows, alpha=2 * FLOW_REACH).flatten(1, 2)
         warped = sample(references, grids)
         return (warped.unflatten(2, (-1, height)) * blend[:, None]).sum(0).transpose(0, 1)

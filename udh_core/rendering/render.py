@@ -102,7 +102,7 @@ def _conditions(
     shapes = mouth_shapes(
         generator, driving, times_s, waveform, gain=options.amplitude, rest=options.rest, models=models
     )
-    return with_neighbours(shapes, generator.config.pixels.frames)
+    return with_neighbours(shapes, generator.config.warp.frames)
 
 
 def _render_frames(
@@ -115,7 +115,7 @@ def _render_frames(
 ) -> Iterator[Progress]:
     total = len(conditions)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
-    compositor = Compositor(generator.pixels, avatar.crop, avatar.track().transforms, options.feather)
+    compositor = Compositor(generator.warp, avatar.crop, avatar.track().transforms, options.feather)
     if options.compiled:
         yield Progress("compile", 0)
         compositor.compile(options.batch)

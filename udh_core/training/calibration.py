@@ -38,9 +38,9 @@ _BATCH = 8
 
 @torch.no_grad()
 def calibrate_amplitude(
-    pixels: WarpNet, mesh: FaceMesh, crops: np.ndarray, steered: Tensor, landmarks: np.ndarray
+    warp: WarpNet, mesh: FaceMesh, crops: np.ndarray, steered: Tensor, landmarks: np.ndarray
 ) -> None:
-    """Set `pixels.reach` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width).
+    """Set `warp.amplitude` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width).
 
     landmarks: (n, 468, 2) float32 of their faces, in px of the crops.
     """
@@ -48,17 +48,17 @@ def calibrate_amplitude(
     reaches = np.array([1.0, MAX_AMPLITUDE])
     slopes = []
     for reach in reaches:
-        pixels.reach.fill_(reach)
-        opening = openings(mesh, _drawn(pixels, crops, steered), landmarks)
+        warp.amplitude.fill_(reach)
+        opening = openings(mesh, _drawn(warp, crops, steered), landmarks)
         slopes.append(float(np.cov(opening, real)[0, 1] / max(real.var(ddof=1), 1e-12)))
-    pixels.reach.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), reaches)))
+    warp.amplitude.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), reaches)))
 
 
-def _drawn(pixels: WarpNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
+def _drawn(warp: WarpNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
     """(n, S, S, 3) uint8."""
-    device = pixels.mask.device
+    device = warp.mask.device
     parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
-    return np.concatenate([to_uint8(pixels(to_input(crops[p]).to(device), steered[p].to(device))) for p in parts])
+    return np.concatenate([to_uint8(warp(to_input(crops[p]).to(device), steered[p].to(device))) for p in parts])
 
 
 def openings(mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -71,22 +71,22 @@ MAX_SHARPENING = 1.0  # of the detail that is there may be added
 
 
 @torch.no_grad()
-def calibrate_sharpness(pixels: WarpNet, crops: np.ndarray, steered: Tensor) -> None:
-    """Set `pixels.detail` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width)."""
-    plain, more = (_drawn_sharp(pixels, crops, steered, detail) for detail in (0.0, MAX_SHARPENING))
-    weight = pixels.mask[0, 0].cpu().numpy() > 0.5
+def calibrate_sharpness(warp: WarpNet, crops: np.ndarray, steered: Tensor) -> None:
+    """Set `warp.sharpening` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width)."""
+    plain, more = (_drawn_sharp(warp, crops, steered, detail) for detail in (0.0, MAX_SHARPENING))
+    weight = warp.mask[0, 0].cpu().numpy() > 0.5
     real = np.mean([metrics.sharpness(crop, weight) for crop in crops])
     shares = np.linspace(0, 1, 6)
     found = [
         np.mean([metrics.sharpness(image, weight) for image in to_uint8(torch.lerp(plain, more, float(share)))])
         for share in shares
     ]
-    pixels.detail.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
+    warp.sharpening.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
 
 
-def _drawn_sharp(pixels: WarpNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
+def _drawn_sharp(warp: WarpNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
     """(n, 3, S, S); linear in `detail`."""
-    pixels.detail.fill_(detail)
-    device = pixels.mask.device
+    warp.sharpening.fill_(detail)
+    device = warp.mask.device
     parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
-    return torch.cat([pixels(to_input(crops[p]).to(device), steered[p].to(device)).cpu() for p in parts])
+    return torch.cat([warp(to_input(crops[p]).to(device), steered[p].to(device)).cpu() for p in parts])

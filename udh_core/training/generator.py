@@ -1,4 +1,4 @@
-"""Training of the generator: first the motion network, then the pixels network; one checkpoint holds both."""
+"""Training of the generator: first the motion network, then the warp network; one checkpoint holds both."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class GeneratorOptions:
 
     steps: int = 6000
     minutes: float | None = None  # a time box instead of steps; the schedule fits itself to it
-    size: Size = "standard"  # of the pixels network; small is for slow machines
+    size: Size = "standard"  # of the warp network; small is for slow machines
     batch: int = 16
     rate: float = 1e-3
     seed: int = 0
@@ -124,7 +124,7 @@ def train_generator(
 def _learn(run: GeneratorRun) -> Reports:
     if not run.motion_done:
         yield from run.learn_motion()
-    yield from run.learn_pixels()
+    yield from run.train_warp()
 
 
 class GeneratorRun:
@@ -149,23 +149,23 @@ class GeneratorRun:
             torch.manual_seed(options.seed)
             self.generator = self._build()
         self.data = data = self._without_broken()
-        pixels_config = self.generator.config.pixels
-        chosen = choose_references(data, pixels_config.references, options.seed)
-        self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+        warp_config = self.generator.config.warp
+        chosen = choose_references(data, warp_config.references, options.seed)
+        self.generator.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
         some = data.train_frames[:: max(1, len(data.train_frames) // POSE_FRAMES)]
         parts = (to_input(data.crops[some[k : k + 32]]) for k in range(0, len(some), 32))
-        self.generator.pixels.learn_pose(parts, data.pose[some])
+        self.generator.warp.fit_pose_inputs(parts, data.pose[some])
         self.shapes = self.generator.encode_shapes(data.points)
-        self.generator.rest.copy_(rest_shape(data, self.shapes))
-        self.steered = with_neighbours(self.shapes, pixels_config.frames, data.shots)
+        self.generator.rest_pose.copy_(rest_shape(data, self.shapes))
+        self.steered = with_neighbours(self.shapes, warp_config.frames, data.shots)
         self.lpips, self.mesh = Lpips(models).to(device), FaceMesh(models)
         self.models, self.dtype = models, training_dtype(device)
-        pixels = self.generator.pixels.to(device)
-        pixels.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.average = Averaged(self.generator.pixels)
-        self.optimiser = torch.optim.AdamW(self.generator.pixels.parameters(), lr=options.rate, weight_decay=0.01)
+        warp = self.generator.warp.to(device)
+        warp.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.average = Averaged(self.generator.warp)
+        self.optimiser = torch.optim.AdamW(self.generator.warp.parameters(), lr=options.rate, weight_decay=0.01)
         mouth = torch.from_numpy(mask(data.avatar.crop).copy())[None, None].to(device)
-        self.rows, self.columns = self.generator.pixels.box
+        self.rows, self.columns = self.generator.warp.box
         self.weight = (1 + (options.mouth_weight - 1) * self._mouth_bump(mouth)) * (mouth > 0)
         self.weight = self.weight[:, :, self.rows, self.columns]
         self.weights = {"l1": 1.0, "lpips": options.lpips_weight, "sync": options.sync_weight}
@@ -178,13 +178,13 @@ class GeneratorRun:
     def _build(self) -> Generator:
         """Both networks, untrained."""
         data, spec = self.data, self.data.avatar.crop
-        pixels = WarpConfig(spec.size, widths=WIDTHS[self.options.size])
-        return Generator(GeneratorConfig(MotionConfig(data.features.shape[1]), pixels, data.points.shape[1]), spec)
+        warp = WarpConfig(spec.size, widths=WIDTHS[self.options.size])
+        return Generator(GeneratorConfig(MotionConfig(data.features.shape[1]), warp, data.points.shape[1]), spec)
 
     def _without_broken(self) -> TrainingData:
         """Learn the space of mouth shapes; what it leaves out is not learnt from, and the user is told."""
         data, info = self.data, self.data.avatar.info
-        within = self.generator.learn_shapes(data.points[data.train_frames]).numpy()
+        within = self.generator.fit_shape_space(data.points[data.train_frames]).numpy()
         if not within.all():
             broken = np.zeros(info.frame_count, bool)
             broken[data.train_frames[~within]] = True
@@ -233,9 +233,9 @@ class GeneratorRun:
             self.motion_done = True
         self.spent_s = schedule.elapsed_s
 
-    # The pixels network
+    # The warp network
 
-    def learn_pixels(self) -> Iterator[StepReport]:
+    def train_warp(self) -> Iterator[StepReport]:
         schedule = Schedule(self.options.steps, self.options.minutes, self.spent_s)
         batches = prefetch(self._batch(step, schedule) for step in count(self.step))
         begun, first = time.monotonic(), self.step
@@ -253,12 +253,12 @@ class GeneratorRun:
                     self._save_resume(schedule)
                 rate = (self.step - first) * self.options.batch / max(time.monotonic() - begun, 1e-6)
                 done = 1.0 if finished else done
-                yield StepReport("pixels", self.step, done, losses, rate, metrics, preview)
+                yield StepReport("warp", self.step, done, losses, rate, metrics, preview)
                 if finished:
                     break
             if not self.out.is_file():  # nothing left to learn, but the file was taken away
                 metrics, preview = self._check(1.0)
-                yield StepReport("pixels", self.step, 1.0, {}, 0.0, metrics, preview)
+                yield StepReport("warp", self.step, 1.0, {}, 0.0, metrics, preview)
 
     def _syncing(self, done: float) -> bool:
         return self.syncnet is not None and done >= SYNC_FROM and self.options.sync_weight > 0
@@ -275,24 +275,24 @@ class GeneratorRun:
         return frames, to_input(self.data.crops[frames.reshape(-1)])
 
     def _train_step(self, frames: np.ndarray, targets: Tensor, schedule: Schedule) -> dict[str, float]:
-        options, pixels = self.options, self.generator.pixels
+        options, warp = self.options, self.generator.warp
         targets = targets.to(self.device, memory_format=torch.channels_last)
         noise = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
         shapes = self.steered[frames.reshape(-1)]
         shapes = (shapes + options.shape_noise * torch.randn(shapes.shape, generator=noise)).to(self.device)
         set_learning_rate(self.optimiser, schedule.rate(self.step, options.rate))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            drawn = pixels.draw(targets, shapes, self.enlarged)
+            drawn = warp.draw(targets, shapes, self.enlarged)
             losses = self._losses(*(x[:, :, self.rows, self.columns] for x in (drawn, targets)))
         if self.syncnet is not None and frames.ndim == 2:
             losses["sync"] = self.syncnet.loss(drawn.float(), self.data, frames)
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
-        check_finite(loss, "pixels", self.step)
+        check_finite(loss, "warp", self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        clip_gradients(pixels, "pixels", self.step, 1.0)
+        clip_gradients(warp, "warp", self.step, 1.0)
         self.optimiser.step()
-        self.average.update(pixels)
+        self.average.update(warp)
         return {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in losses.items()}}
 
     def _losses(self, inside: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -305,11 +305,11 @@ class GeneratorRun:
 
         done: how far the run is, 0..1.
         """
-        pixels, data = self.generator.pixels, self.data
+        warp, data = self.generator.warp, self.data
         frames = data.held_out[np.linspace(0, len(data.held_out) - 1, min(48, len(data.held_out))).astype(int)]
         targets = to_input(data.crops[frames]).to(self.device)
-        self.average.swap(pixels)
-        pixels.eval()
+        self.average.swap(warp)
+        warp.eval()
         try:
             self._calibrate()
             drawn, l1, lpips = self._redraw_held_out(frames, targets)
@@ -318,43 +318,45 @@ class GeneratorRun:
                 self.best, self.best_at, self.metrics = l1 + self.options.lpips_weight * lpips, done, metrics
                 save_generator(self.out, self.info(self.step, metrics), self.generator)
         finally:
-            pixels.train()
-            self.average.swap(pixels)
+            warp.train()
+            self.average.swap(warp)
         widest = int(mouth_opening(data.landmarks[frames]).argmax())
         row = slice(widest, widest + 1)
-        preview = np.concatenate([to_uint8(x[row])[0] for x in (pixels.cover(targets)[:, :3], drawn, targets)], axis=1)
+        preview = np.concatenate(
+            [to_uint8(x[row])[0] for x in (warp.mask_input(targets)[:, :3], drawn, targets)], axis=1
+        )
         return metrics, preview
 
     @cached_property
     def enlarged(self) -> Tensor:
         """The references as they are sampled; they are fixed once the run begins."""
-        return self.generator.pixels.enlarge(self.generator.pixels.references)
+        return self.generator.warp.enlarge(self.generator.warp.references)
 
     @cached_property
     def heard(self) -> Tensor:
-        """(N, frames, D) what steers the pixels network where the clip's sound drives it; once motion is learnt."""
+        """(N, frames, D) what steers the warp network where the clip's sound drives it; once motion is learnt."""
         data, generator = self.data, self.generator
         generator.motion.eval()
         times_s = data.audio_times_s(np.arange(len(data.crops)))
         heard, waveform = data.avatar.features(self.encoder), load_waveform(data.avatar.audio)
         shapes = mouth_shapes(generator, heard, times_s, waveform, models=self.models)
-        return with_neighbours(shapes, generator.config.pixels.frames, data.shots)
+        return with_neighbours(shapes, generator.config.warp.frames, data.shots)
 
     def _calibrate(self) -> None:
         """By frames learnt: how far the mouth moves, then, driven by their sound, how fine its detail is."""
-        data, pixels = self.data, self.generator.pixels
+        data, warp = self.data, self.generator.warp
         some = data.train_frames[np.linspace(0, len(data.train_frames) - 1, CALIBRATED_BY).astype(int)]
         places, heard = in_crop(data.landmarks[some], data.avatar.track().transforms[some]), self.heard
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            calibrate_amplitude(pixels, self.mesh, data.crops[some], self.steered[some], places)
-            calibrate_sharpness(pixels, data.crops[some[::4]], heard[some[::4]])
+            calibrate_amplitude(warp, self.mesh, data.crops[some], self.steered[some], places)
+            calibrate_sharpness(warp, data.crops[some[::4]], heard[some[::4]])
 
     @torch.no_grad()
     def _redraw_held_out(self, frames: np.ndarray, targets: Tensor) -> tuple[Tensor, float, float]:
         shapes, parts = self.steered[frames].to(self.device), []
         for part, steer in zip(targets.split(16), shapes.split(16), strict=True):
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-                parts.append(self.generator.pixels(part, steer).float())
+                parts.append(self.generator.warp(part, steer).float())
         drawn = torch.cat(parts)
         inside, wanted = (x[:, :, self.rows, self.columns] for x in (drawn, targets))
         return drawn, float(weighted_l1(inside, wanted, self.weight)), float(self.lpips(inside, wanted).mean())

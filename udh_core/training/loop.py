@@ -19,7 +19,7 @@ from ..errors import DivergedError, OptionError
 class StepReport:
     """What one optimiser step, or one look at the held-out part, tells the host."""
 
-    phase: str  # "syncnet", "speech", "motion" or "pixels"
+    phase: str  # "syncnet", "speech", "motion" or "warp"
     step: int
     done: float  # 0..1 of the whole run
     losses: dict[str, float]

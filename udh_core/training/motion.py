@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..avatar.dataset import TrainingData
-from ..inference.driving import LEAST_S, feature_shift, mean_of, movement, spoken_rows
+from ..inference.driving import LEAST_S, feature_shift, mean_of, mouth_amplitude, speech_rows
 from ..media.audio import load_waveform
 from ..models.generator import Generator
 from ..models.motion import MotionMember
@@ -68,7 +68,7 @@ class _Sounds:
 
         self.plain = normalised(plain)
         self.others = [(adapted(heard), heard.speed) for heard in others]
-        self.silences, self.rest = [normalised(rows) for rows in silences], generator.rest.cpu()
+        self.silences, self.rest = [normalised(rows) for rows in silences], generator.rest_pose.cpu()
 
     def choose(self, rng: np.random.Generator) -> tuple[Tensor, float]:
         """(T, D) and its speed."""
@@ -132,13 +132,13 @@ def train_motion(
     """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
 
     shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
-    `others`: the same speech in disguises, see `disguises`. `silences`: in these the mouth is `generator.rest`.
+    `others`: the same speech in disguises, see `disguises`. `silences`: in these the mouth is `generator.rest_pose`.
     `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
     `models`: folder of the weight files.
     """
     trained = set() if trained is None else trained
     motion = generator.motion
-    spoken = learn_voice(generator, data, shapes, models=models)
+    spoken = fit_feature_statistics(generator, data, shapes, models=models)
     sounds = _Sounds(generator, data.features, others, silences, spoken, data.rate_hz)
     folds = _Folds(data, shapes, len(motion.members))
     frames = round(CHUNK_S * float(data.avatar.info.fps))
@@ -154,21 +154,23 @@ def train_motion(
         (_predict(member, sounds.plain, folds.rows[left]), shapes[left])  # pyright: ignore[reportArgumentType]
         for member, left in zip(motion.members, folds.left_out, strict=True)
     ]
-    motion.gain.copy_(_gain(outside))
+    motion.variance_gain.copy_(_gain(outside))
 
 
-def learn_voice(generator: Generator, data: TrainingData, shapes: Tensor, *, models: Path | None = None) -> np.ndarray:
+def fit_feature_statistics(
+    generator: Generator, data: TrainingData, shapes: Tensor, *, models: Path | None = None
+) -> np.ndarray:
     """Set what the learnt part of the clip tells of its voice and movement; (k,) rows of it with speech."""
     motion = generator.motion
     learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.train_frames[-1:])[0]) + 1], np.float32))
     motion.feature_mean.copy_(learnt.mean(0))
     motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
     heard_s = data.audio_times_s(data.train_frames)
-    spoken = spoken_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s, models=models)
+    spoken = speech_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s, models=models)
     motion.speech_mean.copy_(mean_of(data.features, spoken))
     moving = data.train_frames[data.spoken[data.train_frames]]
     known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S
-    generator.movement.fill_(movement(generator, shapes[moving]) if known else 0.0)
+    generator.mouth_amplitude.fill_(mouth_amplitude(generator, shapes[moving]) if known else 0.0)
     return spoken
 
 

@@ -18,13 +18,13 @@ from ..avatar.folder import Avatar
 from ..errors import MediaError, MismatchError, OptionError
 from ..inference.sync_scorer import (
     MIN_SPOKEN,
-    Heard,
+    AudioSegment,
     SyncReport,
-    judge,
     load_mouths,
     open_syncnet,
     save_syncnet,
     sound_windows,
+    sync_distances,
     window_rows,
 )
 from ..intervals import run_starts
@@ -182,7 +182,9 @@ class _Person:
 
     def distances(self, network: SyncNet) -> np.ndarray:
         held_out = self.data.held_out
-        return judge(network, self.data, self.mouths[held_out], held_out, Heard.own(self.data, held_out))
+        return sync_distances(
+            network, self.data, self.mouths[held_out], held_out, AudioSegment.own(self.data, held_out)
+        )
 
 
 class SyncNetRun:

@@ -70,7 +70,7 @@ def test_quick_start_makes_a_talking_video_and_is_cached(host):
     assert saved(first).parent == Path(folder_paths.get_output_directory()) / "udh"
     texts = [s.data for s in host.sent if isinstance(s.data, bytes)]
     assert any(b"finding the face" in text for text in texts)
-    assert any(b"mouth pixels: step" in text for text in texts)
+    assert any(b"mouth image: step" in text for text in texts)
     assert any(b"frames/s" in text for text in texts)
     second = host.run(speak("clip.mp4"))
     assert second.cached == set("123567")

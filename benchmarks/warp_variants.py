@@ -1,4 +1,4 @@
-"""What the pixels network could be built of instead, and what else be minimised: measured by `benchmarks.ablations`."""
+"""What the warp network could be built of instead, and what else be minimised: measured by `benchmarks.ablations`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Variant:
 
 
 class Experiment(GeneratorRun):
-    """A training run of the pixels network, told the true shapes, with one thing changed."""
+    """A training run of the warp network, told the true shapes, with one thing changed."""
 
     def __init__(self, variant: Variant, data: TrainingData, options: GeneratorOptions, encoder: str) -> None:
         self.variant = variant
@@ -52,26 +52,26 @@ class Experiment(GeneratorRun):
         super().__init__(data, Path("unused"), replace(options, **variant.options), encoder, None, None, device)
         self.weights.update(variant.terms)
         if variant.decay is not None:
-            self.average = Averaged(self.generator.pixels, variant.decay)
+            self.average = Averaged(self.generator.warp, variant.decay)
         if variant.even:
             chosen = data.train_frames[
-                np.linspace(0, len(data.train_frames) - 1, len(self.generator.pixels.references)).astype(int)
+                np.linspace(0, len(data.train_frames) - 1, len(self.generator.warp.references)).astype(int)
             ]
-            self.generator.pixels.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+            self.generator.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
         self.judge = Discriminator()
         self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), lr=2e-4, betas=(0.5, 0.9))
         self.schedule = Schedule(self.options.steps, None)
 
     def _build(self) -> Generator:
         plain = super()._build().config
-        sizes = WarpConfig(**{**plain.pixels.to_dict(), **self.variant.sizes})
+        sizes = WarpConfig(**{**plain.warp.to_dict(), **self.variant.sizes})
         if self.variant.enlarged:
             sizes = Enlarged(**sizes.to_dict(), factor=self.variant.enlarged)
         spec = self.data.avatar.crop
-        generator = Generator(replace(plain, pixels=sizes), spec)
-        generator.pixels = self.variant.network(sizes, spec)
+        generator = Generator(replace(plain, warp=sizes), spec)
+        generator.warp = self.variant.network(sizes, spec)
         if self.variant.change is not None:
-            self.variant.change(generator.pixels)
+            self.variant.change(generator.warp)
         return generator
 
     def learn(self) -> None:
@@ -79,8 +79,8 @@ class Experiment(GeneratorRun):
         batches = prefetch(self._batch(step, self.schedule) for step in range(self.options.steps))
         for self.step, (frames, targets) in enumerate(batches):
             self._train_step(frames, targets, self.schedule)
-        self.average.swap(self.generator.pixels)
-        self.generator.pixels.eval()
+        self.average.swap(self.generator.warp)
+        self.generator.warp.eval()
 
     def _batch(self, step: int, schedule: Schedule) -> tuple[np.ndarray, Tensor]:
         frames, targets = super()._batch(step, schedule)
@@ -180,7 +180,7 @@ def other_places(crops: Tensor, rng: np.random.Generator) -> Tensor:
     return F.grid_sample(crops, grid, padding_mode="border", align_corners=False)
 
 
-# Other pixels networks
+# Other warp networks
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,10 @@ class TwoFrames(WarpNet):
 
     def __init__(self, config: WarpConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
         super().__init__(config, spec)
-        told, widths, width = self.listen[0], config.widths, config.condition
+        told, widths, width = self.condition_mlp[0], config.widths, config.condition
         assert isinstance(told, nn.Linear)  # noqa: S101
-        self.listen[0] = Joined(nn.Linear(2 * told.in_features, width))
-        self.enter = nn.Conv2d(8 * config.stride**2, widths[0], 3, padding=1)
+        self.condition_mlp[0] = Joined(nn.Linear(2 * told.in_features, width))
+        self.input_conv = nn.Conv2d(8 * config.stride**2, widths[0], 3, padding=1)
         self.flow_head = Parted(nn.Conv2d(widths[0], 2 * 3 * config.references, 3, padding=1))
         self.residual_head = Parted(nn.Conv2d(widths[0], 2 * 3 * config.stride**2, 3, padding=1))
         self.blend_head = Parted(nn.Linear(width, 2 * config.references))
@@ -310,21 +310,21 @@ class Reparameterised(nn.Module):
         return x + y if self.same else y
 
 
-def reparameterise(pixels: WarpNet) -> None:
-    for module in pixels.modules():
+def reparameterise(warp: WarpNet) -> None:
+    for module in warp.modules():
         if isinstance(module, ResidualBlock):
-            for name in ("first", "second"):
+            for name in ("conv1", "conv2"):
                 setattr(module, name, Reparameterised(getattr(module, name)))
 
 
-def attend(pixels: WarpNet) -> None:
-    side = pixels.config.size // pixels.config.stride // 2 ** (len(pixels.config.widths) - 1)
-    pixels.middle = Attending(pixels.middle, pixels.config.widths[-1], side)  # pyright: ignore[reportAttributeAccessIssue]
+def attend(warp: WarpNet) -> None:
+    side = warp.config.size // warp.config.stride // 2 ** (len(warp.config.widths) - 1)
+    warp.middle = Attending(warp.middle, warp.config.widths[-1], side)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def keep_the_best(pixels: WarpNet) -> None:
-    pixels.blend_head = BestOnly(pixels.config.condition, pixels.config.references)
-    nn.init.normal_(pixels.blend_head.weight, std=0.01)
+def keep_the_best(warp: WarpNet) -> None:
+    warp.blend_head = BestOnly(warp.config.condition, warp.config.references)
+    nn.init.normal_(warp.blend_head.weight, std=0.01)
 
 
 class PoseUnknown(WarpNet):
@@ -334,7 +334,7 @@ class PoseUnknown(WarpNet):
         return torch.zeros_like(super().pose(covered))
 
 
-def pixels_variants() -> Iterator[Variant]:
+def warp_variants() -> Iterator[Variant]:
     """Each against the first."""
     yield Variant("as it is")
     yield from (Variant(f"as it is, seed {seed}", {"seed": seed}) for seed in (1, 2))
