@@ -20,8 +20,8 @@ def main() -> int:
     from udh_core.weights.registry import fetch
 
     try:
-        for line in fetch(folder=weights_folder()):
-            logging.info(line)
+        for step in fetch(folder=weights_folder()):
+            logging.info("%s: %s", step.stage, step.detail)
     except WeightsError as error:
         logging.error("%s", error)
         return 1

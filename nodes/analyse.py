@@ -171,5 +171,5 @@ class ExtractAudioFeatures(io.ComfyNode):
         folder = host.temp_folder() / f"{sound.stem}-features"
         waveform = load_waveform(sound)
         steps = features.extract_to(folder, waveform, name, device=host.device(), models=models)
-        host.pull(steps, lambda done: host.Shown(f"listening with {encoder}: {done:.0%}", done))
-        return io.NodeOutput(Features(features.load(folder, name), folder, sound))
+        host.pull(steps, lambda p: host.Shown(f"audio features of {encoder}: {p.fraction:.0%}", p.fraction))
+        return io.NodeOutput(Features(steps.result, folder, sound))

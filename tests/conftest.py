@@ -69,7 +69,7 @@ def models() -> Path:
     """The folder of weight files; whatever is missing there is fetched once."""
     from udh_core.weights.registry import fetch, models_dir
 
-    list(fetch())
+    fetch().run()
     return models_dir()
 
 

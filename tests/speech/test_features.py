@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +112,7 @@ def test_unusable_waveforms(wave: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(MediaError):
         features.extract(wave, "mel80")
     with pytest.raises(MediaError):
-        list(features.extract_to(tmp_path, wave, "mel80"))
+        features.extract_to(tmp_path, wave, "mel80").run()
     assert os.listdir(tmp_path) == []
 
 
@@ -260,13 +259,14 @@ def test_wenet_without_its_extra_names_it(wenet_file: Path, monkeypatch: pytest.
 def test_cache_is_written_once_per_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders.MelEncoder, "block_rows", 50)
     wave = babble(2)
-    done = list(features.extract_to(tmp_path / "features", wave, "mel80"))
-    assert done == [0.25, 0.5, 0.75, 1.0]
+    work = features.extract_to(tmp_path / "features", wave, "mel80")
+    assert [step.fraction for step in work] == [0.25, 0.5, 0.75, 1.0]
     rows = features.load(tmp_path / "features", "mel80")
+    assert np.array_equal(work.result.values, rows.values) and work.result.encoder == "mel80"
     assert isinstance(rows.values, np.memmap) and (rows.rate_hz, rows.encoder) == (100.0, "mel80")
     assert np.array_equal(rows.values, features.extract(wave, "mel80").values)
     assert sorted(os.listdir(tmp_path / "features")) == ["mel80.json", "mel80.npy"]
-    assert list(features.extract_to(tmp_path / "features", wave, "mel80")) == [1.0]
+    assert [step.fraction for step in features.extract_to(tmp_path / "features", wave, "mel80")] == [1.0]
     other = babble(1, seed=1)
     assert len(list(features.extract_to(tmp_path / "features", other, "mel80"))) == 2
     assert len(features.load(tmp_path / "features", "mel80").values) == 100
@@ -274,7 +274,7 @@ def test_cache_is_written_once_per_audio(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_cancelled_extraction_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders.MelEncoder, "block_rows", 50)
-    work: Iterator[float] = features.extract_to(tmp_path, babble(2), "mel80")
+    work = features.extract_to(tmp_path, babble(2), "mel80")
     next(work)
     work.close()
     assert os.listdir(tmp_path) == []
@@ -283,7 +283,7 @@ def test_cancelled_extraction_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_damaged_cache_is_noticed(tmp_path: Path) -> None:
-    list(features.extract_to(tmp_path, babble(1), "mel80"))
+    features.extract_to(tmp_path, babble(1), "mel80").run()
     whole = (tmp_path / "mel80.npy").read_bytes()
     (tmp_path / "mel80.npy").write_bytes(whole[:1000])
     with pytest.raises(FormatError, match="damaged"):
@@ -292,13 +292,13 @@ def test_damaged_cache_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="damaged"):
         features.load(tmp_path, "mel80")
     (tmp_path / "mel80.json").write_text("{")  # cured by extracting again
-    list(features.extract_to(tmp_path, babble(1), "mel80"))
+    features.extract_to(tmp_path, babble(1), "mel80").run()
     assert len(features.load(tmp_path, "mel80").values) == 100
 
 
 def test_models_in_other_folders_have_other_caches(hubert_folder: Path, tmp_path: Path) -> None:
     name = f"hubert:{hubert_folder}"
-    list(features.extract_to(tmp_path, babble(1), name))
+    features.extract_to(tmp_path, babble(1), name).run()
     assert features.load(tmp_path, name).encoder == name
     with pytest.raises(UdhError, match="no audio features"):
         features.load(tmp_path, name + "2")

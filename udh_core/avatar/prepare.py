@@ -106,9 +106,7 @@ def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | Non
     video_key = identity_of(source, start, duration)
     if state.begin("video", video_key):
         work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
-        for step in work:
-            yield Progress("video", round(step.done), round(step.total))
-        info = work.result
+        info = yield from work.steps()
         if info.duration_s < MIN_DURATION_S:
             raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; it is cut off or too short")
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
@@ -167,9 +165,8 @@ def add_features(
     with exclusive_lock(root):
         folder.mkdir(exist_ok=True)
         waveform = load_waveform(Path(root) / FILES["audio"])
-        for fraction in features.extract_to(folder, waveform, encoder, device=device, models=models):
-            yield Progress("features", round(fraction * 100), 100)
-    return features.load(folder, encoder)
+        work = features.extract_to(folder, waveform, encoder, device=device, models=models)
+        return (yield from work.steps())
 
 
 def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:

@@ -25,7 +25,7 @@ def demo_command(
     from ..demo.run import run_demo
     from .report import print_evaluation
 
-    for _ in show_lines(fetch()):
+    for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch()):
         pass
     options = DemoOptions(folder, video, audio, minutes, crop_px=size, seed=seed)
     result = run(run_demo(options, device=device))

@@ -24,5 +24,5 @@ def weights_list() -> None:
 
 @weights_app.command("fetch", help="Fetch and verify what is missing.")
 def weights_fetch() -> None:
-    for _ in show_lines(fetch()):
+    for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch()):
         pass

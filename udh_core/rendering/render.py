@@ -59,9 +59,8 @@ def render(
     check_output(out, (generator, audio), avatar.root)
     with tempfile.TemporaryDirectory() as scratch:
         if driving is None:
-            for part in features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models):
-                yield Progress("features", part)
-            driving = features.load(Path(scratch), info.encoder)
+            work = features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models)
+            driving = yield from work.steps()
         elif abs(driving.duration_s - duration_s) > 0.5:
             raise MismatchError(
                 f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import FormatError, MediaError, MismatchError, UdhError
 from ..files import atomic_write
 from ..media.audio import SAMPLE_RATE_HZ
+from ..progress import Progress, job
 from .chunking import row_count
 from .encoders import Encoder, canonical_name, encoder_names, open_encoder
 
@@ -58,6 +59,7 @@ def extract(
     return AudioFeatures(np.concatenate(list(opened.blocks(samples))), opened.rate_hz, opened.name)
 
 
+@job
 def extract_to(
     folder: Path,
     waveform: np.ndarray,
@@ -65,17 +67,20 @@ def extract_to(
     *,
     device: str = "cpu",
     models: Path | None = None,
-) -> Iterator[float]:
-    """Write the features into `folder` for `load`, block by block; yields the fraction done, last 1.0.
+) -> Generator[Progress, None, AudioFeatures]:
+    """Write the features of an (n,) float32 16 kHz waveform into `folder`, block by block; the result is memory-mapped.
 
-    The same audio and encoder a second time does nothing. Cancelled, it leaves what was there before.
+    The same audio and encoder a second time does nothing. Closed early, it leaves what was there before. Progress
+    counts rows. MediaError: no usable waveform. OptionError, WeightsError, FormatError: the encoder cannot be opened.
     """
     samples = _checked(waveform)
     name = canonical_name(encoder)
     stamp = {"format": FORMAT, "encoder": name, "audio_sha256": _fingerprint(samples)}
     if not _is_current(folder, name, stamp):
         yield from _write(folder, samples, open_encoder(name, device=device, models=models), stamp)
-    yield 1.0
+    found = load(folder, name)
+    yield Progress("features", len(found.values), len(found.values))
+    return found
 
 
 def load(folder: Path, encoder: str = "whisper-tiny") -> AudioFeatures:
@@ -154,7 +159,9 @@ def _is_current(folder: Path, name: str, stamp: dict[str, Any]) -> bool:
     return rows_path.is_file() and all(facts.get(key) == value for key, value in stamp.items())
 
 
-def _write(folder: Path, samples: np.ndarray, encoder: Encoder, stamp: dict[str, Any]) -> Iterator[float]:
+def _write(
+    folder: Path, samples: np.ndarray, encoder: Encoder, stamp: dict[str, Any]
+) -> Generator[Progress, None, None]:
     rows_path, facts_path = _paths(folder, encoder.name)
     folder.mkdir(parents=True, exist_ok=True)
     shape = (row_count(len(samples), encoder.rate_hz), encoder.width)
@@ -165,8 +172,8 @@ def _write(folder: Path, samples: np.ndarray, encoder: Encoder, stamp: dict[str,
         for block in encoder.blocks(samples):
             file.write(np.ascontiguousarray(block, "<f4").data)
             done += len(block)
-            if done < shape[0]:  # 1.0 is for the finished file
-                yield done / shape[0]
+            if done < shape[0]:  # the whole number of rows is for the finished file
+                yield Progress("features", done, shape[0])
         facts_path.unlink(missing_ok=True)  # never old facts beside new rows
     facts = stamp | {"rate_hz": encoder.rate_hz, "rows": shape[0], "width": shape[1]}
     with atomic_write(facts_path) as temporary:

