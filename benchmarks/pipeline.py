@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.avatar.prepare import PrepareOptions, prepare
+from udh_core.avatar.options import PrepareOptions
+from udh_core.avatar.prepare import prepare
 from udh_core.demo.clip import make_clip
 from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave

@@ -14,7 +14,8 @@ from ..udh_core.audit.contact_sheet import face_sheet, track_report
 from ..udh_core.audit.finding import Audit
 from ..udh_core.audit.plot import draw_audit
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.avatar.prepare import PrepareOptions, track_face
+from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.avatar.prepare import track_face
 from ..udh_core.media.audio import load_waveform
 from ..udh_core.speech import features
 from ..udh_core.speech.encoders import ENCODERS, weight_files

@@ -9,7 +9,8 @@ from typing import Any
 from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.avatar.folder import open_avatar
-from ..udh_core.avatar.prepare import PrepareOptions, identity_of, import_clip
+from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.avatar.prepare import identity_of, import_clip
 from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.probe import picture_info

@@ -86,7 +86,8 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built-in person's avatar, 160 px and mel80. Tests that change it copy it first."""
-    from udh_core.avatar.prepare import PrepareOptions, prepare
+    from udh_core.avatar.options import PrepareOptions
+    from udh_core.avatar.prepare import prepare
 
     root = tmp_path_factory.mktemp("avatar") / "person"
     list(prepare(person / "person.mp4", root, PrepareOptions(160, "mel80"), models=models))
@@ -96,7 +97,8 @@ def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def real_minute(clips: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an avatar of one minute of a real speaker, 128 px. Tests that change it copy it first."""
-    from udh_core.avatar.prepare import PrepareOptions, prepare
+    from udh_core.avatar.options import PrepareOptions
+    from udh_core.avatar.prepare import prepare
 
     root = tmp_path_factory.mktemp("real") / "minute"
     list(prepare(clips / "video/grid_s1_train_5min.mp4", root, PrepareOptions(128, duration_s=60), models=models))

@@ -20,7 +20,8 @@ from udh_core.audit.finding import Audit
 from udh_core.audit.plot import draw_audit
 from udh_core.audit.video import Samples, yaw_deg
 from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.avatar.prepare import PrepareOptions, import_clip, track_face
+from udh_core.avatar.options import PrepareOptions
+from udh_core.avatar.prepare import import_clip, track_face
 from udh_core.cli import app
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import Avatar, check_features, open_avatar
-from udh_core.avatar.prepare import PrepareOptions, prepare
+from udh_core.avatar.options import PrepareOptions
+from udh_core.avatar.prepare import prepare
 from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
 from udh_core.face import crop
 from udh_core.face.crop import CropSpec

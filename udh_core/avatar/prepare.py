@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +21,14 @@ from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.probe import probe
 from ..media.transcode import import_video
 from ..media.video import read_frames
-from ..options import check, option
 from ..progress import Progress, job
 from ..speech import features
 from ..speech.features import AudioFeatures
 from .folder import FILES, FORMAT, Avatar, open_avatar, read_state
+from .options import PrepareOptions
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """What a user may choose when a clip is prepared."""
-
-    crop_px: int = option(
-        CropSpec.size,
-        "Side of the face crop, px: 160 is fast, 256 is good for faces up to 400 px wide, 320 and 512 are for "
-        "close-ups and need a GPU.",
-        least=96,
-        most=512,
-        step=32,
-    )
-    encoder: str = option("whisper-tiny", "Audio encoder: whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")
-    start_s: float = option(0.0, "Leave out this many seconds at the start of the clip.", least=0, step=0.1)
-    duration_s: float | None = option(None, "Take this many seconds of the clip.", least=0.01, step=0.1)
-    face_index: int = option(0, "Which face: 0 = the largest and most central.", least=0)
-    face_point: tuple[float, float] | None = option(None, "Take the face nearest to this place in the picture, x y px.")
-    max_gap_s: float = option(
-        1.0, "Longest stretch without a face that is bridged, seconds.", least=0, most=3600, step=0.1
-    )
-    skip_lost: bool = option(False, "Leave longer stretches without a face out instead of refusing the clip.")
-
-    def __post_init__(self) -> None:
-        CropSpec(self.crop_px)
-        check(self)
 
 
 @job

@@ -7,20 +7,21 @@ import tempfile
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..avatar.folder import Avatar, open_avatar
-from ..avatar.prepare import PrepareOptions, identity_of, import_clip, prepare, track_face
+from ..avatar.options import PrepareOptions
 from ..errors import FormatError
 from ..files import atomic_write
-from ..intervals import describe_ranges, lost_ranges
 from ..progress import Progress, job
 from .console import console, run
-from .options import AvatarDir, Device, Encoder
+from .options import AvatarDir, Device, Encoder, quoted
+
+if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
+    from ..avatar.folder import Avatar
 
 
 def prepare_command(
@@ -29,19 +30,20 @@ def prepare_command(
     audio: Annotated[
         Path | None, typer.Option(help="Speech that belongs to the video, instead of its own sound.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Crop size: 160, 256, 320 or 512 px.")] = PrepareOptions.crop_px,
+    crop_px: Annotated[int, quoted(PrepareOptions, "crop_px")] = PrepareOptions.crop_px,
     encoder: Encoder = PrepareOptions.encoder,
-    start: Annotated[float, typer.Option(help="Leave out this many seconds at the start.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(help="Take this many seconds.")] = None,
-    face_index: Annotated[int, typer.Option(help="Which face: 0 = the largest and most central.")] = 0,
-    face_at: Annotated[tuple[float, float] | None, typer.Option(help="Take the face nearest to x y (px).")] = None,
-    max_gap: Annotated[
-        float, typer.Option(help="Longest stretch without a face to bridge, s.")
-    ] = PrepareOptions.max_gap_s,
-    skip_lost: Annotated[bool, typer.Option("--skip-lost", help="Leave longer faceless stretches out.")] = False,
+    start: Annotated[float, quoted(PrepareOptions, "start_s")] = PrepareOptions.start_s,
+    duration: Annotated[float | None, quoted(PrepareOptions, "duration_s")] = PrepareOptions.duration_s,
+    face_index: Annotated[int, quoted(PrepareOptions, "face_index")] = PrepareOptions.face_index,
+    face_at: Annotated[tuple[float, float] | None, quoted(PrepareOptions, "face_point")] = None,
+    max_gap: Annotated[float, quoted(PrepareOptions, "max_gap_s")] = PrepareOptions.max_gap_s,
+    skip_lost: Annotated[bool, quoted(PrepareOptions, "skip_lost", "--skip-lost")] = PrepareOptions.skip_lost,
     device: Device = "cpu",
 ) -> None:
-    options = PrepareOptions(size, encoder, start, duration, face_index, face_at, max_gap, skip_lost)
+    from ..avatar.prepare import prepare
+    from ..intervals import describe_ranges, lost_ranges
+
+    options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost)
     made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
     lost = lost_ranges(track.landmarks)
@@ -81,6 +83,9 @@ def audit_command(
 @job
 def _prepared(video: Path, root: Path) -> Generator[Progress, None, Avatar]:
     """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
+    from ..avatar.folder import open_avatar
+    from ..avatar.prepare import identity_of, import_clip, track_face
+
     with suppress(FormatError):  # no avatar yet, or an unfinished one
         if open_avatar(root).identity == identity_of(video):
             return open_avatar(root)

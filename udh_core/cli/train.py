@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..avatar.folder import open_avatar
-from ..avatar.prepare import PrepareOptions
+from ..avatar.options import PrepareOptions
 from .console import console, show
 from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside
 

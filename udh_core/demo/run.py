@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..avatar.folder import Avatar
-from ..avatar.prepare import PrepareOptions, prepare
+from ..avatar.options import PrepareOptions
+from ..avatar.prepare import prepare
 from ..evaluation.evaluate import evaluate
 from ..evaluation.figures import strict_json
 from ..evaluation.html import write_html

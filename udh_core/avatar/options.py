@@ -1,0 +1,36 @@
+"""What a user may choose when a clip is prepared. Light to import: the command line quotes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import OptionError
+from ..options import check, option
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What a user may choose when a clip is prepared."""
+
+    crop_px: int = option(
+        256,
+        "Side of the face crop, px: 160 is fast, 256 is good for faces up to 400 px wide, 320 and 512 are for "
+        "close-ups and need a GPU.",
+        least=96,
+        most=512,
+        step=32,
+    )
+    encoder: str = option("whisper-tiny", "Audio encoder: whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")
+    start_s: float = option(0.0, "Leave out this many seconds at the start of the clip.", least=0, step=0.1)
+    duration_s: float | None = option(None, "Take this many seconds of the clip.", least=0.01, step=0.1)
+    face_index: int = option(0, "Which face: 0 = the largest and most central.", least=0)
+    face_point: tuple[float, float] | None = option(None, "Take the face nearest to this place in the picture, x y px.")
+    max_gap_s: float = option(
+        1.0, "Longest stretch without a face that is bridged, seconds.", least=0, most=3600, step=0.1
+    )
+    skip_lost: bool = option(False, "Leave longer stretches without a face out instead of refusing the clip.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.crop_px % 32:
+            raise OptionError(f"crop_px = {self.crop_px}: choose a multiple of 32, such as 160, 256, 320 or 512")
