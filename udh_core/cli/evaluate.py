@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..avatar.folder import open_avatar
 from ..files import atomic_write, check_writable
 from .options import AvatarDir, Device
 
@@ -24,6 +23,7 @@ def evaluate_command(
     html: Annotated[Path | None, typer.Option(help="Write a page here: words, video, plots and tables.")] = None,
     device: Device = "cpu",
 ) -> None:
+    from ..avatar.folder import open_avatar
     from ..evaluation.evaluate import evaluate
     from ..evaluation.figures import strict_json
     from ..inference.sync_scorer import open_syncnet

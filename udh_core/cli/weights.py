@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 from rich.table import Column, Table
 
-from ..weights.registry import WEIGHTS, fetch, models_dir
 from .console import console, show_lines
 
 weights_app = typer.Typer(no_args_is_help=True, help="The weight files this program uses.")
@@ -13,6 +12,8 @@ weights_app = typer.Typer(no_args_is_help=True, help="The weight files this prog
 
 @weights_app.command("list", help="Name, size, licence and source of every weight file.")
 def weights_list() -> None:
+    from ..weights.registry import WEIGHTS, models_dir
+
     wrapped = (Column(title, overflow="fold") for title in ("licence", "source", "here"))
     table = Table(Column("file", no_wrap=True), Column("MB", no_wrap=True), *wrapped)
     for weight in WEIGHTS.values():
@@ -24,5 +25,7 @@ def weights_list() -> None:
 
 @weights_app.command("fetch", help="Fetch and verify what is missing.")
 def weights_fetch() -> None:
-    for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch()):
+    from ..weights.registry import fetch_weights
+
+    for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch_weights()):
         pass

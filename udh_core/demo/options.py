@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..avatar.options import PrepareOptions
 from ..errors import OptionError
-from ..face.crop import CropSpec
 from ..options import check, option
 
 MADE_CROP_PX = 160  # the made person's face is small
@@ -29,8 +29,8 @@ class DemoOptions:
         check(self)
         if self.video is not None and self.audio is None:
             raise OptionError("give the new speech too: --video and --audio belong together")
-        CropSpec(self.crop_size())
+        PrepareOptions(crop_px=self.crop_size())
 
     def crop_size(self) -> int:
         """Side of the crop, px, that was chosen or fits the clip."""
-        return self.crop_px or (MADE_CROP_PX if self.video is None else CropSpec.size)
+        return self.crop_px or (MADE_CROP_PX if self.video is None else PrepareOptions.crop_px)

