@@ -207,3 +207,9 @@ def test_device_that_is_not_there(folder):
     )
     assert result.exit_code == 2
     assert "nonsense" in result.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, udh_core.cli; print(sorted({'torch', 'numpy', 'cv2', 'librosa'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

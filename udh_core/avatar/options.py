@@ -20,7 +20,9 @@ class PrepareOptions:
         most=512,
         step=32,
     )
-    encoder: str = option("whisper-tiny", "Audio encoder: whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")
+    encoder: str = option(
+        "whisper-tiny", "Audio encoder: whisper-tiny, mel80, hubert:FOLDER, wenet:FILE …; a wrong name lists them all."
+    )
     start_s: float = option(0.0, "Leave out this many seconds at the start of the clip.", least=0, step=0.1)
     duration_s: float | None = option(None, "Take this many seconds of the clip.", least=0.01, step=0.1)
     face_index: int = option(0, "Which face: 0 = the largest and most central.", least=0)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..avatar.folder import open_avatar
 from ..errors import OptionError
 from .console import console, show
 
@@ -38,6 +37,7 @@ def _export_onnx(generator: Path, folder: Path) -> None:
 
 
 def _export_to_go(avatar: Path, generator: Path, out: Path, start_s: float, duration_s: float | None) -> None:
+    from ..avatar.folder import open_avatar
     from ..export.bundle import pack
 
     steps = pack(open_avatar(avatar, ("video", "track")), generator, out, start_s=start_s, duration_s=duration_s)

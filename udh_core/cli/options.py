@@ -8,8 +8,15 @@ from typing import Annotated
 import typer
 from typer.models import OptionInfo
 
+from ..avatar.options import PrepareOptions
 from ..options import described
-from ..speech.encoders import encoder_names
+
+
+def quoted(options: type, name: str, *flags: str) -> OptionInfo:
+    """A command line option that says what the dataclass says: help and range, and so on `flags`."""
+    said = described(options, name)
+    return typer.Option(*flags, help=said.help, min=said.least, max=said.most)
+
 
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
 
@@ -29,7 +36,7 @@ def usable_device(name: str) -> str:
 
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback=usable_device)]
-Encoder = Annotated[str, typer.Option(help=f"One of {', '.join(encoder_names())}.")]
+Encoder = Annotated[str, quoted(PrepareOptions, "encoder")]
 
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the resume state beside the file.")]
@@ -37,9 +44,3 @@ SetAside = Annotated[
     bool, typer.Option("--set-aside", help="Keep what is there already under another name and train anew.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
-
-
-def quoted(options: type, name: str, *flags: str) -> OptionInfo:
-    """A command line option that says what the dataclass says: help and range, and so on `flags`."""
-    said = described(options, name)
-    return typer.Option(*flags, help=said.help, min=said.least, max=said.most)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..avatar.folder import Avatar, open_avatar
 from ..errors import OptionError
 from ..rendering.options import RenderOptions, WhenLonger, WhenShorter
 from .console import console, run
 from .options import Device, quoted
+
+if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
+    from ..avatar.folder import Avatar
 
 
 def render_command(
@@ -57,4 +59,6 @@ def _person(avatar: Path | None, generator: Path | None, to_go: Path | None, scr
         return unpack(to_go, scratch / "avatar")
     if to_go is not None or avatar is None or generator is None:
         raise OptionError("give either --avatar and --generator, or --to-go")
+    from ..avatar.folder import open_avatar
+
     return open_avatar(avatar), generator

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..avatar.folder import open_avatar
 from ..avatar.options import PrepareOptions
 from .console import console, show
 from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside
@@ -33,6 +32,7 @@ def train_syncnet_command(
     overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
+    from ..avatar.folder import open_avatar
     from ..evaluation.tables import syncnet_table
     from ..models.checkpoint import read_info
     from ..training.syncnet import SyncNetOptions, train_syncnet
@@ -61,6 +61,7 @@ def train_command(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the evaluation and its page.")] = False,
     device: Device = "cpu",
 ) -> None:
+    from ..avatar.folder import open_avatar
     from ..inference.sync_scorer import open_syncnet
     from ..models.checkpoint import check_match
     from ..training.generator import GeneratorOptions, train_generator

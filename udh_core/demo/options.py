@@ -22,7 +22,7 @@ class DemoOptions:
     minutes: float = option(5.0, "How long the generator trains, minutes.", least=0.01)
     clip_seconds: float = option(90.0, "Length of the made clip, seconds.", least=5.0)
     crop_px: int | None = option(None, "Side of the face crop, px: 160 for the made person, 256 for your clip.")
-    encoder: str = option("whisper-tiny", "Audio encoder: whisper-tiny, mel80, hubert, hubert:FOLDER or wenet:FILE.")
+    encoder: str = option("whisper-tiny", "Audio encoder, as of `udh prepare`.")
     seed: int = option(0, "Seed of everything that is drawn at random.", least=0)
 
     def __post_init__(self) -> None:
