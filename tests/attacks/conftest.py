@@ -1,19 +1,11 @@
-"""Files made to attack, and the marker they would leave behind."""
+"""Where files made to attack are opened, and the marker that they would leave there."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-class Payload:
-    """Runs a shell command when it is unpickled."""
-
-    def __reduce__(self) -> tuple:
-        return os.system, ("touch pwned",)
 
 
 @pytest.fixture
