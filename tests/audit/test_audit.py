@@ -23,6 +23,7 @@ from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.avatar.options import PrepareOptions
 from udh_core.avatar.prepare import import_clip, track_face
 from udh_core.cli import app
+from udh_core.face.topology import CANONICAL_PLACES
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.speech.activity import speech_mask
@@ -229,10 +230,10 @@ def test_a_real_person_who_holds_still_is_not_frozen(clips: Path, models: Path, 
 @pytest.mark.parametrize("turn_deg", [-50, -20, 0, 35])
 def test_yaw_of_a_turned_face(turn_deg: float, small: Avatar) -> None:
     points = np.zeros((468, 2), np.float32)
-    places = np.array(list(video._CANONICAL.values())) * (1, -1, -1)
+    places = np.array(list(CANONICAL_PLACES.values())) * (1, -1, -1)
     turn = cv2.Rodrigues(np.array([0.0, -np.radians(turn_deg), 0.0]))[0]
     there = places @ turn.T + (0, 0, 60)
-    points[list(video._CANONICAL)] = 512 * there[:, :2] / there[:, 2:] + 256
+    points[list(CANONICAL_PLACES)] = 512 * there[:, :2] / there[:, 2:] + 256
     assert yaw_deg(points, 512, 512) == pytest.approx(turn_deg, abs=1.0)
 
 

@@ -57,6 +57,9 @@ def face(person_avatar: Path) -> tuple[np.ndarray, np.ndarray]:
     return next(read_frames(avatar.video, start=40, count=1)), avatar.track().transforms[40]
 
 
+FPS = 25.0
+
+
 # Alignment
 
 
@@ -101,26 +104,26 @@ def starts(count: int, *cuts: int) -> np.ndarray:
 
 def test_smoothing_leaves_a_constant_track_unchanged() -> None:
     track = np.repeat(similarity(0.7, 178, 120, 60)[None], 30, 0).astype(np.float32)
-    np.testing.assert_allclose(crop_module.smooth(track, starts(30), SPEC), track, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(crop_module.smooth(track, starts(30), SPEC, FPS), track, rtol=1e-5, atol=1e-4)
 
 
 def test_smoothing_never_crosses_a_cut() -> None:
     before, after_cut = similarity(0.7, 5, 10, 20), similarity(1.1, -9, -60, 45)
     track = np.stack([before] * 12 + [after_cut] * 12).astype(np.float32)
-    np.testing.assert_allclose(crop_module.smooth(track, starts(24, 12), SPEC), track, rtol=1e-5, atol=1e-4)
-    assert np.abs(crop_module.smooth(track, starts(24), SPEC) - track).max() > 5  # without the cut it blends
+    np.testing.assert_allclose(crop_module.smooth(track, starts(24, 12), SPEC, FPS), track, rtol=1e-5, atol=1e-4)
+    assert np.abs(crop_module.smooth(track, starts(24), SPEC, FPS) - track).max() > 5  # without the cut it blends
 
 
 def test_smoothing_takes_jitter_away() -> None:
     jitter = np.random.default_rng(5).normal(0, 1, 200)
     track = np.stack([similarity(1, 0, x, 0) for x in jitter]).astype(np.float32)
-    assert crop_module.smooth(track, starts(200), SPEC)[:, 0, 2].std() < 0.6 * jitter.std()
+    assert crop_module.smooth(track, starts(200), SPEC, FPS)[:, 0, 2].std() < 0.6 * jitter.std()
 
 
 def test_smoothing_turns_the_short_way_round() -> None:
     degrees = np.linspace(170, 190, 21)  # arctan2 jumps in the middle
     track = np.stack([centred(1, d, 50, 50) for d in degrees]).astype(np.float32)
-    smoothed = crop_module.smooth(track, starts(21), SPEC)
+    smoothed = crop_module.smooth(track, starts(21), SPEC, FPS)
     np.testing.assert_allclose(smoothed[5:-5], track[5:-5], atol=0.02)
 
 
@@ -128,7 +131,7 @@ def test_smoothing_keeps_missing_rows_missing_and_their_neighbours_whole() -> No
     track = np.repeat(similarity(0.7, 3, 12, 6)[None], 20, 0).astype(np.float32)
     whole = track.copy()
     track[8:11] = np.nan
-    smoothed = crop_module.smooth(track, starts(20), SPEC)
+    smoothed = crop_module.smooth(track, starts(20), SPEC, FPS)
     missing = np.isin(np.arange(20), (8, 9, 10))
     assert np.isnan(smoothed[missing]).all()
     np.testing.assert_allclose(smoothed[~missing], whole[~missing], rtol=1e-5, atol=1e-4)

@@ -20,7 +20,7 @@ FPS = 25
 
 
 def cuts_in(found: list[FaceFrame]) -> list[int]:
-    return np.flatnonzero(find_cuts(np.array([face.change for face in found]))).tolist()
+    return np.flatnonzero(find_cuts(np.array([face.change for face in found]), FPS)).tolist()
 
 
 def points_of(face: FaceFrame) -> np.ndarray:
@@ -201,9 +201,9 @@ def test_what_is_kept_of_a_frame_is_its_landmarks(followed: list[FaceFrame]) -> 
 
 def test_a_change_is_told_from_the_frame_before() -> None:
     changes = np.array([99.0, 1, 1, 1, 8, 1, 1, 1, 1, 1])
-    assert np.flatnonzero(find_cuts(changes)).tolist() == [0, 4]
-    assert np.flatnonzero(find_cuts(np.full(10, 8.0))).tolist() == [0]
-    assert np.flatnonzero(find_cuts(changes[:2])).tolist() == [0]
+    assert np.flatnonzero(find_cuts(changes, FPS)).tolist() == [0, 4]
+    assert np.flatnonzero(find_cuts(np.full(10, 8.0), FPS)).tolist() == [0]
+    assert np.flatnonzero(find_cuts(changes[:2], FPS)).tolist() == [0]
 
 
 # Gaps

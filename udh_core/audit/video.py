@@ -9,11 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from ..avatar.folder import Avatar
-from ..face.crop import CropSpec, hidden, mouth_window
+from ..face.crop import CropSpec, eye_distance, hidden, mouth_window
 from ..face.detector import MIN_SCORE, FaceDetector, FaceMesh, box_of
-from ..face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER, STABLE_POINTS
+from ..face.topology import CANONICAL_PLACES, MOUTH_LEFT, MOUTH_RIGHT, STABLE_POINTS
 from ..face.tracking import FaceTrack
 from ..intervals import runs
 from ..media.video import read_frames
@@ -33,20 +34,12 @@ SHARPNESS = (0.22, 0.18)
 DARK_LEVEL = 90  # of 255: the mouth region's brightest 5 % lie below it [170–237]
 BLOWN_LEVEL, BLOWN_SHARE = 250, 0.05  # so much of the mouth region is this bright [≤ 0.005]
 FAST = 0.1  # eye distances a frame: 6 px at DETAIL_PX, half of it smeared [GRID ≤ 0.04; a restless web clip 0.18]
-FAST_REACH = 2  # frames on either side that suffer: landmarks and crops are smoothed over them
+FAST_AROUND_S = 0.08  # on either side suffers, too: landmarks and crops are smoothed over it
 # Mean difference from the first frame of a stretch, of 255, within FROZEN_S. [One picture over and over, x264 at crf
 # 12–30: ≤ 0.28, at crf 38: ≤ 0.38; with noise of σ = 2, at crf 16: 0.30–0.53. A silent man who holds still: ≥ 0.48]
 STILL_LEVEL = 0.4
 FROZEN_S = 0.4  # so long nobody holds still who speaks
 _STILL_CELLS = 20  # squares a crop's side is divided into: their means hardly know the noise of sensor and codec
-
-# Places in MediaPipe's canonical face (cm, y up, z towards the camera) of points that speech hardly moves.
-_CANONICAL = {
-    **{33: (-4.445859, 2.663991, 3.173422), 263: (4.445859, 2.663991, 3.173422)},  # outer eye corners
-    **{133: (-1.856432, 2.585245, 3.757904), 362: (1.856432, 2.585245, 3.757904)},  # inner eye corners
-    **{6: (0.0, 2.473255, 5.788627), 4: (0.0, -0.463170, 7.586580), 1: (0.0, -1.126865, 7.475604)},  # nose
-    **{61: (-2.456206, -4.342621, 4.283884), 291: (2.456206, -4.342621, 4.283884)},  # mouth corners
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def video_findings(
         _cuts(track, frame_edges_s),
         _mouth_size(track),
         *_sharpness_and_light(samples),
-        _motion(track, frame_edges_s),
+        _motion(track, frame_edges_s, fps),
         _frozen(stretches, speaks, frame_edges_s, fps),
     ]
 
@@ -85,8 +78,8 @@ def yaw_deg(landmarks: np.ndarray, width: int, height: int) -> float:
     """How far a head is turned to the side, degrees, from landmarks (468, 2) in px of a frame of this size."""
     focal = float(max(width, height))  # a usual lens; the angle hardly depends on it
     camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    places = np.array(list(_CANONICAL.values())) * (1, -1, -1)
-    points = landmarks[list(_CANONICAL)].astype(np.float64)
+    places = np.array(list(CANONICAL_PLACES.values())) * (1, -1, -1)
+    points = landmarks[list(CANONICAL_PLACES)].astype(np.float64)
     _, turn, _ = cv2.solvePnP(places, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     nose = cv2.Rodrigues(turn)[0] @ (0.0, 0.0, -1.0)
     return float(np.degrees(np.arctan2(nose[0], -nose[2])))
@@ -103,7 +96,7 @@ def _sample(avatar: Avatar, track: FaceTrack) -> Generator[Progress, None, Sampl
     total, fps = avatar.info.frame_count, float(avatar.info.fps)
     count = min(max(1, round(avatar.info.duration_s * SAMPLES_PER_S)), MAX_SAMPLES, total)
     edges = np.linspace(0, total, count + 1)
-    crops, eyes = avatar.crops(), _eye_distance(track.landmarks)
+    crops, eyes = avatar.crops(), eye_distance(track.landmarks)
     figures = np.full((count, 4), np.nan)
     for k, (first, stop) in enumerate(zip(edges[:-1].astype(int), edges[1:].astype(int), strict=True)):
         there = first + np.flatnonzero(track.present[first:stop])
@@ -124,11 +117,6 @@ def _crop_figures(crop: np.ndarray, eye_px: float, spec: CropSpec) -> tuple[floa
     shrink = min(1.0, min(DETAIL_PX, eye_px) / spec.px_per_unit)
     small = cv2.resize(mouth, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     return sharpness(small), float(np.percentile(region, 95)), float((region >= BLOWN_LEVEL).mean())
-
-
-def _eye_distance(landmarks: np.ndarray) -> np.ndarray:
-    """(N,) float32 px between the outer corners of the eyes, from (N, 468, 2)."""
-    return np.linalg.norm(landmarks[:, LEFT_EYE_OUTER] - landmarks[:, RIGHT_EYE_OUTER], axis=1)
 
 
 def _count_faces(avatar: Avatar, track: FaceTrack, models: Path | None) -> Generator[Progress, None, list[bool]]:
@@ -215,13 +203,13 @@ def _least(values: np.ndarray) -> int:
     return int(np.nanargmin(values))
 
 
-def _motion(track: FaceTrack, edges_s: np.ndarray) -> Finding:
+def _motion(track: FaceTrack, edges_s: np.ndarray, fps: float) -> Finding:
     """Positions are the landmarks' own: the crops' smoothed path would hide a jump."""
     place = track.landmarks[:, STABLE_POINTS].mean(1)
-    moved = np.linalg.norm(np.diff(place, axis=0), axis=1) / _eye_distance(track.landmarks)[1:]
+    moved = np.linalg.norm(np.diff(place, axis=0), axis=1) / eye_distance(track.landmarks)[1:]
     moved = np.concatenate([[0.0], np.where(track.shot_starts[1:], 0.0, np.nan_to_num(moved))])
-    reach = np.ones((1, 2 * FAST_REACH + 1), np.uint8)
-    fast = cv2.dilate((moved > FAST).astype(np.uint8)[None], reach)[0].astype(bool)
+    around = 2 * round(FAST_AROUND_S * fps) + 1
+    fast = binary_dilation(moved > FAST, np.ones(around, bool))
     figure = f"the head moves by up to {moved.max():.2f} eye distances from frame to frame (good: under {FAST:g})"
     remedy = "let the person sit calmly, use a faster shutter and no digital zoom or dropped frames"
     return by_share("motion", figure, fast, edges_s, remedy, int(moved.argmax()))

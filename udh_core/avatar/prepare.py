@@ -222,11 +222,11 @@ def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) ->
     for face in tracking.detect(read_frames(avatar.video), models=models, **choice):
         found.append(face)
         yield Progress("landmarks", len(found), total)
-    starts = tracking.find_cuts(np.array([face.change for face in found]))
+    starts = tracking.find_cuts(np.array([face.change for face in found]), fps)
     points, valid = tracking.fill_gaps(found, starts, round(options.max_gap_s * fps))
     if not options.skip_lost:
         _refuse_lost(points, fps, options.max_gap_s)
-    transforms = crop.smooth(crop.align(points, avatar.crop), starts, avatar.crop)
+    transforms = crop.smooth(crop.align(points, avatar.crop), starts, avatar.crop, fps)
     _write_track(root, tracking.FaceTrack(points, transforms, valid, starts))
 
 
@@ -238,7 +238,7 @@ def _write_track(root: Path, track: tracking.FaceTrack) -> None:
 def _cut_crops(root: Path) -> Generator[Progress, None, None]:
     avatar = open_avatar(root, ("video", "track"))
     track, spec, total = avatar.track(), avatar.crop, avatar.info.frame_count
-    transforms = crop.smooth(crop.align(track.landmarks, spec), track.shot_starts, spec)
+    transforms = crop.smooth(crop.align(track.landmarks, spec), track.shot_starts, spec, float(avatar.info.fps))
     if not np.array_equal(transforms, track.transforms, equal_nan=True):  # another crop size; the landmarks stay
         track = replace(track, transforms=transforms)
         _write_track(root, track)

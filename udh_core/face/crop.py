@@ -1,7 +1,11 @@
 """The only pixel arithmetic: landmarks → aligned crop, masks, paste back. No torch in here.
 
 Face units: origin between the outer eye corners, x to the image's right, y down, 1 = distance of the outer eye corners.
-The crop is a square of face units, so it shows the same part of every face; mouth and jaw have no say in where it lies.
+The crop is a square of face units, so it shows the same part of every face; it is aligned by points only that speech
+does not move.
+
+Convention: transforms are (2, 3) similarities that map source px → crop px, (x, y) as columns; the centre of pixel 0 is
+at 0, as in OpenCV. Frames and crops are (H, W, 3) uint8 RGB.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ import cv2
 import numpy as np
 
 from ..errors import FormatError, OptionError
-from .topology import STABLE_POINTS
+from .smoothing import smooth_known
+from .topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, STABLE_POINTS
 
 SIZES = (160, 256, 320, 512)
+SMOOTH_S = 0.048  # standard deviation of the smoothing of transforms: 1.2 frames at 25 fps
 _STABLE_PLACES = np.array(
     [
         *[(-0.5, 0.0), (-0.19, 0.021), (0.19, 0.021), (0.5, 0.0)],  # eye corners
@@ -29,8 +35,8 @@ _STABLE_PLACES = np.array(
 _SIDE = 1.9  # of the crop, face units
 _LEFT, _TOP = -0.95, -0.32  # its upper left corner
 _MASK_CENTRE = (0.0, 0.995)
-_MASK_RADII = (0.63, 0.525)  # from under the nose to the throat, jaw corner to jaw corner
-_MASK_TAPER = 0.25  # narrower towards the throat, as a jaw is
+_MASK_RADII = (0.63, 0.525)  # from under the nose to the neck, jaw corner to jaw corner
+_MASK_TAPER = 0.25  # narrower towards the neck, as a jaw is
 _MASK_POWER = 2.6
 FEATHER = 0.10  # width of the blend inside the mask's border
 _MARGIN = 0.04  # hidden beyond the mask, so that no uncovered lip or jaw gives the answer away
@@ -77,7 +83,11 @@ def to_crop_px(places: np.ndarray, spec: CropSpec) -> np.ndarray:
 
 
 def align(landmarks: np.ndarray, spec: CropSpec) -> np.ndarray:
-    """(N, 2, 3) float32 least-squares similarities, source px → crop px, from (N, 468, 2); NaN where landmarks are."""
+    """(N, 2, 3) float32 similarities, source px → crop px, from landmarks (N, 468, 2) in source px; NaN where they are.
+
+    The least-squares similarity between two point sets in closed form (Procrustes without reflection, Umeyama 1991; in
+    two dimensions its rotation and scale are one complex number): from STABLE_POINTS to their mean places.
+    """
     source = landmarks[:, STABLE_POINTS].astype(np.float64)
     target = to_crop_px(_STABLE_PLACES, spec).astype(np.float64)
     source_mean, target_mean = source.mean(1, keepdims=True), target.mean(0)
@@ -90,10 +100,12 @@ def align(landmarks: np.ndarray, spec: CropSpec) -> np.ndarray:
     return np.concatenate([linear, shift[..., None]], -1).astype(np.float32)
 
 
-def smooth(transforms: np.ndarray, shot_starts: np.ndarray, spec: CropSpec, sigma: float = 1.2) -> np.ndarray:
-    """Gaussian smoothing over time of (N, 2, 3), never across a cut; `sigma` in frames. NaN rows stay NaN.
+def smooth(transforms: np.ndarray, shot_starts: np.ndarray, spec: CropSpec, fps: float) -> np.ndarray:
+    """(N, 2, 3) float32 transforms smoothed over time by a Gaussian of SMOOTH_S, never across a cut.
 
-    Where the crop's centre lies in the source, the log scale and the angle are smoothed: matrix entries would couple.
+    transforms: (N, 2, 3) source px → crop px; NaN rows stay NaN and leave their neighbours as they are.
+    shot_starts: (N,) bool. Where the crop's centre lies in the source, the log scale and the angle are smoothed: matrix
+    entries would couple.
     """
     half = spec.size / 2
     matrix = transforms.astype(np.float64)
@@ -103,24 +115,25 @@ def smooth(transforms: np.ndarray, shot_starts: np.ndarray, spec: CropSpec, sigm
     scale = np.log(np.hypot(matrix[:, 0, 0], matrix[:, 1, 0]))
     values = np.column_stack([centre, scale, angle])
     known = np.isfinite(matrix[:, 0, 0])
-    shot = np.cumsum(shot_starts)
-    total, weight = np.zeros_like(values), np.zeros(len(values))
-    reach = int(np.ceil(3 * sigma))
-    for offset in range(-reach, reach + 1):
-        index = np.clip(np.arange(len(values)) + offset, 0, len(values) - 1)
-        usable = known[index] & (shot[index] == shot) & (index == np.arange(len(values)) + offset)
-        w = np.where(usable, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)
-        total += w[:, None] * np.where(usable[:, None], values[index], 0.0)
-        weight += w
-    x, y, log_scale, turn = (total / np.maximum(weight, 1e-12)[:, None]).T
+    x, y, log_scale, turn = smooth_known(values, known, np.cumsum(shot_starts), SMOOTH_S * fps, truncate=3.0).T
     a, b = np.exp(log_scale) * np.cos(turn), np.exp(log_scale) * np.sin(turn)
     out = np.stack([a, -b, half - (a * x - b * y), b, a, half - (b * x + a * y)], -1).reshape(-1, 2, 3)
     out[~known] = np.nan
     return out.astype(np.float32)
 
 
+def eye_distance(landmarks: np.ndarray) -> np.ndarray:
+    """(…,) float32 px between the outer corners of the eyes, from (…, 468, 2): one face unit."""
+    return np.linalg.norm(landmarks[..., LEFT_EYE_OUTER, :] - landmarks[..., RIGHT_EYE_OUTER, :], axis=-1)
+
+
 def crop(frame: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray:
-    """(S, S, 3) uint8 RGB crop of a frame (H, W, 3) uint8 RGB; shrinks with averaging so that nothing aliases."""
+    """(S, S, 3) uint8 RGB crop of a frame (H, W, 3) uint8 RGB; shrinks with averaging so that nothing aliases.
+
+    Convention: transform (2, 3) maps source px → crop px, pixel centres at whole numbers. Bicubic; where the crop is
+    coarser than the frame by 1.75 or more, the frame is first averaged by the whole factor (INTER_AREA). Beyond the
+    frame its border is repeated.
+    """
     transform = transform.astype(np.float64)
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     shrink = _whole_shrink(1.0 / scale)
@@ -230,7 +243,10 @@ def paste(
 ) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
 
-    Shrinks with averaging, as `crop` does. Only pixels under the mask change; all others are the input's own bytes.
+    Only pixels under the mask change; all others are the input's own bytes.
+    Convention: transform (2, 3) maps source px → crop px, as for `crop`, and is inverted here; pixel centres at whole
+    numbers. The patch is sampled bicubically with its border repeated, and averaged first by the whole factor where it
+    is finer than the frame by 1.75 or more; the mask is sampled linearly, 0 beyond its border.
     """
     transform = transform.astype(np.float64)
     rows, columns = mask_box(spec)

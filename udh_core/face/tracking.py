@@ -17,6 +17,7 @@ from .topology import LANDMARK_COUNT, SCHEME
 _SETTLED = 0.03  # of the face's side: how far it moves from frame to frame; further, landmarks slip
 _CUT_SIDE = 48  # px of the thumbnail on which cuts are judged
 _CUT_RATIO, _CUT_MIN = 2.5, 3.0  # a cut differs this many times more than its neighbours, and this many grey levels
+_CUT_AROUND_S = 0.16  # on either side: the neighbours it is compared with
 _ABRUPT = 12.0  # grey levels: the face may be anywhere in the next picture
 
 
@@ -56,10 +57,11 @@ def seen_region(box: FaceBox, shape: tuple[int, ...]) -> tuple[slice, slice]:
     return span(box.y, shape[0]), span(box.x, shape[1])
 
 
-def _misses(box: FaceBox, face: FaceBox) -> bool:
-    """True if the mesh was shown the face so far off, of such another size or so turned that it has to look again."""
-    moved = float(np.hypot(box.x - face.x, box.y - face.y)), abs(box.side - face.side)
-    return max(*moved, abs(box.angle - face.angle) * face.side) > _SETTLED * face.side
+def _needs_refinement(box: FaceBox, face: FaceBox) -> bool:
+    """True if the mesh ran on a box so far off, of such another size or so turned that it has to run once more."""
+    moved = float(np.hypot(box.x - face.x, box.y - face.y))
+    grown, turned = abs(box.side - face.side), abs(box.angle - face.angle) * face.side
+    return max(moved, grown, turned) > _SETTLED * face.side
 
 
 def _choose(
@@ -109,7 +111,7 @@ def detect(
         if score < MIN_SCORE:
             box = _choose(detector.find(frame), last, face_index, point)
             landmarks, score = mesh.locate(frame, box) if box is not None else (None, 0.0)
-        if box is not None and landmarks is not None and _misses(box, box_of(landmarks)):
+        if box is not None and landmarks is not None and _needs_refinement(box, box_of(landmarks)):
             landmarks, score = mesh.locate(frame, box_of(landmarks))
         if score < MIN_SCORE:
             landmarks = None
@@ -118,7 +120,7 @@ def detect(
         yield FaceFrame(landmarks, score, change)
 
 
-def find_cuts(changes: np.ndarray) -> np.ndarray:
+def find_cuts(changes: np.ndarray, fps: float) -> np.ndarray:
     """(N,) bool, True at frame 0 and at every first frame after a cut, from (N,) float `FaceFrame.change`s.
 
     A cut is a change that stands out from the changes around it: the bare size of a change says little, a cut between
@@ -129,8 +131,9 @@ def find_cuts(changes: np.ndarray) -> np.ndarray:
     if len(changes) < 3:
         return starts
     change = changes[1:]
-    padded = np.pad(change, 4, mode="reflect") if len(change) > 4 else np.pad(change, 4, mode="edge")
-    around = np.stack([padded[k : k + len(change)] for k in range(9) if k != 4])
+    side = max(2, round(_CUT_AROUND_S * fps))
+    padded = np.pad(change, side, mode="reflect" if len(change) > side else "edge")
+    around = np.stack([padded[k : k + len(change)] for k in range(2 * side + 1) if k != side])
     starts[1:] = (change > _CUT_MIN) & (change > _CUT_RATIO * np.sort(around, axis=0)[-2])
     return starts
 

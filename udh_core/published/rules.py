@@ -12,10 +12,17 @@ import cv2
 import numpy as np
 
 from ..errors import FormatError
+from ..face.topology import (
+    BETWEEN_BROWS,
+    CONTOUR_LEFT,
+    CONTOUR_RIGHT,
+    PFLD_BETWEEN_BROWS,
+    PFLD_CONTOUR_LEFT,
+    PFLD_CONTOUR_RIGHT,
+    PFLD_COUNT,
+)
 
-POINTS = 110  # landmarks of a frame in its data folders
-LEFT, RIGHT, TOP = 1, 31, 52  # of the 110: both ends of the face contour, between the brows
-MESH_LEFT, MESH_RIGHT, MESH_TOP = 234, 454, 9  # the same places in MediaPipe's 468
+POINTS = PFLD_COUNT  # landmarks of a frame in its data folders
 CROP, INPUT, BORDER = 168, 160, 4  # px: the crop, what the network sees of it, what lies around that
 HIDDEN = (slice(5, 150), slice(5, 155))  # rows and columns of the input that are blacked out
 WINDOW = range(-4, 4)  # frames of audio around the one that is drawn
@@ -32,14 +39,14 @@ class Square(NamedTuple):
 
 def square(landmarks: np.ndarray) -> Square:
     """The crop of landmarks (110, 2), px of the source frame."""
-    return _square(landmarks, LEFT, RIGHT, TOP)
+    return _square(landmarks, PFLD_CONTOUR_RIGHT, PFLD_CONTOUR_LEFT, PFLD_BETWEEN_BROWS)
 
 
 def mesh_square(landmarks: np.ndarray) -> Square:
     """The same crop from our landmarks (468, 2) float32; side 0 where they are NaN, or the head is turned away."""
     if not np.isfinite(landmarks).all():
         return Square(0, 0, 0)
-    return _square(np.rint(landmarks), MESH_LEFT, MESH_RIGHT, MESH_TOP)
+    return _square(np.rint(landmarks), CONTOUR_RIGHT, CONTOUR_LEFT, BETWEEN_BROWS)
 
 
 def _square(landmarks: np.ndarray, left: int, right: int, top: int) -> Square:

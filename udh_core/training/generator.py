@@ -22,6 +22,7 @@ from ..errors import OptionError
 from ..face.crop import in_crop, mask
 from ..face.detector import FaceMesh
 from ..face.mouth import mouth_opening
+from ..face.topology import MOUTH_EXTENT
 from ..inference.driving import mouth_shapes
 from ..inference.sync_scorer import SyncScorer
 from ..intervals import describe_ranges, runs
@@ -199,7 +200,7 @@ class GeneratorRun:
         spec = self.data.avatar.crop
         track = self.data.avatar.track()
         frames = self.data.train_frames[:: max(1, len(self.data.train_frames) // 200)]
-        places = in_crop(track.landmarks[frames][:, (13, 14, 61, 291, 0, 17)], track.transforms[frames])
+        places = in_crop(track.landmarks[frames][:, MOUTH_EXTENT], track.transforms[frames])
         low, high = np.percentile(places.reshape(-1, 2), (2, 98), axis=0)
         axis = torch.arange(spec.size, device=mouth.device) + 0.5
         centre, radius = (low + high) / 2, (high - low) / 2 * 1.3

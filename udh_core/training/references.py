@@ -7,10 +7,10 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from ..avatar.dataset import TrainingData
+from ..face.crop import eye_distance
 from ..face.mouth import mouth_opening
-from ..face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE_OUTER
+from ..face.topology import LEFT_EYE_OUTER, MOUTH_LEFT, MOUTH_RIGHT, NOSE_TIP, RIGHT_EYE_OUTER
 
-_NOSE_TIP = 1
 _CANDIDATES = 8
 
 
@@ -31,9 +31,9 @@ def _places(landmarks: np.ndarray) -> np.ndarray:
     """(n, 4) opening, width, yaw and pitch of landmarks (n, 468, 2), all over the distance of the eyes."""
     right, left = landmarks[:, RIGHT_EYE_OUTER], landmarks[:, LEFT_EYE_OUTER]
     eyes = left - right
-    distance = np.linalg.norm(eyes, axis=1, keepdims=True)
+    distance = eye_distance(landmarks)[:, None]
     across, down = eyes / distance, np.stack([-eyes[:, 1], eyes[:, 0]], 1) / distance
-    nose = (landmarks[:, _NOSE_TIP] - (right + left) / 2) / distance
+    nose = (landmarks[:, NOSE_TIP] - (right + left) / 2) / distance
     width = np.linalg.norm(landmarks[:, MOUTH_LEFT] - landmarks[:, MOUTH_RIGHT], axis=1) / distance[:, 0]
     return np.stack([mouth_opening(landmarks), width, (nose * across).sum(1), (nose * down).sum(1)], 1)
 
