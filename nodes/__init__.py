@@ -1,16 +1,16 @@
-"""The nodes: thin over udh_core. Only `host` and the sockets know ComfyUI."""
+"""The nodes, thin over udh_core: each has a schema and calls the core. Only `host` uses ComfyUI's program."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host
-from .analyse import DetectLandmarks, ExtractAudioFeatures
+from .evaluate import SyncReport
 from .export import ExportAvatar
-from .load import LoadAvatar, LoadAvatarToGo, LoadGenerator, LoadSyncNet
-from .media import LoadAvatarVideo, MuxVideo
-from .render import LipSyncRender
-from .report import SyncReport
+from .features import ExtractAudioFeatures
+from .host import folders
+from .prepare import DetectLandmarks, LoadAvatarVideo
+from .render import LipSyncRender, MuxVideo
+from .saved import LoadAvatar, LoadBundle, LoadGenerator, LoadSyncNet
 from .train import TrainGenerator, TrainSyncNet
 
 NODES: list[type[io.ComfyNode]] = [
@@ -26,7 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadGenerator,
     LoadSyncNet,
     ExportAvatar,
-    LoadAvatarToGo,
+    LoadBundle,
 ]
 
 
@@ -34,7 +34,7 @@ class Extension(ComfyExtension):
     """What this pack adds to ComfyUI."""
 
     async def on_load(self) -> None:
-        host.register_folder()
+        folders.register_folder()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -1,17 +1,17 @@
-"""The node that makes one file of a trained person."""
+"""The node that exports a trained person as one file."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.export.bundle import DURATION_S, SUFFIX, Progress, pack
-from . import host
-from .sockets import AVATAR, CATEGORY, GENERATOR, Trained, reopened
+from ..udh_core.export.bundle import DURATION_S, SUFFIX, pack
+from .host import folders, worker
+from .types import AVATAR, CATEGORY, GENERATOR, Trained, reopened
 
 
 class ExportAvatar(io.ComfyNode):
-    """Avatar + generator → an avatar to go."""
+    """Avatar + generator → a bundle."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -19,9 +19,10 @@ class ExportAvatar(io.ComfyNode):
             node_id="UDH_ExportAvatar",
             display_name="Export Avatar",
             category=CATEGORY,
-            description="Makes one small file of a trained person: the generator, some seconds of the clip, and where "
-            "the face is. It renders on any computer with these nodes, without the clip and the training data.",
-            search_aliases=["share avatar", "avatar to go"],
+            description="Makes one small file of a trained person, an avatar bundle: the generator, some seconds of "
+            "the clip, and where the face is. It renders on any computer with these nodes, without the clip and the "
+            "training data.",
+            search_aliases=["share avatar", "avatar bundle", "avatar to go"],
             is_output_node=True,
             inputs=[
                 AVATAR.Input(
@@ -31,7 +32,7 @@ class ExportAvatar(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="What the file is called in models/udh/to-go. Empty: like the avatar. A file of the same "
+                    tooltip="Name of the file in models/udh/bundles. Empty: that of the avatar. A file of the same "
                     "name is replaced.",
                 ),
                 io.Float.Input(
@@ -51,17 +52,12 @@ class ExportAvatar(io.ComfyNode):
                     tooltip="How many seconds of the clip the file keeps. Longer speech plays them back and forth.",
                 ),
             ],
-            outputs=[io.String.Output(display_name="path", tooltip="Where the file lies.")],
+            outputs=[io.String.Output(display_name="path", tooltip="Path of the file.")],
         )
 
     @classmethod
     def execute(cls, avatar: Avatar, generator: Trained, name: str, start_s: float, duration_s: float) -> io.NodeOutput:
         found = reopened(avatar, "video", "track")
-        out = host.new_path("to-go", host.safe_name(name, found.root.name), SUFFIX)
-        host.pull(pack(found, generator.path, out, start_s=start_s, duration_s=duration_s), describe)
+        out = folders.new_path("bundles", folders.safe_name(name, found.root.name), SUFFIX)
+        worker.run_job(pack(found, generator.path, out, start_s=start_s, duration_s=duration_s))
         return io.NodeOutput(str(out), ui=ui.PreviewText(str(out)))
-
-
-def describe(progress: Progress) -> host.Shown:
-    """A frame in words."""
-    return host.Shown(f"packing frame {progress.done} / {progress.total}", progress.done / progress.total)

@@ -1,81 +1,32 @@
-"""The node that makes the avatar speak."""
+"""Nodes that render: an avatar speaks; a picture and a sound become an mp4."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import MediaError
-from ..udh_core.face.crop import FEATHER
 from ..udh_core.media.probe import picture_info
+from ..udh_core.media.transcode import mux
 from ..udh_core.media.video import read_frames
-from ..udh_core.progress import Progress
+from ..udh_core.progress import Progress, job
 from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenShorter
 from ..udh_core.rendering.render import render
 from ..udh_core.speech.encoders import weight_files
 from ..udh_core.speech.features import AudioFeatures
-from . import host
-from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened
+from .host import folders, media, prompt, worker
+from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened, widget
 
 FRAMES_OUTPUT = 1
 RAM_SHARE = 0.5  # of the free main memory that the frames may take
-
-
-def _settings() -> list[io.Input]:
-    return [
-        io.Combo.Input(
-            "when_audio_longer",
-            options=list(get_args(WhenLonger)),
-            default="bounce",
-            tooltip="When the audio outlasts the clip: bounce plays it backwards and forwards, loop starts "
-            "it over, hold keeps the last frame.",
-        ),
-        io.Combo.Input(
-            "when_audio_shorter",
-            options=list(get_args(WhenShorter)),
-            default="cut",
-            tooltip="When the clip outlasts the audio: cut ends with the audio, keep plays the clip to its "
-            "end with the mouth at rest.",
-        ),
-        io.Float.Input(
-            "blend",
-            default=FEATHER,
-            min=0.01,
-            max=0.4,
-            step=0.01,
-            tooltip="Width of the soft border between drawn and real, 1 = distance of the outer eye corners. "
-            "Raise it when you see an edge.",
-        ),
-        io.Int.Input(
-            "crf",
-            default=RenderOptions.crf,
-            min=0,
-            max=40,
-            tooltip="Quality of the video file (x264): 16 = no visible loss, higher = smaller file.",
-        ),
-        io.Float.Input(
-            "amplitude",
-            default=RenderOptions.amplitude,
-            min=0.5,
-            max=1.5,
-            step=0.05,
-            tooltip="How far the mouth moves from its rest: 1 = about as far as in the clip, whoever speaks. Raise it "
-            "when the new voice moves it too little.",
-        ),
-        io.Boolean.Input(
-            "rest_in_silence",
-            default=RenderOptions.rest,
-            tooltip="On: where the audio is silent the mouth closes and rests. Off: it does what the generator hears, "
-            "breath and noise included.",
-        ),
-    ]
+SETTINGS = ("when_audio_longer", "when_audio_shorter", "feather", "crf", "amplitude", "rest")
 
 
 class LipSyncRender(io.ComfyNode):
@@ -94,11 +45,11 @@ class LipSyncRender(io.ComfyNode):
             inputs=[
                 AVATAR.Input(
                     "avatar",
-                    tooltip="From Detect Landmarks, Load Avatar or Load Avatar To Go; the one the generator was "
+                    tooltip="From Detect Landmarks, Load Avatar or Load Avatar Bundle; the one the generator was "
                     "trained on.",
                 ),
-                GENERATOR.Input("generator", tooltip="From Train Generator, Load Generator or Load Avatar To Go."),
-                *_settings(),
+                GENERATOR.Input("generator", tooltip="From Train Generator, Load Generator or Load Avatar Bundle."),
+                *(widget(RenderOptions, name) for name in SETTINGS),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="What the avatar shall say: any language, any length, any TTS node."
                 ),
@@ -124,30 +75,30 @@ class LipSyncRender(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_: object) -> bool:
         """A result without frames will not do once the frames are wanted."""
-        return host.is_linked(host.running_prompt(cls.hidden.unique_id), cls.hidden.unique_id, FRAMES_OUTPUT)
+        return prompt.is_linked(prompt.running_prompt(cls.hidden.unique_id), cls.hidden.unique_id, FRAMES_OUTPUT)
 
     @classmethod
     def execute(
         cls,
         avatar: Avatar,
         generator: Trained,
-        when_audio_longer: str,
-        when_audio_shorter: str,
-        blend: float,
+        when_audio_longer: WhenLonger,
+        when_audio_shorter: WhenShorter,
+        feather: float,
         crf: int,
         amplitude: float,
-        rest_in_silence: bool,
+        rest: bool,
         audio: Mapping[str, Any] | None = None,
         features: Features | None = None,
     ) -> io.NodeOutput:
-        choice = {"crf": crf, "feather": blend, "rest": rest_in_silence, "amplitude": amplitude}
-        options = RenderOptions(when_audio_longer, when_audio_shorter, **choice)  # type: ignore[arg-type]
-        sound = features.sound if audio is None and features else host.sound_file(audio, "Lip Sync Render")
-        out = _rendered(
-            reopened(avatar, "video", "track"), generator, sound, options, features.values if features else None
+        options = RenderOptions(
+            when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, amplitude=amplitude
         )
-        wanted = host.is_linked(cls.hidden.prompt, cls.hidden.unique_id, FRAMES_OUTPUT)
-        frames = frames_of(out, host.free_ram_bytes()) if wanted else None
+        sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
+        driving = features.values if features else None
+        out = _rendered(reopened(avatar, "video", "track"), generator, sound, options, driving)
+        wanted = prompt.is_linked(cls.hidden.prompt, cls.hidden.unique_id, FRAMES_OUTPUT)
+        frames = frames_of(out, worker.free_ram_bytes()) if wanted else None
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), frames, float(avatar.info.fps))
 
 
@@ -155,24 +106,17 @@ def _rendered(
     avatar: Avatar, generator: Trained, sound: Path, options: RenderOptions, driving: AudioFeatures | None
 ) -> Path:
     """The finished mp4; one with the same content is not made twice while ComfyUI runs."""
-    parts = (avatar.root, avatar.identity, host.stamp(avatar.root / "avatar.json"), generator.path)
-    parts += (host.stamp(generator.path), sound.stem, options, driving.encoder if driving else "")
-    out = host.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
+    parts = (avatar.root, avatar.identity, folders.stamp(avatar.root / "avatar.json"), generator.path)
+    parts += (folders.stamp(generator.path), sound.stem, options, driving.encoder if driving else "")
+    out = folders.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
     if out.is_file():
         return out
-    models = host.weights(host.SPEECH, *weight_files(generator.info.encoder))
-    with host.alone_on_device() as device:
-        steps = render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device)
-        host.pull(steps, describe)
+    models = folders.weights(folders.SPEECH, *weight_files(generator.info.encoder))
+    with worker.alone_on_device() as device:
+        worker.run_job(
+            render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device)
+        )
     return out
-
-
-def describe(progress: Progress) -> host.Shown:
-    """A frame in words."""
-    if progress.stage == "features":
-        return host.Shown("audio features", 0.0)
-    words = f"drawing frame {progress.done:.0f} / {progress.total:.0f}, {progress.detail}"
-    return host.Shown(words, progress.done / progress.total)
 
 
 def frames_of(path: Path, free_bytes: int) -> torch.Tensor:
@@ -186,12 +130,49 @@ def frames_of(path: Path, free_bytes: int) -> torch.Tensor:
             f"file, or a shorter audio"
         )
     frames = np.empty((info.frame_count, info.height, info.width, 3), np.float32)
-    total = info.frame_count
-    host.pull(_filling(frames, path), lambda done: host.Shown(f"handing out frame {done} / {total}", done / total))
+    worker.run_job(_fill(frames, path))
     return torch.from_numpy(frames)
 
 
-def _filling(frames: np.ndarray, path: Path) -> Iterator[int]:
+@job
+def _fill(frames: np.ndarray, path: Path) -> Generator[Progress, None, None]:
+    """Decode a video into (N, H, W, 3) float32 0..1."""
     for i, frame in enumerate(read_frames(path, count=len(frames))):
         np.divide(frame, 255.0, out=frames[i], dtype=np.float32)
-        yield i + 1
+        yield Progress("frames as IMAGE", i + 1, len(frames))
+
+
+class MuxVideo(io.ComfyNode):
+    """A picture and a sound → an mp4 in the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_MuxVideo",
+            display_name="Mux Video",
+            category=CATEGORY,
+            description="Joins a video with a sound, without encoding the picture again, and saves it as an mp4 in "
+            "the output folder.",
+            search_aliases=["combine video audio", "save video with sound"],
+            is_output_node=True,
+            inputs=[
+                io.Video.Input("video", tooltip="The picture; a sound it already has is replaced."),
+                io.Audio.Input("audio", tooltip="The sound, at full length, from the first frame on."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="udh/talking",
+                    tooltip="Folder and beginning of the file name below ComfyUI's output folder; a number is added.",
+                ),
+            ],
+            outputs=[io.Video.Output(display_name="video", tooltip="The saved mp4, read from disk when needed.")],
+        )
+
+    @classmethod
+    def execute(cls, video: object, audio: Mapping[str, Any] | None, filename_prefix: str) -> io.NodeOutput:
+        sound = media.sound_file(audio, "Mux Video")
+        picture = media.whole_clip(video)
+        info = picture_info(picture)
+        out, subfolder = folders.next_output(filename_prefix, (info.width, info.height))
+        worker.run_job(mux(picture, sound, out))
+        preview = ui.PreviewVideo([ui.SavedResult(out.name, subfolder, io.FolderType.output)])
+        return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=preview)

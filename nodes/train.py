@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -14,20 +12,13 @@ from ..udh_core.inference.sync_scorer import SyncScorer, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.speech import features as feature_files
 from ..udh_core.speech.encoders import weight_files
-from ..udh_core.training.generator import WIDTHS, GeneratorOptions, train_generator
-from ..udh_core.training.loop import StepReport
+from ..udh_core.training.generator import WIDTHS, GeneratorOptions, Size, train_generator
 from ..udh_core.training.run_log import RunLog, Start, open_log
 from ..udh_core.training.syncnet import SyncNetOptions, train_syncnet
-from . import host
-from .sockets import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
+from .host import folders, media, worker
+from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
-PHASES = {
-    "syncnet": "SyncNet",
-    "speech": "hearing the speech in other voices",
-    "motion": "mouth motion",
-    "warp": "mouth image",
-}
 
 
 def _common_inputs(what: str, steps: int) -> list[io.Input]:
@@ -117,13 +108,13 @@ class TrainSyncNet(io.ComfyNode):
         init: Trained | None = None,
     ) -> io.NodeOutput:
         found, encoder = _learnable(avatar, features)
-        out = host.new_path("syncnets", host.safe_name(name, avatar.root.name), ".safetensors")
+        out = folders.new_path("syncnets", folders.safe_name(name, avatar.root.name), ".safetensors")
         options, first = SyncNetOptions(steps, minutes or None, seed=seed), init.path if init else None
-        with host.alone_on_device(training=True) as device:
+        with worker.alone_on_device(training=True) as device:
             start = _start(resume)
-            common = {"encoder": encoder, "start": start, "models": host.weights(host.SPEECH), "device": device}
+            common = {"encoder": encoder, "start": start, "models": folders.weights(folders.SPEECH), "device": device}
             run = train_syncnet(found, out, options, init=first, **common)
-            host.pull(run, describe)
+            worker.run_job(run)
         log = open_log(out)
         return io.NodeOutput(open_trained(out, "syncnet"), {"loss": log.losses()}, _plot(log))
 
@@ -143,7 +134,7 @@ class TrainGenerator(io.ComfyNode):
             inputs=[
                 *first,
                 io.Combo.Input(
-                    "size",
+                    "model_size",
                     options=list(WIDTHS),
                     default="standard",
                     tooltip="Of the network: standard for best pictures, small for slow machines. The picture size "
@@ -189,18 +180,23 @@ class TrainGenerator(io.ComfyNode):
         name: str,
         minutes: float,
         steps: int,
+        model_size: Size,
+        batch: int,
+        motion_steps: int,
+        seed: int,
         resume: bool,
         syncnet: Trained | None = None,
-        **settings: Any,  # noqa: ANN401 (size, batch, motion_steps, seed: fields of GeneratorOptions)
     ) -> io.NodeOutput:
         found, encoder = _learnable(avatar, features)
-        out = host.new_path("generators", host.safe_name(name, avatar.root.name), ".safetensors")
-        options = GeneratorOptions(steps, minutes or None, check_every=PREVIEW_STEPS, **settings)
-        with host.alone_on_device(training=True) as device:
-            models = host.weights(host.LPIPS, host.SPEECH, *weight_files(encoder))
+        out = folders.new_path("generators", folders.safe_name(name, avatar.root.name), ".safetensors")
+        options = GeneratorOptions(
+            steps, minutes or None, model_size, batch, seed=seed, motion_steps=motion_steps, check_every=PREVIEW_STEPS
+        )
+        with worker.alone_on_device(training=True) as device:
+            models = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder))
             common = {"encoder": encoder, "start": _start(resume), "models": models, "device": device}
             run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
-            host.pull(run, describe)
+            worker.run_job(run)
         log = open_log(out)
         return io.NodeOutput(open_trained(out, "generator"), {"loss": log.losses()}, _preview(log), _plot(log))
 
@@ -219,12 +215,12 @@ def _start(resume: bool) -> Start:
 
 def _plot(log: RunLog) -> torch.Tensor:
     """The losses over the steps."""
-    return host.image_of(draw_training(log.reports))
+    return media.image_of(draw_training(log.reports))
 
 
 def _preview(log: RunLog) -> torch.Tensor:
     """The last one; black when there was none yet."""
-    return host.image_of(log.preview if log.preview is not None else np.zeros((64, 192, 3), np.uint8))
+    return media.image_of(log.preview if log.preview is not None else np.zeros((64, 192, 3), np.uint8))
 
 
 def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncScorer | None:
@@ -232,14 +228,3 @@ def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncScorer | N
         return None
     check_match(syncnet.info, encoder=encoder)
     return open_syncnet(syncnet.path, device)
-
-
-def describe(report: StepReport) -> host.Shown:
-    """A step in words."""
-    if not report.losses:
-        return host.Shown(PHASES[report.phase], report.done)
-    parts = {name: value for name, value in report.losses.items() if name != "loss"} or report.losses
-    losses = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
-    rate = f", {report.rate:.0f} pictures/s" if report.rate else ""
-    words = f"{PHASES[report.phase]}: step {report.step}, {losses}{rate}"
-    return host.Shown(words, report.done, report.preview)

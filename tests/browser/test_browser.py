@@ -32,7 +32,7 @@ SET = """edits => {
             }
 }"""
 TINY = {
-    "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "browsed", "crop_size": 96},
+    "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "browsed", "crop_px": 96},
     "UDH_ExtractAudioFeatures": {"encoder": "mel80"},
     "UDH_TrainGenerator": {"minutes": 0, "steps": 4, "batch": 4, "motion_steps": 4},
 }

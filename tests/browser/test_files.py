@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from english import inputs_of, words_of
+from english import inputs_of, page_of, tables_of, with_tables, words_file, words_of
 from graph_files import NAMES, TITLE, WORKFLOWS, apart, api_of, as_api, ui_of
 
 PACK = Path(__file__).resolve().parents[2]
@@ -101,6 +101,14 @@ def test_help_pages_name_every_socket(schema, language):
         assert len(parts) == 5, node_id  # what it does, inputs, outputs, tips, errors
         assert rows_of(parts[1]) == list(inputs_of(facts)), node_id
         assert rows_of(parts[2]) == facts["output_name"], node_id
+
+
+@LANGUAGES
+def test_tables_of_the_help_pages_are_those_of_the_schema(schema, language):
+    words = json.loads(words_file(language).read_text(encoding="utf-8"))
+    for node_id, facts in schema.items():
+        page = page_of(node_id, language).read_text(encoding="utf-8")
+        assert page == with_tables(page, tables_of(facts, words[node_id], language)), "run tests/browser/english.py"
 
 
 def rows_of(table: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 TWINS = Path(__file__).resolve().parents[2] / "workflows" / "api"
 TINY = {
-    "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "twin", "crop_size": 96},
+    "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "twin", "crop_px": 96},
     "UDH_TrainGenerator": {"minutes": 0.0, "steps": 4, "motion_steps": 4, "batch": 4},
 }
 
@@ -18,7 +18,7 @@ def node(class_type: str, **inputs) -> dict:
 
 def clip(file: str, name: str = "tester", **more) -> dict:
     """1: the clip, 2: its face, 3: its sound."""
-    settings = {"name": name, "crop_size": 96, "start_s": 0.0, "duration_s": 0.0, **more}
+    settings = {"name": name, "crop_px": 96, "start_s": 0.0, "duration_s": 0.0, **more}
     return {
         "1": node("UDH_LoadAvatarVideo", file=file, **settings),
         "2": node("UDH_DetectLandmarks", avatar=["1", 0], face_index=0, max_gap_s=1.0, skip_lost=False),
@@ -28,7 +28,15 @@ def clip(file: str, name: str = "tester", **more) -> dict:
 
 def generator(steps: int = 4, **more) -> dict:
     """5: its generator."""
-    settings = {"name": "", "minutes": 0.0, "size": "small", "batch": 4, "motion_steps": 4, "seed": 0, "resume": True}
+    settings = {
+        "name": "",
+        "minutes": 0.0,
+        "model_size": "small",
+        "batch": 4,
+        "motion_steps": 4,
+        "seed": 0,
+        "resume": True,
+    }
     return {
         "5": node("UDH_TrainGenerator", avatar=["2", 0], features=["3", 0], **{**settings, "steps": steps, **more}),
     }
@@ -36,8 +44,8 @@ def generator(steps: int = 4, **more) -> dict:
 
 def render(audio=("1", 1), **more) -> dict:
     """6: the render."""
-    settings = {"when_audio_longer": "bounce", "when_audio_shorter": "cut", "blend": 0.1, "crf": 20}
-    settings |= {"amplitude": 1.0, "rest_in_silence": True}
+    settings = {"when_audio_longer": "bounce", "when_audio_shorter": "cut", "feather": 0.1, "crf": 20}
+    settings |= {"amplitude": 1.0, "rest": True}
     sound = {} if audio is None else {"audio": list(audio)}
     return {"6": node("UDH_LipSyncRender", avatar=["2", 0], generator=["5", 0], **sound, **{**settings, **more})}
 

@@ -48,7 +48,7 @@ def test_quick_start_then_everything_is_cached(comfy, watcher):
     media = probe(saved(comfy, entry))
     assert media.has_audio
     assert abs(media.duration_s - 6.0) < 0.1
-    watcher.wait_for("drawing frame 150 / 150")
+    watcher.wait_for("frames 150 / 150")
     assert watcher.progress > 20
     assert watcher.previews >= 1
     assert cached_of(comfy.run(speak("clip.mp4"))) == set("123567")
@@ -80,7 +80,7 @@ def test_a_changed_file_runs_again(comfy, base):
 def test_cancelled_training_goes_on_where_it_stopped(comfy, watcher, base, figure):
     graph = clip("clip.mp4") | generator(steps=100_000, name="stopped") | render() | mux()
     prompt = comfy.queue(graph, watcher.client)
-    watcher.wait_for(r"mouth image: step \d\d")
+    watcher.wait_for(r"warp \d+%, step \d\d")
     took = cancel(comfy, prompt)
     out = base / "models" / "udh" / "generators" / "stopped.safetensors"
     step = checkpoint.read_info(checkpoint.resume_path(out)).step
@@ -100,7 +100,7 @@ def test_cancelled_motion_goes_on_too(comfy, watcher, base):
     graph = clip("clip.mp4") | generator(steps=3, name="early", motion_steps=60) | render() | mux()
     slow = json.loads(json.dumps(graph))
     prompt = comfy.queue(slow, watcher.client)
-    watcher.wait_for(r"mouth motion: step")
+    watcher.wait_for(r"motion \d+%, step")
     assert cancel(comfy, prompt) <= CANCEL_S
     out = base / "models" / "udh" / "generators" / "early.safetensors"
     assert checkpoint.read_info(checkpoint.resume_path(out)).step == 0

@@ -10,7 +10,7 @@ import nodes
 IDS = {
     *("UDH_LoadAvatarVideo", "UDH_DetectLandmarks", "UDH_ExtractAudioFeatures", "UDH_TrainSyncNet"),
     *("UDH_TrainGenerator", "UDH_LipSyncRender", "UDH_MuxVideo", "UDH_LoadAvatar", "UDH_LoadGenerator"),
-    *("UDH_LoadSyncNet", "UDH_SyncReport", "UDH_ExportAvatar", "UDH_LoadAvatarToGo"),
+    *("UDH_LoadSyncNet", "UDH_SyncReport", "UDH_ExportAvatar", "UDH_LoadBundle"),
 }
 
 
@@ -50,10 +50,13 @@ def test_extra_model_paths_are_kept_and_searched(host, tmp_path):
     before = folder_paths.folder_names_and_paths["udh"]
     try:
         folder_paths.add_model_folder_path("udh", str(extra))
-        host.module("host").register_folder()
-        assert "elsewhere" in host.module("host").saved_names("generators", "*.safetensors")
-        assert host.module("host").new_path("generators", "elsewhere", ".safetensors").parent == extra / "generators"
-        assert str(extra) not in str(host.module("host").new_path("generators", "new", ".safetensors"))
+        host.module("host.folders").register_folder()
+        assert "elsewhere" in host.module("host.folders").saved_names("generators", "*.safetensors")
+        assert (
+            host.module("host.folders").new_path("generators", "elsewhere", ".safetensors").parent
+            == extra / "generators"
+        )
+        assert str(extra) not in str(host.module("host.folders").new_path("generators", "new", ".safetensors"))
     finally:
         folder_paths.folder_names_and_paths["udh"] = before
 
@@ -64,20 +67,20 @@ BAD_NAMES = ["../up", "a/b", "a\\b", "/etc/passwd", "C:", "C:\\x", "..", ".", ".
 @pytest.mark.parametrize("name", [*BAD_NAMES, "CON", "nul.txt", "com1"])
 def test_names_cannot_leave_their_folder(host, name):
     with pytest.raises(host.core("errors").OptionError):
-        host.module("host").safe_name(name, "fallback")
+        host.module("host.folders").safe_name(name, "fallback")
 
 
 def test_an_empty_name_is_made_of_the_file(host):
-    assert host.module("host").safe_name("", "../My clip: take 2.final") == "My clip_ take 2_final"
-    assert host.module("host").safe_name("", "...") == "person"
-    assert host.module("host").safe_name("Anna Müller 2", "x") == "Anna Müller 2"
+    assert host.module("host.folders").safe_name("", "../My clip: take 2.final") == "My clip_ take 2_final"
+    assert host.module("host.folders").safe_name("", "...") == "person"
+    assert host.module("host.folders").safe_name("Anna Müller 2", "x") == "Anna Müller 2"
 
 
 def test_missing_weight_names_installer_file_and_folder(host, tmp_path, monkeypatch):
     monkeypatch.setenv("UDH_MODELS", str(tmp_path))
     with pytest.raises(host.core("errors").WeightsError) as caught:
-        host.module("host").weights("face_landmark.tflite")
+        host.module("host.folders").weights("face_landmark.tflite")
     message = str(caught.value)
     assert "install.py" in message
     assert "face_landmark.tflite" in message
-    assert str(host.module("host").model_folders("weights")[0]) in message
+    assert str(host.module("host.folders").model_folders("weights")[0]) in message

@@ -1,0 +1,56 @@
+"""The node that extracts audio features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.media.audio import load_waveform
+from ..udh_core.speech.encoders import ENCODERS, weight_files
+from ..udh_core.speech.features import extract_to
+from .host import folders, media, worker
+from .types import CATEGORY, FEATURES, Features
+
+
+class ExtractAudioFeatures(io.ComfyNode):
+    """Audio → features of an audio encoder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_ExtractAudioFeatures",
+            display_name="Extract Audio Features",
+            category=CATEGORY,
+            description="Turns speech into the features from which the mouth is predicted. Training and rendering must "
+            "use the same encoder; Lip Sync Render does that by itself when no features are connected.",
+            inputs=[
+                io.Audio.Input("audio", tooltip="Speech: the avatar's own for training, any other for rendering."),
+                io.Combo.Input(
+                    "encoder",
+                    options=list(ENCODERS),
+                    default=PrepareOptions.encoder,
+                    tooltip="whisper-tiny: best with short clips, any language. mel80: plain spectrum, needs no "
+                    "weights. hubert and wenet: your own model files.",
+                ),
+                io.String.Input(
+                    "model",
+                    default="",
+                    tooltip="For hubert: a Hugging Face id or a folder (empty: facebook/hubert-large-ls960-ft). For "
+                    "wenet: the path of encoder.onnx. Not used otherwise.",
+                ),
+            ],
+            outputs=[FEATURES.Output("features", tooltip="For the training nodes and Lip Sync Render.")],
+        )
+
+    @classmethod
+    def execute(cls, audio: Mapping[str, Any] | None, encoder: str, model: str) -> io.NodeOutput:
+        sound = media.sound_file(audio, "Extract Audio Features")
+        name = f"{encoder}:{model.strip()}" if ENCODERS[encoder].model and model.strip() else encoder
+        models = folders.weights(*weight_files(encoder))
+        folder = folders.temp_folder() / f"{sound.stem}-features"
+        waveform = load_waveform(sound)
+        values = worker.run_job(extract_to(folder, waveform, name, device=worker.device(), models=models))
+        return io.NodeOutput(Features(values, folder, sound))

@@ -1,0 +1,219 @@
+"""Nodes that prepare an avatar: import a clip, then find the face in every frame of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from comfy_api.latest import io, ui
+
+from ..udh_core.audit import audit
+from ..udh_core.audit.contact_sheet import face_sheet, track_report
+from ..udh_core.audit.plot import draw_audit
+from ..udh_core.avatar.folder import Avatar, open_avatar
+from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.avatar.prepare import identity_of, import_clip, track_face
+from ..udh_core.errors import FormatError, OptionError
+from ..udh_core.media.audio import load_sound
+from ..udh_core.media.video import read_frames
+from .host import folders, media, worker
+from .types import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, given, reopened, widget
+
+SHEET_FRAMES = 8
+NO_FILE = "(none)"
+
+
+class LoadAvatarVideo(io.ComfyNode):
+    """A clip of a talking person → an avatar folder with its picture at a constant rate and its sound."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_LoadAvatarVideo",
+            display_name="Load Avatar Video",
+            category=CATEGORY,
+            description="Reads a clip of one person talking to the camera and stores it as an avatar. Streams: the "
+            "frames never lie in memory. Give one to five minutes with a well-lit face and clear speech; 5 seconds "
+            "are the least.",
+            search_aliases=["lip sync", "talking head", "digital human"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=[NO_FILE, *folders.input_videos()],
+                    upload=io.UploadType.video,
+                    tooltip="The clip, from ComfyUI's input folder or uploaded here. Not used when `video` is "
+                    "connected.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip="What the avatar is called in models/udh/avatars. Empty: like the video file. Another clip "
+                    "under the same name replaces the one before.",
+                ),
+                *(widget(PrepareOptions, name) for name in ("crop_px", "start_s", "duration_s")),
+                io.Video.Input(
+                    "video", optional=True, tooltip="A clip from another node, e.g. Load Video; used instead of `file`."
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Speech that belongs to the clip, in sync with it, instead of the clip's own sound.",
+                ),
+            ],
+            outputs=[
+                AVATAR.Output("avatar", tooltip="The stored clip; goes into Detect Landmarks."),
+                io.Audio.Output(display_name="audio", tooltip="The clip's sound; goes into Extract Audio Features."),
+                io.Image.Output(display_name="first_frame", tooltip="The first frame, to see what was loaded."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        known = file == NO_FILE or folders.input_path(file).is_file()
+        return True if known else f"there is no file {file} in ComfyUI's input folder; choose or upload one"
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, file: str, name: str = "", crop_px: int = 0, start_s: float = 0.0, duration_s: float = 0.0, **_: object
+    ) -> str:
+        """The file's state, and whether the folder has been taken over by another clip since."""
+        if file in (NO_FILE, None):  # a linked input is None here; the node that gives it is asked itself
+            return ""
+        source = folders.input_path(file)
+        if not source.is_file() or None in (name, crop_px, start_s, duration_s):
+            return folders.stamp(source)
+        try:
+            root = folders.new_path("avatars", folders.safe_name(name, source.stem))
+        except OptionError:  # no name: running the node says so
+            return folders.stamp(source)
+        own = (identity_of(source, start_s, given(duration_s)), crop_px)
+        return f"{folders.stamp(source)} {'' if _made_from(root) in (None, own) else 'taken over'}"
+
+    @classmethod
+    def execute(
+        cls,
+        file: str,
+        name: str,
+        crop_px: int,
+        start_s: float,
+        duration_s: float,
+        video: object = None,
+        audio: Mapping[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
+        fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
+        root = folders.new_path("avatars", folders.safe_name(name, fallback))
+        sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
+        options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s)
+        worker.run_job(import_clip(source, root, options, audio=sound))
+        avatar = open_avatar(root, ("video", "audio"))
+        own_sound = load_sound(sound or source, start_s=0.0 if sound else start_s, duration_s=length_s)
+        first = next(read_frames(avatar.video, count=1))
+        return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(first))
+
+
+def _made_from(root: Path) -> tuple[str, int] | None:
+    """(identity, crop size) of the avatar in a folder; None where there is none yet, ("", 0) where it is unfinished."""
+    if not (root / "avatar.json").is_file():
+        return None
+    try:
+        avatar = open_avatar(root, ("video",))
+    except FormatError:  # its import was stopped, or it is damaged: the node has to run
+        return "", 0
+    return avatar.identity, avatar.crop.size
+
+
+def _chosen_part(file: str, video: object, start_s: float, duration_s: float) -> tuple[Path, float, float | None]:
+    """(file, start_s, duration_s): the node's own trim inside the trim that a VIDEO brings along."""
+    length_s = given(duration_s)
+    if video is None:
+        if file == NO_FILE:
+            raise OptionError("Load Avatar Video has no clip: choose or upload a file, or connect a video")
+        return folders.input_path(file), start_s, length_s
+    source, video_start_s, video_length_s = media.clip_of(video)
+    if video_length_s is not None:
+        left_s = max(video_length_s - start_s, 0.01)
+        length_s = min(length_s or left_s, left_s)
+    return source, video_start_s + start_s, length_s
+
+
+class DetectLandmarks(io.ComfyNode):
+    """The face of every frame: landmarks, aligned crops, and a report."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UDH_DetectLandmarks",
+            display_name="Detect Landmarks",
+            category=CATEGORY,
+            description="Follows one face through the avatar's clip and cuts out the mouth region of every frame. "
+            "What is done already is not done again. Then shows what is good and bad about the clip.",
+            inputs=[
+                AVATAR.Input("avatar", tooltip="From Load Avatar Video."),
+                *(widget(PrepareOptions, name) for name in ("face_index", "max_gap_s", "skip_lost")),
+                FACE_LANDMARKS.Input(
+                    "face_landmarks",
+                    optional=True,
+                    tooltip="From ComfyUI's MediaPipe face nodes, of the first frame: the face nearest to its first "
+                    "face is taken.",
+                ),
+                BOUNDING_BOX.Input(
+                    "bounding_box",
+                    optional=True,
+                    extra_dict={"forceInput": True},
+                    tooltip="A box in px of the first frame: the face nearest to its middle is taken.",
+                ),
+            ],
+            outputs=[
+                AVATAR.Output(
+                    "tracked_avatar", display_name="avatar", tooltip="The avatar, ready to train on and to render."
+                ),
+                io.Image.Output(display_name="sheet", tooltip="Up to 8 frames with the landmarks drawn on."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Size of clip and face, then what is good and bad about the clip, the worst first.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        avatar: Avatar,
+        face_index: int,
+        max_gap_s: float,
+        skip_lost: bool,
+        face_landmarks: Mapping[str, Any] | None = None,
+        bounding_box: object = None,
+    ) -> io.NodeOutput:
+        found = reopened(avatar, "video", "audio")
+        point = face_point(face_landmarks, bounding_box, (found.info.width, found.info.height))
+        options = PrepareOptions(
+            found.crop.size, face_index=face_index, face_point=point, max_gap_s=max_gap_s, skip_lost=skip_lost
+        )
+        models = folders.weights(*folders.FACE, folders.SPEECH)
+        worker.run_job(track_face(found.root, options, models=models))
+        tracked = reopened(avatar)
+        checked = worker.run_job(audit(tracked, models=models))
+        report = f"{track_report(tracked)}\n{checked.to_text()}"
+        picture = ui.PreviewImage(media.image_of(draw_audit(tracked, checked)), cls=cls)
+        return io.NodeOutput(tracked, media.image_of(*face_sheet(tracked, SHEET_FRAMES)), report, ui=picture)
+
+
+def face_point(
+    face_landmarks: Mapping[str, Any] | None, bounding_box: object, size: tuple[int, int]
+) -> tuple[float, float] | None:
+    """(x, y) px in a frame of `size`: the middle of the face that another node found in the first frame."""
+    faces = [face for frame in (face_landmarks or {}).get("frames", []) for face in frame]
+    if faces and face_landmarks:
+        height, width = face_landmarks.get("image_size", (size[1], size[0]))
+        left, top, right, bottom = (float(v) for v in np.asarray(faces[0]["bbox_xyxy"]).reshape(-1)[:4])
+        return (left + right) / 2 * size[0] / width, (top + bottom) / 2 * size[1] / height
+    box = bounding_box
+    while isinstance(box, Sequence) and box:  # per frame, per face
+        box = box[0]
+    if isinstance(box, Mapping):
+        return float(box["x"]) + float(box["width"]) / 2, float(box["y"]) + float(box["height"]) / 2
+    return None

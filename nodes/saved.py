@@ -1,0 +1,142 @@
+"""Nodes that load what was made earlier: avatars, generators, SyncNets, bundles."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import ClassVar
+
+from comfy_api.latest import io
+
+from ..udh_core.avatar.folder import open_avatar
+from ..udh_core.errors import FileError, OptionError
+from ..udh_core.export.bundle import SUFFIX, Unpacked, reopen, unpack
+from ..udh_core.media.audio import load_sound
+from .host import folders, media
+from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
+
+NOTHING = "(nothing saved yet)"
+CHECKPOINT = ".safetensors"
+
+
+class _Load(io.ComfyNode):
+    """One chosen thing of a folder below models/udh. It runs again when its file has changed."""
+
+    node_id: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    kind: ClassVar[str]  # the folder
+    pattern: ClassVar[str] = f"*{CHECKPOINT}"  # of what is listed
+    suffix: ClassVar[str] = CHECKPOINT  # of the file that tells whether a thing has changed, after its name
+    outputs: ClassVar[list[io.Output]]
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=cls.node_id,
+            display_name=cls.title,
+            category=CATEGORY,
+            description=cls.description,
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=folders.saved_names(cls.kind, cls.pattern) or [NOTHING],
+                    tooltip=f"What lies in models/udh/{cls.kind}. Press R to refresh the list.",
+                )
+            ],
+            outputs=cls.outputs,
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str) -> bool | str:
+        if name == NOTHING:
+            return f"choose one from the list; if it is empty, nothing is saved yet in models/udh/{cls.kind}"
+        return True if folders.saved_path(cls.kind, name, cls.suffix).exists() else f"{name} is gone"
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str | None) -> str:
+        """Changes when what is saved does; a linked name is None here, and the node that gives it is asked itself."""
+        if name is None:
+            return ""
+        try:
+            return folders.stamp(folders.saved_path(cls.kind, name, cls.suffix))
+        except (FileError, OptionError):  # it is gone, or has no name that can be: running the node says so
+            return "missing"
+
+
+class LoadAvatar(_Load):
+    """A saved avatar."""
+
+    node_id = "UDH_LoadAvatar"
+    title = "Load Avatar"
+    description = "An avatar that Load Avatar Video and Detect Landmarks made earlier."
+    kind, pattern, suffix = "avatars", "*/crops.npy", "/avatar.json"
+    outputs: ClassVar[list[io.Output]] = [
+        AVATAR.Output("avatar", tooltip="For the training nodes and Lip Sync Render."),
+        io.Audio.Output(display_name="audio", tooltip="The avatar's own speech (16 kHz mono), to train again with."),
+    ]
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        avatar = open_avatar(folders.saved_path(cls.kind, name))
+        return io.NodeOutput(avatar, media.audio_of(*load_sound(avatar.audio)))
+
+
+class LoadGenerator(_Load):
+    """A saved generator."""
+
+    node_id = "UDH_LoadGenerator"
+    title = "Load Generator"
+    description = "A generator that Train Generator made earlier."
+    kind = "generators"
+    outputs: ClassVar[list[io.Output]] = [
+        GENERATOR.Output("generator", tooltip="For Lip Sync Render, with the avatar it was trained on.")
+    ]
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(open_trained(folders.saved_path(cls.kind, name, cls.suffix), "generator"))
+
+
+class LoadSyncNet(_Load):
+    """A saved SyncNet."""
+
+    node_id = "UDH_LoadSyncNet"
+    title = "Load SyncNet"
+    description = "A SyncNet that Train SyncNet made earlier."
+    kind = "syncnets"
+    outputs: ClassVar[list[io.Output]] = [
+        SYNCNET.Output("syncnet", tooltip="For Train Generator, Sync Report, or Train SyncNet, which begins from it.")
+    ]
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(open_trained(folders.saved_path(cls.kind, name, cls.suffix), "syncnet"))
+
+
+class LoadBundle(_Load):
+    """A trained person from one file."""
+
+    node_id = "UDH_LoadBundle"
+    title = "Load Avatar Bundle"
+    description = (
+        "A trained person from one file that Export Avatar made, here or on another computer. Both outputs go into "
+        "Lip Sync Render; the file holds nothing to train on."
+    )
+    kind = "bundles"
+    outputs: ClassVar[list[io.Output]] = [
+        AVATAR.Output("avatar", tooltip="For Lip Sync Render."),
+        GENERATOR.Output("generator", tooltip="For Lip Sync Render, too."),
+    ]
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        person = _unpacked(folders.saved_path(cls.kind, name, SUFFIX))
+        return io.NodeOutput(person.avatar, open_trained(person.generator, "generator"))
+
+
+def _unpacked(bundle: Path) -> Unpacked:
+    """Its content in ComfyUI's temp folder; each state of a file is unpacked once."""
+    state = hashlib.sha256(repr((bundle, folders.stamp(bundle))).encode()).hexdigest()[:16]
+    folder = folders.temp_folder() / f"{bundle.stem}-{state}"
+    return reopen(folder) if folder.is_dir() else unpack(bundle, folder)

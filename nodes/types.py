@@ -1,0 +1,97 @@
+"""Types of the wires between our nodes, small frozen handles that point at files; and widgets made of declared options.
+
+The data themselves (frames, features, weights) never travel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..udh_core.avatar.folder import Avatar, open_avatar
+from ..udh_core.errors import MismatchError
+from ..udh_core.models import checkpoint
+from ..udh_core.models.checkpoint import Checkpoint, Kind
+from ..udh_core.options import described
+from ..udh_core.speech.features import AudioFeatures
+from .host import worker
+
+CATEGORY = "Ultralight Digital Human"
+AVATAR = io.Custom("UDH_AVATAR")  # an Avatar
+FEATURES = io.Custom("UDH_FEATURES")  # a Features
+GENERATOR = io.Custom("UDH_GENERATOR")  # a Trained
+SYNCNET = io.Custom("UDH_SYNCNET")  # a Trained
+LOSS_MAP = io.Custom("LOSS_MAP")  # {"loss": [float, …]}, as core's training nodes give it
+FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")  # of core's MediaPipe nodes, where ComfyUI has them
+BOUNDING_BOX = io.Custom("BOUNDING_BOX")
+MOST = 2**31 - 1  # of a number whose option has no upper bound
+
+
+@dataclass(frozen=True)
+class Features:
+    """Audio features, the folder they lie in, and the audio file they were made of."""
+
+    values: AudioFeatures
+    folder: Path
+    sound: Path  # wav
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint on disk and its description."""
+
+    path: Path
+    info: Checkpoint
+
+
+def open_trained(path: Path, kind: Kind) -> Trained:
+    """The handle of a checkpoint file; errors as in `checkpoint.read_info`."""
+    return Trained(path, checkpoint.read_info(path, kind))
+
+
+def reopened(avatar: Avatar, *stages: str) -> Avatar:
+    """The avatar as it is on disk now, with these stages (default: all); MismatchError when it is another by now."""
+    worker.wait_for_worker()
+    now = open_avatar(avatar.root, stages) if stages else open_avatar(avatar.root)
+    if (now.identity, now.crop) != (avatar.identity, avatar.crop):
+        raise MismatchError(
+            f"the avatar {avatar.root.name} has been made anew from another clip or in another size since this graph "
+            "read it; give the two different names, or change a setting of Load Avatar Video and run again"
+        )
+    return now
+
+
+def widget(options: type, name: str) -> io.Input:
+    """The widget of an option that a dataclass declares: its default, range, step, choices and help are quoted.
+
+    An option whose default is None, which means "not given", is a number whose 0 means that; see `given`.
+    """
+    said = described(options, name)
+    if said.choices:
+        return io.Combo.Input(name, options=list(said.choices), default=said.default, tooltip=said.help)
+    if isinstance(said.default, bool):
+        return io.Boolean.Input(name, default=said.default, tooltip=said.help)
+    if isinstance(said.default, str):
+        return io.String.Input(name, default=said.default, tooltip=said.help)
+    most = MOST if said.most is None else said.most
+    if isinstance(said.default, int):
+        return io.Int.Input(
+            name,
+            default=said.default,
+            min=int(said.least or 0),
+            max=int(most),
+            step=int(said.step or 1),
+            control_after_generate=False,  # a seed that changes by itself would train anew with every Run
+            tooltip=said.help,
+        )
+    default, least, tooltip = said.default, said.least or 0.0, said.help
+    if default is None:
+        default, least, tooltip = 0.0, 0.0, f"{said.help} 0 = not given."
+    return io.Float.Input(name, default=default, min=least, max=float(most), step=said.step or 0.1, tooltip=tooltip)
+
+
+def given(value: float) -> float | None:
+    """The value of a widget whose 0 means "not given"."""
+    return value or None
