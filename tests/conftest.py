@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from program import Comfy
+
     from udh_core.face.crop import CropSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 DATA = ROOT.parent / "shared" / "data"
+COMFY = ROOT / "tests" / "comfy"
+sys.path.append(str(COMFY))  # program.py
 
 
 FIGURES: list[str] = []
@@ -81,6 +86,44 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("person")
     list(make_clip(folder, seconds=6, seed=11))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Six seconds of a real person with sound, or of the built-in one where the real clips are not at hand."""
+    from udh_core.media.audio import load_sound, write_wave
+    from udh_core.media.transcode import import_video, mux
+
+    real = DATA / "video" / "dfrf_cnn2_25fps.mp4"
+    if not real.is_file():
+        return request.getfixturevalue("person") / "person.mp4"
+    folder = tmp_path_factory.mktemp("clip")
+    import_video(real, folder / "picture.mp4", start_s=10.0, duration_s=6.0).run()
+    write_wave(folder / "sound.wav", *load_sound(real, start_s=10.0, duration_s=6.0))
+    return mux(folder / "picture.mp4", folder / "sound.wav", folder / "clip.mp4").run()
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, small_clip: Path) -> Path:
+    """ComfyUI's folders, with the clip and its sound in input/."""
+    from program import make_base
+
+    from udh_core.media.audio import load_sound, write_wave
+
+    folder = make_base(tmp_path_factory.mktemp("comfy"))
+    shutil.copy(small_clip, folder / "input" / "clip.mp4")
+    write_wave(folder / "input" / "speech.wav", *load_sound(small_clip, duration_s=3.0))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def comfy(base: Path) -> Iterator[Comfy]:
+    """The one running ComfyUI of the current version, for tests over HTTP and those in the browser."""
+    from program import CURRENT, home_of, start
+
+    running = start(home_of(CURRENT), base)
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

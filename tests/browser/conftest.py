@@ -1,8 +1,7 @@
-"""A running ComfyUI and a headless Chromium that looks at it."""
+"""A headless Chromium that looks at the running ComfyUI."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -11,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PACK = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-sys.path += [str(PACK / "tests" / "comfy"), str(HERE)]  # program.py; english.py, graph_files.py
-HOME = PACK / ".comfyui" / "0.30.0"
+sys.path.append(str(HERE))  # english.py, graph_files.py
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 FLAGS += ("--disable-background-networking", "--disable-component-update")
@@ -27,23 +24,6 @@ def unavailable(reason: str):
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def comfy(tmp_path_factory, person):
-    """A running ComfyUI with the built-in person's clip in input/."""
-    if not (HOME / "installed-pack").is_file():
-        unavailable("ComfyUI 0.30.0 is not installed: python tests/comfy/install_comfyui.py .comfyui/0.30.0 0.30.0")
-    from program import make_base, start
-
-    base = make_base(tmp_path_factory.mktemp("browsed"))
-    shutil.copy(person / "person.mp4", base / "input" / "clip.mp4")
-    (base / "user" / "default").mkdir()
-    settings = base / "user" / "default" / "comfy.settings.json"
-    settings.write_text(json.dumps({"Comfy.TutorialCompleted": True}))  # at its first start it opens the templates
-    running = start(HOME, base)
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -109,6 +111,28 @@ def test_tables_of_the_help_pages_are_those_of_the_schema(schema, language):
     for node_id, facts in schema.items():
         page = page_of(node_id, language).read_text(encoding="utf-8")
         assert page == with_tables(page, tables_of(facts, words[node_id], language)), "run tests/browser/english.py"
+
+
+@LANGUAGES
+def test_help_pages_quote_errors_that_there_are(language):
+    """Of a row's first column; … stands for what differs, / between alternatives. PyTorch's own message aside."""
+    said = [text for folder in ("nodes", "udh_core") for path in (PACK / folder).rglob("*.py") for text in texts(path)]
+    for page in (PACK / "web" / "docs").glob(f"*/{language}.md"):
+        table = re.split(r"^## .*$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[4]
+        quoted = [line.split(" | ")[0].removeprefix("| ") for line in table.strip().splitlines()[2:]]
+        assert quoted, page
+        for message in {one for row in quoted for one in row.split(" / ")} - {"out of memory"}:
+            parts = [re.escape(part.strip()) for part in message.split("…") if part.strip()]
+            assert any(re.search(".*".join(parts), text, re.DOTALL) for text in said), (page.parent.name, message)
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Every string of a module, with … in the place of what is filled in."""
+    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(part, ast.JoinedStr):
+            yield "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in part.values)
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
 
 
 def rows_of(table: str) -> list[str]:

@@ -15,14 +15,26 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import websocket
 
 PACK = Path(__file__).resolve().parents[2]
+CURRENT, FLOOR = "0.30.0", "0.16.3"
 START_S = 180
+FIRST_START = {"Comfy.TutorialCompleted": True}  # else the browser shows the templates at its first start
 
 
 def python_of(home: Path) -> Path:
     return home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def home_of(version: str) -> Path:
+    """Where a ComfyUI is installed. Where it is not, the test is skipped; on CI it fails."""
+    home = PACK / ".comfyui" / version
+    if not (home / "installed-pack").is_file():
+        command = f"python tests/comfy/install_comfyui.py .comfyui/{version} {version}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"ComfyUI {version} is not installed: {command}")
+    return home
 
 
 def make_base(base: Path) -> Path:
@@ -32,6 +44,8 @@ def make_base(base: Path) -> Path:
     link = base / "custom_nodes" / "ultralight-digital-human"
     if not link.is_symlink():
         link.symlink_to(PACK, target_is_directory=True)
+    (base / "user" / "default").mkdir(exist_ok=True)
+    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(FIRST_START))
     return base
 
 
@@ -91,8 +105,14 @@ class Comfy:
         assert entry["status"]["status_str"] == "success", message_of(entry)
         return entry
 
+    def forget_peak(self) -> None:
+        """Drop what is cached, and measure the peak of the memory from here on."""
+        self.post("free", {"unload_models": True, "free_memory": True})
+        time.sleep(2)  # the program's queue looks for the flag once a second
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
     def peak_mb(self) -> float:
-        """The most memory the process ever held (VmHWM)."""
+        """The most memory the process held (VmHWM), ever or since `forget_peak`."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
