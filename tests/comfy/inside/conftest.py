@@ -119,6 +119,7 @@ def host() -> Host:
     executor = execution.PromptExecutor(running, cache_type=execution.CacheType.CLASSIC, cache_args=sizes)
     made = Host(loop, running, executor, loaded, listener.lines + own)
     running.send_sync = lambda event, data, sid=None: made.sent.append(Sent(event, data))
+    running.sockets_metadata["test"] = {"feature_flags": {"supports_preview_metadata": True}}
     comfy.utils.set_progress_bar_global_hook(_progress)
     Path(folder_paths.get_temp_directory()).mkdir(parents=True, exist_ok=True)
     return made

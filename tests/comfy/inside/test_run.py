@@ -11,6 +11,7 @@ import folder_paths
 import pytest
 import torch
 from graphs import clip, generator, mux, node, quick_start, render, speak
+from protocol import BinaryEventTypes
 
 import nodes
 
@@ -73,6 +74,8 @@ def test_quick_start_makes_a_talking_video_and_is_cached(host):
     assert any(b"landmarks " in text for text in texts)
     assert any(re.search(rb"warp \d+%, step \d", text) for text in texts)
     assert any(b"frames/s" in text for text in texts)
+    pictures = [s.data[0][1].tobytes() for s in host.sent if s.event == BinaryEventTypes.PREVIEW_IMAGE_WITH_METADATA]
+    assert len(pictures) == len(set(pictures)) >= 1  # none is sent twice
     second = host.run(speak("clip.mp4"))
     assert second.cached == set("123567")
 

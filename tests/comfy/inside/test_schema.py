@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import folder_paths
 import pytest
 
@@ -41,6 +43,43 @@ def test_numbers_have_sensible_ranges(host):
                 assert entry.min < entry.max
             if entry.get_io_type() == "COMBO" and entry.default is not None:
                 assert entry.default in entry.options, f"{name}.{entry.id}"
+
+
+@pytest.mark.parametrize(
+    ("node_id", "module", "options"),
+    [
+        ("UDH_LoadAvatarVideo", "avatar.options", "PrepareOptions"),
+        ("UDH_DetectLandmarks", "avatar.options", "PrepareOptions"),
+        ("UDH_TrainSyncNet", "training.options", "SyncNetOptions"),
+        ("UDH_TrainGenerator", "training.options", "GeneratorOptions"),
+        ("UDH_LipSyncRender", "rendering.options", "RenderOptions"),
+    ],
+)
+def test_widgets_quote_the_declared_options(host, node_id, module, options):
+    declared = getattr(host.core(module), options)
+    fields = {field.name: field.metadata["option"] for field in dataclasses.fields(declared)}
+    quoted = [entry for entry in schemas()[node_id].inputs if entry.id in fields]
+    assert len(quoted) >= 2
+    for entry in quoted:
+        said = fields[entry.id]
+        assert entry.tooltip.startswith(said.help), entry.id
+        assert entry.default == (0.0 if said.default is None else said.default), entry.id
+        if said.most is not None:
+            assert (entry.min, entry.max) == (said.least, said.most), entry.id
+
+
+def test_bundles_in_the_former_folder_are_listed(host, tmp_path):
+    folders = host.module("host.folders")
+    before = folder_paths.folder_names_and_paths["udh"]
+    (tmp_path / "to-go").mkdir()
+    (tmp_path / "to-go" / "former.safetensors").write_bytes(b"")
+    try:
+        folder_paths.add_model_folder_path("udh", str(tmp_path))
+        assert "former" in folders.saved_names("bundles", "*.safetensors")
+        assert folders.saved_path("bundles", "former", ".safetensors").parent == tmp_path / "to-go"
+        assert folders.new_path("bundles", "new", ".safetensors").parent.name == "bundles"
+    finally:
+        folder_paths.folder_names_and_paths["udh"] = before
 
 
 def test_extra_model_paths_are_kept_and_searched(host, tmp_path):
