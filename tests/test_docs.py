@@ -141,6 +141,28 @@ def test_every_figure_is_explained() -> None:
         assert field.name == "curve" or f"`{field.name}`" in text, field.name
 
 
+# Versions of files
+
+
+def test_versions_are_those_of_the_code() -> None:
+    from udh_core.avatar import folder
+    from udh_core.export import onnx
+    from udh_core.models import checkpoint
+    from udh_core.speech import features
+
+    text = text_of(ROOT / "docs" / "formats.md")
+    written = {
+        row[0]: int(row[1]) for row in re.findall(r"(?m)^\| ([^|]+) \| `(?:format|layout)`[^|]* \| (\d+) \|", text)
+    }
+    assert written == {
+        "avatar folder": folder.FORMAT,
+        "crop geometry": folder.CropSpec.layout,
+        "audio features": features.FORMAT,
+        "checkpoint, resume state, bundle": checkpoint.FORMAT,
+        "ONNX folder": onnx.FORMAT,
+    }
+
+
 # README
 
 
