@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,11 +34,13 @@ from benchmarks.reference_baseline import (
 from benchmarks.tables import write_table
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.evaluation.bench import MAX_FRAMES, PICTURES, Bench
+from udh_core.evaluation.bench import Bench, Measured, open_bench
+from udh_core.evaluation.drivers import other_passage, own_audio
 from udh_core.evaluation.evaluate import evaluate as evaluated
-from udh_core.evaluation.result import GENERATED, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Evaluation, Row
+from udh_core.evaluation.held_out import hold_out
+from udh_core.evaluation.picture_metrics import PICTURES
+from udh_core.evaluation.result import GENERATED, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Mouths, Row
 from udh_core.face.crop import CropSpec
-from udh_core.inference.sync_scorer import AudioSegment
 from udh_core.models.checkpoint import held_out_share, open_generator
 from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input
@@ -170,8 +172,7 @@ def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, 
         for report in train_generator(avatar, out, options, encoder=chosen.encoder, start="auto", device=chosen.device):
             if report.metrics:
                 console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
-    *_, last = evaluated(avatar, out, device=chosen.device)
-    result = cast(Evaluation, last)
+    result = evaluated(avatar, out, device=chosen.device).run()
     result.rows[GENERATED][WHOLE] = whole_lpips(result.generated, result.real)
     return result.rows
 
@@ -185,27 +186,33 @@ def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) 
             if report.step % 10 == 0:
                 console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
         save_file(network.cpu().state_dict(), out)
-    bench, crops = published_bench(data, chosen.encoder, folder)
-    bench.figures[GENERATED][WHOLE] = whole_lpips(crops, bench.real)
-    return bench.figures
+    rows = published_rows(data, chosen.encoder, folder)
+    figures = {name: one.figures for name, one in rows.measured.items()}
+    figures[GENERATED][WHOLE] = whole_lpips(rows.mouths[GENERATED].crops, rows.bench.held_out.crops)
+    return figures
 
 
-def published_bench(data: BaselineData, encoder: str, folder: Path) -> tuple[Bench, np.ndarray]:
-    """Our bench with the mouths of the published network on it, and those driven by the clip's own sound.
+class PublishedRows(NamedTuple):
+    """The published network on our bench: driven by the clip's own audio, and by another passage of it."""
 
-    folder: where both trained networks lie. The crops are (m, S, S, 3) uint8.
-    """
+    bench: Bench
+    mouths: dict[str, Mouths]
+    measured: dict[str, Measured]
+
+
+def published_rows(data: BaselineData, encoder: str, folder: Path) -> PublishedRows:
+    """folder: where both trained networks lie."""
     network = PublishedUNet()
     network.load_state_dict(load_file(folder / PUBLISHED))
     network.eval()
     info, ours = open_generator(folder / OURS)
-    training = load_training_data(data.avatar, encoder, held_out_share(folder / OURS, info))
-    bench, own = Bench(training, ours, None, None, MAX_FRAMES, None), None
-    for name, moments in ((GENERATED, bench.frames), (OTHER, bench.other)):
-        crops = drawn_crops(data, network, bench.frames, np.asarray(moments))
-        bench.measure(name, Row(crops, moments, AudioSegment.own(training, moments)))
-        own = crops if own is None else own
-    return bench, cast(np.ndarray, own)
+    held_out = hold_out(load_training_data(data.avatar, encoder, held_out_share(folder / OURS, info)))
+    bench, mouths, measured = open_bench(held_out, ours.warp.box), {}, {}
+    for name, driver in ((GENERATED, own_audio(held_out)), (OTHER, other_passage(held_out))):
+        moments = held_out.frames[driver.truth]
+        mouths[name] = bench.lips.detect(drawn_crops(data, network, held_out.frames, moments))
+        measured[name] = bench.measure(Row(mouths[name], driver), mouths[GENERATED])
+    return PublishedRows(bench, mouths, measured)
 
 
 @torch.no_grad()

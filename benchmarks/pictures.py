@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.generator import OURS, published_bench
+from benchmarks.generator import OURS, PublishedRows, published_rows
 from benchmarks.reference_baseline import baseline_data
 from benchmarks.tables import RESULTS
 from udh_core.avatar.folder import open_avatar
-from udh_core.evaluation.bench import Bench
+from udh_core.evaluation.bench import baselines
 from udh_core.evaluation.evaluate import evaluate
 from udh_core.evaluation.plots import LIGHT
 from udh_core.evaluation.result import GENERATED, OTHER, PASTED, REAL, Evaluation
@@ -41,8 +41,7 @@ class Trained(NamedTuple):
     """Both networks on the held-out frames of one avatar."""
 
     ours: Evaluation
-    published: Bench
-    published_crops: np.ndarray  # (m, S, S, 3) uint8, driven by the clip's own sound
+    published: PublishedRows
 
     @property
     def seconds(self) -> np.ndarray:
@@ -56,7 +55,7 @@ class Trained(NamedTuple):
     @property
     def other(self) -> np.ndarray:
         """(m,) the true opening to another passage's sound."""
-        return self.real[[self.published.truth[i] for i in self.published.other.tolist()]]
+        return self.real[self.published.bench.held_out.other_rows]
 
 
 def main() -> None:
@@ -79,9 +78,9 @@ def main() -> None:
 
 def trained(root: Path, work: Path) -> Trained:
     avatar, info = open_avatar(root), open_generator(work / OURS)[0]
-    *_, last = evaluate(avatar, work / OURS)
+    ours = evaluate(avatar, work / OURS).run()
     data = baseline_data(avatar, info.encoder, work, held_out_share(work / OURS, info))
-    return Trained(cast(Evaluation, last), *published_bench(data, info.encoder, work))
+    return Trained(ours, published_rows(data, info.encoder, work))
 
 
 # Drawings
@@ -117,7 +116,7 @@ def curves(name: str, side: Trained, true: np.ndarray, row: str) -> None:
     axes = figure.add_subplot()
     lines = [("true mouth to this sound", true, REAL_INK, 2.4)]
     lines += [("ours", side.ours.openings[row], OURS_INK, 1.4)]
-    lines += [("published", side.published.points[row][0], PUBLISHED_INK, 1.2)]
+    lines += [("published", side.published.mouths[row].opening, PUBLISHED_INK, 1.2)]
     lines += [("mouth of the edited frames", side.real, SOURCE_INK, 0.9)] if row == OTHER else []
     for label, values, ink, width in lines:
         axes.plot(side.seconds[shown], values[shown], color=ink, lw=width, label=label)
@@ -134,7 +133,10 @@ def amplitude(side: Trained) -> None:
     """Drawn openings over the real ones; on the dashed line they are equal."""
     figure = Figure(figsize=(7, 2.6), layout="constrained", dpi=100)
     top = 1.15 * side.real.max()
-    rows = (("ours", side.ours.openings[GENERATED], OURS_INK), ("published", side.published.points[GENERATED][0], None))
+    rows = (
+        ("ours", side.ours.openings[GENERATED], OURS_INK),
+        ("published", side.published.mouths[GENERATED].opening, None),
+    )
     for k, (label, values, ink) in enumerate(rows):
         axes = figure.add_subplot(1, 2, k + 1)
         axes.scatter(side.real, values, s=5, color=ink or PUBLISHED_INK)
@@ -168,8 +170,12 @@ def sheet(name: str, rows: dict[str, list[np.ndarray]]) -> None:
 
 def versions(side: Trained) -> dict[str, np.ndarray]:
     """By label: (m, S, S, 3) uint8."""
-    pasted = side.published.yardsticks()[PASTED].crops
-    return {"real": side.ours.real, "ours": side.ours.generated, "published": side.published_crops, "pasted": pasted}
+    return {
+        "real": side.ours.real,
+        "ours": side.ours.generated,
+        "published": side.published.mouths[GENERATED].crops,
+        "pasted": baselines(side.published.bench)[PASTED].mouths.crops,
+    }
 
 
 def moments(side: Trained) -> list[int]:
@@ -187,7 +193,7 @@ def likeness(side: Trained) -> None:
 
 def sharpness(side: Trained) -> None:
     """The inner half of the mask's box."""
-    rows, columns = crop_module.mask_box(side.published.spec)
+    rows, columns = crop_module.mask_box(side.published.bench.held_out.spec)
     high, wide = (rows.stop - rows.start) // 4, (columns.stop - columns.start) // 4
     inner = slice(rows.start + high // 2, rows.stop - 3 * high // 2), slice(columns.start + wide, columns.stop - wide)
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks.tables import write_table
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.evaluation.evaluate import evaluate
-from udh_core.evaluation.result import GENERATED, OTHER, Evaluation
+from udh_core.evaluation.result import GENERATED, OTHER
 from udh_core.files import atomic_write
 from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.training.generator import GeneratorOptions, train_generator
@@ -106,10 +106,7 @@ def train(avatar: Avatar, out: Path, teacher: Path | None, weight: float, seed: 
 
 def measured(avatar: Avatar, generator: Path, judge: Path) -> dict[str, dict[str, float]]:
     """Rows of figures on held-out frames."""
-    for step in evaluate(avatar, generator, syncnet=open_syncnet(judge)):
-        if isinstance(step, Evaluation):
-            return step.rows
-    raise RuntimeError("the evaluation ended without a result")
+    return evaluate(avatar, generator, syncnet=open_syncnet(judge)).run().rows
 
 
 def write(lines: list[str], chosen: argparse.Namespace) -> None:

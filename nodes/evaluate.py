@@ -97,8 +97,8 @@ def _report(
     """Evaluate, and write the page `out`."""
     models = folders.weights(folders.LPIPS, folders.SPEECH, *folders.FACE, *weight_files(generator.info.encoder))
     scorer = open_syncnet(syncnet.path, device) if syncnet else None
-    evaluation = yield from worker.bridged(
-        evaluate(avatar, generator.path, syncnet=scorer, voice=voice, models=models, device=device)
+    evaluation = yield from evaluate(
+        avatar, generator.path, syncnet=scorer, voice=voice, models=models, device=device
     ).steps()
     yield Progress("report", 0)
     title = f"{generator.path.stem}: the mouth of {avatar.root.name}, evaluated"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..avatar.folder import Avatar
 from ..errors import UdhError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.html import write_html
-from ..evaluation.result import Evaluation, Progress
+from ..evaluation.result import Evaluation
 from ..evaluation.tables import evaluation_tables
 from ..inference.sync_scorer import SyncScorer
+from ..progress import Job
 from ..training.loop import StepReport
-from .console import console, errors, show
+from .console import console, errors, run
 
 
 def report_training(
@@ -30,14 +31,9 @@ def report_training(
         errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True, markup=False)
 
 
-def judged(steps: Iterator[Progress | Evaluation]) -> Evaluation:
+def judged(job: Job[Evaluation]) -> Evaluation:
     """Pull an evaluation to its end and print what it found."""
-    result = show(
-        steps,
-        lambda p: ("evaluate", 1, 1, "") if isinstance(p, Evaluation) else (f"evaluate: {p.row}", p.done, p.total, ""),
-    )
-    if not isinstance(result, Evaluation):
-        raise RuntimeError("the evaluation ended without a result")
+    result = run(job, "evaluate: ")
     print_evaluation(result)
     return result
 

@@ -66,14 +66,8 @@ def run_demo(
     rendering = render(avatar, generator, audio, folder / "talking.mp4", models=models, device=device)
     out = yield from _within("render", rendering)
     scorer = open_syncnet(syncnet, device)
-    evaluation: Evaluation | None = None
-    for step in evaluate(avatar, generator, syncnet=scorer, models=models, device=device):
-        if isinstance(step, Evaluation):
-            evaluation = step
-        else:
-            yield Progress(f"evaluate: {step.row}", step.done, step.total)
-    if evaluation is None:
-        raise RuntimeError("the evaluation ended without a result")
+    evaluating = evaluate(avatar, generator, syncnet=scorer, models=models, device=device)
+    evaluation = yield from _within("evaluate", evaluating)
     steps = [*open_log(syncnet).reports, *open_log(generator).reports]
     return _write_results(out, video, avatar.audio, steps, evaluation, scorer.info)
 

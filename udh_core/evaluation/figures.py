@@ -1,6 +1,6 @@
-"""What the figures of an evaluation mean: their names for people, units, which way is better, and how they are written.
+"""The one table of metrics: their names for people, units, which way is better, and how they are written.
 
-Tables on the terminal and on pages take their rows, columns and words from here.
+Tables on the terminal and on pages take their rows, columns and descriptions from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,19 @@ from typing import Literal
 
 import numpy as np
 
-from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE, TRUE_SHAPE, UNCHANGED, VOICE, Evaluation
+from .result import (
+    GENERATED,
+    OTHER,
+    OTHER_PASTED,
+    PASTED,
+    REAL,
+    SILENCE,
+    SILENCE_PREDICTED,
+    TRUE_SHAPE,
+    UNCHANGED,
+    VOICE,
+    Evaluation,
+)
 
 EQUAL_DB = 99  # a PSNR from here on: the very same picture
 MISSING = "–"
@@ -23,7 +35,7 @@ ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "1": "→ 1", "0":
 
 @dataclass(frozen=True)
 class Meaning:
-    """One figure for people: its name, a line of plain words, its unit and which way is better."""
+    """One metric for people: its name, a sentence on what it is, its unit and which way is better."""
 
     name: str
     words: str
@@ -54,10 +66,10 @@ class Group:
 
 RECONSTRUCTION = Group(
     "Reconstruction",
-    "Held-out frames driven by their own sound: the true mouth is known.",
+    "Held-out frames driven by their own audio: the true mouth is known.",
     (
-        Column(GENERATED, "generated", "", "the network, driven by the sound alone"),
-        Column(TRUE_SHAPE, "true shape", "", "the network, told the true mouth shape: the best its pictures can be"),
+        Column(GENERATED, "generated", "", "the network, driven by the audio alone"),
+        Column(TRUE_SHAPE, "true shape", "", "the network, conditioned on the true mouth shapes: its pictures at best"),
         Column(PASTED, "other frame pasted", "floor", "the mouth of a frame of another time, pasted in"),
         Column(REAL, "real", "ceiling", "the untouched frames"),
     ),
@@ -65,116 +77,144 @@ RECONSTRUCTION = Group(
 )
 CROSS_DRIVING = Group(
     "Cross-driving",
-    "The same frames driven by something else: only the sound can say what the mouth shall do. Floor and ceiling are "
-    "those of lip-sync; by their looks the untouched frames are perfect.",
+    "The same frames driven by other audio: nothing but the audio determines the mouth. Floor and ceiling are those of "
+    "lip-sync; in picture quality the untouched frames are perfect.",
     (
-        Column(OTHER, "other passage", "", "driven by another passage of the clip's own sound"),
+        Column(OTHER, "other passage", "", "driven by another passage of the clip's own audio"),
         Column(OTHER_PASTED, "its mouth pasted", "ceiling", "the true mouths of that passage, pasted in"),
-        Column(UNCHANGED, "source as is", "floor", "the untouched frames, with that passage's sound"),
+        Column(UNCHANGED, "source as is", "floor", "the untouched frames, with that passage's audio"),
         Column(VOICE, "other voice", "", "driven by somebody else's speech"),
-        Column(SILENCE, "silence", "", "driven by digital silence"),
     ),
     frozenset(),
 )
-GROUPS = (RECONSTRUCTION, CROSS_DRIVING)
+SILENT = Group(
+    "Silence",
+    "The same frames driven by digital silence: the mouth should stay in its rest pose. A render has the rest rule on: "
+    "where the audio is silent the mouth takes its rest pose whatever the network predicts. What moves then in the "
+    "picture is the head.",
+    (
+        Column(SILENCE_PREDICTED, "rest rule off", "", "the network's own prediction from silence"),
+        Column(SILENCE, "rest rule on", "", "as a render does it: the rest pose"),
+    ),
+    frozenset(),
+)
+GROUPS = (RECONSTRUCTION, CROSS_DRIVING, SILENT)
 
-THIS_SYNCNET = "Over this SyncNet's embedding: compare only within this page."
+THIS_SYNCNET = "In the embedding of this SyncNet: compare within this page only."
 MEANINGS: dict[str, Meaning] = {
     "opening_correlation": Meaning(
-        "mouth follows the sound",
-        "Correlation of the mouth's opening with the true one: 1 = the same movement, 0 = unrelated.",
+        "mouth follows the audio",
+        "Correlation of the mouth opening with the true one: 1 = the same movement, 0 = unrelated.",
         "higher",
     ),
     "opening_std_ratio": Meaning(
         "amplitude",
-        "How much the mouth opens and closes: 1 = as much as the real one, below = mumbling, above = overacting.",
+        "Standard deviation of the mouth opening: 1 = as much movement as the real mouth, below 1 = too little.",
         "1",
         "× real",
     ),
     "lmd": Meaning(
         "lip distance (LMD)",
-        "Mean distance of the lips' landmarks from where the true ones are.",
+        "Landmark distance: mean distance of the lip landmarks from the true ones.",
         "lower",
         "eye distances",
         3,
     ),
     "closure_gap": Meaning(
         "open on p, b, m",
-        "How much further than the true mouth it stays open where the lips must meet: 0 = shut as far.",
+        "How much wider than the true mouth it stays open where the lips must meet: 0 = closed as far.",
         "lower",
         "std of the real opening",
     ),
     "silence_motion": Meaning(
         "movement in pauses",
-        "How much the mouth moves while nobody speaks, against the real one overall; people move theirs, too.",
+        "Standard deviation of the opening while nobody speaks, against the real one overall; people move theirs, too.",
         "lower",
         "× real",
     ),
     "source_correlation": Meaning(
-        "copies the frame below",
-        "Correlation with the mouth of the frames that are drawn on: 1 = the sound is ignored; the ceiling column "
+        "copies the source mouth",
+        "Correlation with the mouth of the frames that are drawn on: 1 = the audio is ignored; the ceiling column "
         "shows what is chance here.",
         "lower",
     ),
     "source_correlation_posed": Meaning(
-        "copies, nodding aside",
-        "The same without what turning and nodding do to the opening in the picture: the head stays the source's.",
+        "copies, head pose removed",
+        "The same without what the head pose does to the opening in the picture: the head stays that of the source.",
         "lower",
     ),
     "lmd_to_generated": Meaning(
-        "unlike own sound's mouth",
-        "How far the lips are from those that the own sound makes: about 0 = the sound makes no difference.",
+        "LMD to own audio's mouth",
+        "Distance of the lips from those that the own audio gives: about 0 = the audio makes no difference.",
         "higher",
         "eye distances",
         3,
     ),
     "psnr_db": Meaning(
-        "PSNR in the mask", "Nearness to the true pixels where the mouth was redrawn.", "higher", "dB", 1
+        "PSNR in the mask",
+        "Peak signal-to-noise ratio against the true pixels where the mouth was redrawn.",
+        "higher",
+        "dB",
+        1,
     ),
     "ssim": Meaning(
-        "SSIM in the mask", "Likeness of structure where the mouth was redrawn: 1 = equal.", "higher", "", 3
+        "SSIM in the mask",
+        "Structural similarity to the true picture where the mouth was redrawn: 1 = equal.",
+        "higher",
+        "",
+        3,
     ),
     "lpips": Meaning(
-        "LPIPS", "Difference from the true picture as people see it, by a network: 0 = equal.", "lower", "", 3
+        "LPIPS", "Perceptual distance from the true picture, by a network trained for it: 0 = equal.", "lower", "", 3
     ),
     "sharpness_ratio": Meaning(
         "sharpness",
-        "Fine detail inside the mask (variance of the Laplacian): below 1 = softer than the source.",
+        "Variance of the Laplacian inside the mask: below 1 = softer than the source.",
         "1",
         "× real",
     ),
-    "seam_ratio": Meaning("mask's border", "Gradient along the border: above 1 = a visible seam.", "1", "× real"),
+    "seam_ratio": Meaning(
+        "mask's border", "Gradient along the border of the mask: above 1 = a visible seam.", "1", "× real"
+    ),
     "skin_jitter_ratio": Meaning(
         "flicker of the skin",
-        "Change from frame to frame beside the mouth: above 1 = it flickers, below = calmer than the source.",
+        "Change from frame to frame beside the mouth: above 1 = it flickers, below 1 = steadier than the source.",
         "lower",
         "× real",
     ),
     "colour_drift": Meaning(
-        "colour drift", "Difference of the mean colour: about 2 is just noticeable.", "lower", "CIEDE2000"
+        "colour drift", "Difference of the mean colour in the mask: about 2 is just noticeable.", "lower", "CIEDE2000"
     ),
-    "lse_c": Meaning("LSE-C", f"How sure the SyncNet is of the offset it finds. {THIS_SYNCNET}", "higher"),
-    "lse_d": Meaning("LSE-D", f"Least mean distance of mouth and sound. {THIS_SYNCNET}", "lower"),
+    "lse_c": Meaning(
+        "LSE-C",
+        f"Confidence of the SyncNet: median distance over the offsets minus the least. {THIS_SYNCNET}",
+        "higher",
+    ),
+    "lse_d": Meaning("LSE-D", f"Least mean distance of mouth and audio over the offsets. {THIS_SYNCNET}", "lower"),
     "sync_offset": Meaning(
-        "SyncNet's offset", "By how much the sound seems late; ±15 is the edge of the search.", "0", "frames", 0
+        "SyncNet offset",
+        "Frames by which the audio is late by the SyncNet; ±15 is the edge of the search.",
+        "0",
+        "frames",
+        0,
     ),
 }
 CLIP_MEANINGS: dict[str, Meaning] = {
     "crop_jitter": Meaning(
         "jitter of the crops",
-        "Unsteadiness of where the mouth is pasted (rms second difference): above 0.005 it can be seen.",
+        "Rms second difference of where the mouth is pasted: above 0.005 it can be seen.",
         "lower",
         "eye distances",
         4,
     ),
     "sound_shift": Meaning(
-        "shift of the sound", "By how much the clip's sound comes late; it was moved back by that.", "0", "frames", 1
+        "A/V offset", "Frames by which the clip's audio is late; training and evaluation correct it.", "0", "frames", 1
     ),
 }
 
 
 def meaning(name: str) -> Meaning:
-    """Of any figure; one that is not listed here goes by its own name."""
+    """Of any metric; one that is not listed here goes by its own name."""
     return MEANINGS.get(name) or CLIP_MEANINGS.get(name) or Meaning(name.replace("_", " "), "", decimals=3)
 
 
