@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.export.bundle import DURATION_S, SUFFIX, pack
+from ..udh_core.export.bundle import DURATION_S, SUFFIX, export_bundle
 from .host import folders, worker
 from .types import AVATAR, CATEGORY, GENERATOR, Trained, reopened
 
@@ -59,5 +59,5 @@ class ExportAvatar(io.ComfyNode):
     def execute(cls, avatar: Avatar, generator: Trained, name: str, start_s: float, duration_s: float) -> io.NodeOutput:
         found = reopened(avatar, "video", "track")
         out = folders.new_path("bundles", folders.safe_name(name, found.root.name), SUFFIX)
-        worker.run_job(pack(found, generator.path, out, start_s=start_s, duration_s=duration_s))
+        worker.run_job(export_bundle(found, generator.path, out, start_s=start_s, duration_s=duration_s))
         return io.NodeOutput(str(out), ui=ui.PreviewText(str(out)))

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import open_avatar
 from ..udh_core.errors import FileError, OptionError
-from ..udh_core.export.bundle import SUFFIX, Unpacked, reopen, unpack
+from ..udh_core.export.bundle import SUFFIX, OpenedBundle, open_bundle, reopen_bundle
 from ..udh_core.media.audio import load_sound
 from .host import folders, media
 from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
@@ -131,12 +131,12 @@ class LoadBundle(_Load):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        person = _unpacked(folders.saved_path(cls.kind, name, SUFFIX))
+        person = _opened(folders.saved_path(cls.kind, name, SUFFIX))
         return io.NodeOutput(person.avatar, open_trained(person.generator, "generator"))
 
 
-def _unpacked(bundle: Path) -> Unpacked:
-    """Its content in ComfyUI's temp folder; each state of a file is unpacked once."""
+def _opened(bundle: Path) -> OpenedBundle:
+    """Its content in ComfyUI's temp folder; each state of a file is opened once."""
     state = hashlib.sha256(repr((bundle, folders.stamp(bundle))).encode()).hexdigest()[:16]
     folder = folders.temp_folder() / f"{bundle.stem}-{state}"
-    return reopen(folder) if folder.is_dir() else unpack(bundle, folder)
+    return reopen_bundle(folder) if folder.is_dir() else open_bundle(bundle, folder)

@@ -29,7 +29,7 @@ class Trap:
 
 @cache
 def network(variant: str = "hubert") -> PublishedUNet:
-    """A network whose batch norms have seen something: without that, sound hardly reaches the picture."""
+    """A network whose batch norms have seen something: without that, audio hardly reaches the picture."""
     torch.manual_seed(0)
     made = PublishedUNet(variant)
     for module in made.modules():

@@ -31,15 +31,15 @@ def test_data_folder_opens(data_folder: Path, person_avatar: Path) -> None:
     assert dataset.features("hubert").shape == (FRAMES, 2, 1024)
 
 
-def test_render_changes_only_the_crop_and_follows_the_sound(data_folder: Path, model: Path, tmp_path: Path) -> None:
-    dataset, painter = open_dataset(data_folder), PublishedCompositor(open_published(model)[1])
+def test_render_changes_only_the_crop_and_follows_the_audio(data_folder: Path, model: Path, tmp_path: Path) -> None:
+    dataset, compositor = open_dataset(data_folder), PublishedCompositor(open_published(model)[1])
     *_, last = render_published(dataset, model, tmp_path / "out.mp4")
     assert (last.done, last.total) == (FRAMES, FRAMES)
     drawn = list(read_frames(tmp_path / "out.mp4"))
     assert len(drawn) == FRAMES
     for i in (0, 4):
         frame, place = dataset.frame(i), dataset.squares[i]
-        wanted = painter.paint([frame], [place], dataset.features("hubert"), np.array([i]))[0]
+        wanted = compositor.composite([frame], [place], dataset.features("hubert"), np.array([i]))[0]
         assert np.abs(drawn[i].astype(int) - wanted).mean() < 3  # what the file shows, up to its compression
         rows, columns = rules.inside(frame.shape, place)
         assert np.abs(wanted[rows, columns].astype(int) - frame[rows, columns]).mean() > 10
@@ -47,11 +47,11 @@ def test_render_changes_only_the_crop_and_follows_the_sound(data_folder: Path, m
         assert (wanted == frame).all()
 
 
-def test_longer_sound_plays_the_frames_to_and_fro(data_folder: Path, model: Path, tmp_path: Path) -> None:
+def test_longer_audio_plays_the_frames_to_and_fro(data_folder: Path, model: Path, tmp_path: Path) -> None:
     dataset, count = open_dataset(data_folder), FRAMES + 2
     write_wave(tmp_path / "long.wav", np.zeros(count * SAMPLE_RATE_HZ // 25, np.float32))
     rows = np.zeros((count, 2, 1024), np.float32)
-    list(render_published(dataset, model, tmp_path / "o.mp4", audio=tmp_path / "long.wav", driving=rows))
+    render_published(dataset, model, tmp_path / "o.mp4", audio=tmp_path / "long.wav", driving=rows).run()
     assert picture_info(tmp_path / "o.mp4").frame_count == count
 
 
@@ -126,7 +126,7 @@ def test_damaged_input_of_a_render_names_the_file(
 ) -> None:
     damage(folder)
     with pytest.raises(UdhError, match=words):
-        list(render_published(open_dataset(folder), model, tmp_path / "out.mp4"))
+        render_published(open_dataset(folder), model, tmp_path / "out.mp4").run()
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -142,7 +142,7 @@ def test_features_of_the_other_kind(folder: Path) -> None:
 @pytest.mark.parametrize("out", ["anna/out.mp4", "model.mov", "nowhere/out.mp4"])
 def test_render_into_a_bad_place(folder: Path, model: Path, tmp_path: Path, out: str) -> None:
     with pytest.raises(FileError, match=Path(out).name):
-        list(render_published(open_dataset(folder), model, tmp_path / out))
+        render_published(open_dataset(folder), model, tmp_path / out).run()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The rules by which the published system cuts, hides, hears and pastes."""
+"""The rules by which the published system crops, hides, reads audio features and pastes."""
 
 from __future__ import annotations
 
@@ -92,8 +92,10 @@ def test_our_avatars_are_seen_by_the_published_rule(person_avatar: Path) -> None
 def test_frame_without_a_face_stays_as_it_is() -> None:
     frame = np.full((40, 40, 3), 50, np.uint8)
     square = rules.mesh_square(np.full((468, 2), np.nan, np.float32))
-    painted = PublishedCompositor(network()).paint([frame], [square], np.zeros((9, 2, 1024), np.float32), np.array([0]))
-    assert (painted[0] == frame).all()
+    drawn = PublishedCompositor(network()).composite(
+        [frame], [square], np.zeros((9, 2, 1024), np.float32), np.array([0])
+    )
+    assert (drawn[0] == frame).all()
 
 
 def test_own_features_in_the_published_shape() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import MismatchError, OptionError
+from udh_core.inference.compositor import Compositor
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -78,7 +79,7 @@ def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Pa
     wrong = AudioFeatures(np.zeros((100, 80), np.float32), 100.0, "mel80")
     for name in ("out.mp4", "new.mp4"):
         with pytest.raises(MismatchError, match=r"the features last 1\.0 s, .*speech\.wav 6\.0 s"):
-            list(render(avatar, model, speech, tmp_path / name, driving=wrong))
+            render(avatar, model, speech, tmp_path / name, driving=wrong).run()
     assert (tmp_path / "out.mp4").read_text(encoding="utf-8") == "from before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["g.safetensors", "out.mp4"]
 
@@ -87,3 +88,14 @@ def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Pa
 def test_wrong_render_options(wrong: dict) -> None:
     with pytest.raises(OptionError, match="choose"):
         RenderOptions(**wrong)
+
+
+def test_render_compiles_where_it_is_asked_to(person_avatar, generator_file, speech, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Compositor, "compile", lambda _, batch: asked.append(batch))
+    steps = list(
+        render(open_avatar(person_avatar), generator_file, speech, tmp_path / "o.mp4", RenderOptions(compiled=True))
+    )
+    assert asked == [RenderOptions.batch]
+    assert [step.done for step in steps if step.stage == "compile"] == [0]
+    assert steps[-1].done == 50

@@ -79,15 +79,20 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
     root = Path(root)
     state = read_state(root)
     missing = [stage for stage in stages if stage not in state["stages"] or not (root / FILES[stage]).is_file()]
-    if missing and state.get("to_go"):
+    if missing and is_bundle(state):
         raise FormatError(
-            f"{root} was an avatar to go, which holds what rendering needs and nothing to train on or to judge by; "
+            f"{root} is an opened bundle, which holds what rendering needs and nothing to train on or evaluate with; "
             "use the avatar it was made of"
         )
     if missing:
         raise FormatError(f"{root}: its preparation stopped before {missing[0]}; run prepare again, it continues")
     with _undamaged(root / "avatar.json"):
         return Avatar(root, video_info(state["video"]), CropSpec.from_dict(state["crop"]), state["stages"]["video"])
+
+
+def is_bundle(state: Mapping[str, Any]) -> bool:
+    """True if the folder of this state is an opened bundle; "to_go" is how an earlier version called it."""
+    return bool(state.get("bundle") or state.get("to_go"))
 
 
 def video_info(facts: Mapping[str, Any]) -> VideoInfo:

@@ -24,7 +24,7 @@ from ..media.video import read_frames
 from ..progress import Progress, job
 from ..speech import features
 from ..speech.features import AudioFeatures
-from .folder import FILES, FORMAT, Avatar, open_avatar, read_state
+from .folder import FILES, FORMAT, Avatar, is_bundle, open_avatar, read_state
 from .options import PrepareOptions
 
 MIN_DURATION_S = 5.0
@@ -185,8 +185,8 @@ class _State:
         self.root = root
         fresh: dict[str, Any] = {"format": FORMAT, "stages": {}}
         self.values = read_state(root) if (root / "avatar.json").is_file() else fresh
-        if self.values.get("to_go"):
-            raise FormatError(f"{root} holds an avatar to go, which cannot be prepared further; give another folder")
+        if is_bundle(self.values):
+            raise FormatError(f"{root} is an opened bundle, which cannot be prepared further; give another folder")
 
     def set_crop(self, spec: CropSpec) -> None:
         if self.values.get("crop") != spec.to_dict():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FileError, OptionError
-from .console import console, run, show
+from .console import console, run
 
 
 def import_command(
@@ -28,7 +28,7 @@ def import_command(
     dataset = open_dataset(source)
     if out.resolve().is_relative_to(source.resolve()):
         raise FileError(f"{out} lies in the data folder; give another place")
-    show(write_clip(dataset, out), lambda done: ("import", done, len(dataset.squares), ""))
+    run(write_clip(dataset, out), "import: ")
     console.print(f"{out} is ready; make an avatar of it with udh prepare", soft_wrap=True)
 
 

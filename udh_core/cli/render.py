@@ -21,7 +21,7 @@ def render_command(
     out: Annotated[Path, typer.Option(help="The mp4 to write.")],
     avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
     generator: Annotated[Path | None, typer.Option(help="The trained generator.")] = None,
-    to_go: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
     audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
     text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
     when_audio_longer: Annotated[
@@ -43,7 +43,7 @@ def render_command(
         raise OptionError("give either --audio or --text")
     options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, amplitude=amplitude)
     with tempfile.TemporaryDirectory() as scratch:
-        opened, checkpoint = _person(avatar, generator, to_go, Path(scratch))
+        opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))
         if audio is None:
             audio = Path(scratch) / "speech.wav"
             write_wave(audio, speak(text or ""))
@@ -51,14 +51,14 @@ def render_command(
     console.print(f"{out} is ready")
 
 
-def _person(avatar: Path | None, generator: Path | None, to_go: Path | None, scratch: Path) -> tuple[Avatar, Path]:
-    """What the user wants to render with: avatar and generator as given, or unpacked into `scratch`."""
-    if to_go is not None and avatar is None and generator is None:
-        from ..export.bundle import unpack
+def _person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:
+    """What the user wants to render with: avatar and generator as given, or a bundle opened in `scratch`."""
+    if bundle is not None and avatar is None and generator is None:
+        from ..export.bundle import open_bundle
 
-        return unpack(to_go, scratch / "avatar")
-    if to_go is not None or avatar is None or generator is None:
-        raise OptionError("give either --avatar and --generator, or --to-go")
+        return open_bundle(bundle, scratch / "avatar")
+    if bundle is not None or avatar is None or generator is None:
+        raise OptionError("give either --avatar and --generator, or --bundle")
     from ..avatar.folder import open_avatar
 
     return open_avatar(avatar), generator

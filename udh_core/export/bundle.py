@@ -1,7 +1,7 @@
-"""An avatar to go: one file that renders without the data it was trained on.
+"""Bundles: an avatar as one file that renders without the data it was trained on.
 
-A safetensors file with the generator (weights as float16, references as uint8), a stretch of the clip as the bytes of
-its mp4, and where the face is in those frames. Unpacked it is an avatar folder for `render`, and a checkpoint.
+A safetensors file with the generator (weights as float16, references as uint8), a part of the clip as the bytes of its
+mp4, and where the face is in those frames. Opened it is an avatar folder for `render`, and a checkpoint.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..avatar import folder as avatar_module
 from ..avatar.folder import FILES, Avatar, open_avatar
@@ -30,71 +31,71 @@ from ..media.probe import VideoInfo
 from ..media.transcode import import_video
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, open_generator
+from ..progress import Progress, job
 
 SUFFIX = ".safetensors"
-DURATION_S = 20.0  # of the clip: long enough that its repetition is not noticed
-GENERATOR = "generator" + SUFFIX  # in an unpacked folder
+DURATION_S = 20.0  # of the clip: long enough for its repetition not to be noticed
+GENERATOR = "generator" + SUFFIX  # in the folder of an opened bundle
+KIND = "bundle"
 _WEIGHT = "generator."  # before the name of a tensor of the generator
 _SEAL = "sha256"
 
 
-class Progress(NamedTuple):
-    """How many frames of the stretch are written."""
-
-    done: int
-    total: int
-
-
-class Unpacked(NamedTuple):
+class OpenedBundle(NamedTuple):
     """What rendering needs."""
 
     avatar: Avatar
-    generator: Path
+    generator: Path  # its checkpoint
 
 
-def pack(
-    avatar: Avatar, generator: Path, out: Path, *, start_s: float = 0.0, duration_s: float | None = None
-) -> Iterator[Progress]:
+@job
+def export_bundle(
+    avatar: Avatar,
+    generator: str | Path,
+    out: str | Path,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Generator[Progress, None, Path]:
     """Write avatar and generator into the one file `out`, with this part of the clip (default: DURATION_S from 0).
 
     The whole clip is kept byte for byte; a part of it is encoded anew, almost without loss. Raises FileError,
     OptionError, MediaError, FormatError, MismatchError, and NoFaceError when there is no face in that part.
     """
+    generator, out = Path(generator), Path(out)
     info, network = open_generator(generator)
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
     _check_output(out, avatar, generator)
-    stretch = _stretch(avatar.info, start_s, duration_s)
+    part = _part(avatar.info, start_s, duration_s)
     track = avatar.track()
-    if not track.present[stretch].any():
+    if not track.present[part].any():
         raise NoFaceError(f"there is no face in {avatar.root} from {start_s:g} s on for so long; choose another start")
     with tempfile.TemporaryDirectory() as scratch:
         video = Path(scratch) / FILES["video"]
-        yield from _cut(avatar, stretch, video)
-        tensors = {_WEIGHT + name: _compact(t) for name, t in network.state_dict().items()}
-        tensors["video"] = torch.from_numpy(np.fromfile(video, np.uint8))
-    frames = stretch.stop - stretch.start
-    for name in _track_kinds(frames):
-        tensors[name] = torch.from_numpy(getattr(track, name)[stretch].copy())
+        yield from _cut(avatar, part, video)
+        tensors = _contents(network, video, track, part)
+    frames = part.stop - part.start
     facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
-    config = {"generator": info.config, "video": facts, "first_frame": stretch.start}
-    described = replace(info, kind="avatar to go", config=config)
+    config = {"generator": info.config, "video": facts, "first_frame": part.start}
+    described = replace(info, kind=KIND, config=config)
     sealed = {**config, _SEAL: _fingerprint(described, tensors)}
     checkpoint.save(out, replace(described, config=sealed), tensors)
-    yield Progress(frames, frames)
+    yield Progress("frames", frames, frames)
+    return out
 
 
-def unpack(bundle: Path, folder: Path) -> Unpacked:
+def open_bundle(bundle: str | Path, folder: str | Path) -> OpenedBundle:
     """Make `folder`: an avatar that can be rendered, and nothing else, with its generator's checkpoint inside.
 
     It appears whole or not at all. FormatError when the bundle is damaged or none, FileError when `folder` exists.
     """
     bundle, folder = Path(bundle), Path(folder)
-    info, tensors = checkpoint.load(bundle, "avatar to go")
+    info, tensors = checkpoint.load(bundle, KIND)
     config = {name: value for name, value in info.config.items() if name != _SEAL}
     if info.config.get(_SEAL) != _fingerprint(replace(info, config=config), tensors):
         raise FormatError(f"{bundle} is damaged; copy it again, or export the avatar again")
     _check_content(bundle, config, tensors)
-    state = {"format": avatar_module.FORMAT, "to_go": True, "source": bundle.name, "crop": info.crop.to_dict()}
+    state = {"format": avatar_module.FORMAT, "bundle": True, "source": bundle.name, "crop": info.crop.to_dict()}
     state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
     weights = {name.removeprefix(_WEIGHT): t for name, t in tensors.items() if name.startswith(_WEIGHT)}
     with atomic_folder(folder) as temporary:
@@ -102,23 +103,23 @@ def unpack(bundle: Path, folder: Path) -> Unpacked:
         _write_track(temporary / FILES["track"], tensors)
         checkpoint.save(temporary / GENERATOR, replace(info, kind="generator", config=config["generator"]), weights)
         (temporary / "avatar.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    return reopen(folder)
+    return reopen_bundle(folder)
 
 
-def reopen(folder: Path) -> Unpacked:
-    """What `unpack` made of a bundle earlier; FormatError when the folder is something else."""
-    return Unpacked(open_avatar(folder, ("video", "track")), folder / GENERATOR)
+def reopen_bundle(folder: str | Path) -> OpenedBundle:
+    """What `open_bundle` made in `folder` earlier; FormatError when the folder is something else."""
+    return OpenedBundle(open_avatar(Path(folder), ("video", "track")), Path(folder) / GENERATOR)
 
 
 def _check_output(out: Path, avatar: Avatar, generator: Path) -> None:
     if out.suffix.lower() != SUFFIX:
-        raise FileError(f"{out}: an avatar to go is a {SUFFIX} file; give a name that ends so")
+        raise FileError(f"{out}: a bundle is a {SUFFIX} file; give a name that ends so")
     if out.resolve() == generator.resolve() or out.resolve().is_relative_to(avatar.root.resolve()):
         raise FileError(f"{out} is what the file is made of, or lies in the avatar's folder; give another name")
     check_writable(out)
 
 
-def _stretch(info: VideoInfo, start_s: float, duration_s: float | None) -> slice:
+def _part(info: VideoInfo, start_s: float, duration_s: float | None) -> slice:
     """The frames to keep; OptionError for impossible seconds, MediaError when there are no frames."""
     wanted_s = DURATION_S if duration_s is None else duration_s
     if not 0 <= start_s < math.inf or not 0 < wanted_s < math.inf:
@@ -127,6 +128,15 @@ def _stretch(info: VideoInfo, start_s: float, duration_s: float | None) -> slice
     if first >= info.frame_count:
         raise MediaError(f"the clip ends at {info.duration_s:.1f} s; start before that, not at {start_s:g} s")
     return slice(first, min(first + max(1, round(wanted_s * info.fps)), info.frame_count))
+
+
+def _contents(network: nn.Module, video: Path, track: FaceTrack, part: slice) -> dict[str, Tensor]:
+    """The tensors of a bundle, by name."""
+    tensors = {_WEIGHT + name: _compact(tensor) for name, tensor in network.state_dict().items()}
+    tensors["video"] = torch.from_numpy(np.fromfile(video, np.uint8))
+    for name in _track_kinds(part.stop - part.start):
+        tensors[name] = torch.from_numpy(getattr(track, name)[part].copy())
+    return tensors
 
 
 def _check_content(bundle: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -152,16 +162,16 @@ def _track_kinds(frames: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     }
 
 
-def _cut(avatar: Avatar, stretch: slice, out: Path) -> Iterator[Progress]:
+def _cut(avatar: Avatar, part: slice, out: Path) -> Generator[Progress, None, None]:
     """Write these frames of the avatar's video, and no others, into `out`."""
-    fps, frames = avatar.info.fps, stretch.stop - stretch.start
+    fps, frames = avatar.info.fps, part.stop - part.start
     if frames == avatar.info.frame_count:
         shutil.copyfile(avatar.video, out)
         return
-    part = {"start_s": float(stretch.start / fps), "duration_s": float(frames / fps)}
-    work = import_video(avatar.video, out, fps=fps, **part)
-    for step in work:
-        yield Progress(min(round(step.done), frames), frames)
+    start_s, duration_s = float(part.start / fps), float(frames / fps)
+    with closing(import_video(avatar.video, out, fps=fps, start_s=start_s, duration_s=duration_s)) as work:
+        for step in work:
+            yield Progress("frames", min(step.done, frames), frames)
     if work.result.frame_count != frames:
         raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
 
@@ -173,7 +183,7 @@ def _compact(tensor: Tensor) -> Tensor:
 
 
 def _fingerprint(info: Checkpoint, tensors: Mapping[str, Tensor]) -> str:
-    """Of everything in the file."""
+    """Hex digits of the SHA-256 of everything in the file."""
     digest = hashlib.sha256(info.to_json().encode())
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -182,7 +192,8 @@ def _fingerprint(info: Checkpoint, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _write_track(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """The track, without landmarks: only training and judging look at them."""
-    transforms, valid, shot_starts = (tensors[name].numpy() for name in ("transforms", "valid", "shot_starts"))
+    """The track, without landmarks: only training and evaluation look at them."""
+    valid = tensors["valid"].numpy()
     landmarks = np.full((len(valid), LANDMARK_COUNT, 2), np.nan, np.float32)
-    np.savez_compressed(path, **asdict(FaceTrack(landmarks, transforms, valid, shot_starts)))
+    track = FaceTrack(landmarks, tensors["transforms"].numpy(), valid, tensors["shot_starts"].numpy())
+    np.savez_compressed(path, **asdict(track))

@@ -6,10 +6,10 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from ..files import atomic_write
 from ..inference import driving
 from ..inference.driving import LIMIT
 from ..models.checkpoint import Checkpoint, open_generator
-from ..models.generator import Generator
+from ..models.generator import Generator as GeneratorNet
+from ..progress import Progress, job
 from ..speech.encoders import open_encoder
 
 FORMAT = 2  # of the JSON
@@ -48,18 +49,14 @@ _STEPS = (
 )
 
 
-class Written(NamedTuple):
-    """A file that is finished."""
+@job
+def export_onnx(generator: str | Path, folder: str | Path) -> Generator[Progress, None, list[Path]]:
+    """Write both networks and their description into `folder`, which is made; each file whole or not at all.
 
-    path: Path
-    size: int  # bytes
-
-
-def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
-    """Write warp.onnx, motion.onnx and generator.json into `folder`, which is made; each file whole or not at all.
-
-    UdhError naming the remedy when a package is missing; FormatError when the checkpoint holds no generator.
+    The result lists the files. UdhError naming the remedy when a package is missing or torch too old; FileError when
+    the folder cannot be made or written; FormatError when the checkpoint holds no generator.
     """
+    generator, folder = Path(generator), Path(folder)
     _check_packages()
     info, network = open_generator(generator)
     description = describe(info, network)
@@ -69,16 +66,20 @@ def export_onnx(generator: Path, folder: Path) -> Iterator[Written]:
         raise FileError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
     size, shape = info.crop.size, network.config.motion.shape_width
     crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.warp.frames, shape)
-    yield _write(network.warp, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), folder / WARP)
     features = torch.randn(2, 50, network.config.motion.feature_width)
-    yield _write(network.motion, {"features": features}, "shapes", ("batch", "time"), folder / MOTION)
-    with atomic_write(folder / DESCRIPTION) as temporary:
+    files = [folder / WARP, folder / MOTION, folder / DESCRIPTION]
+    yield Progress("export", 0, len(files), files[0].name)
+    _write(network.warp, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), files[0])
+    yield Progress("export", 1, len(files), files[1].name)
+    _write(network.motion, {"features": features}, "shapes", ("batch", "time"), files[1])
+    with atomic_write(files[2]) as temporary:
         temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    yield Written(folder / DESCRIPTION, (folder / DESCRIPTION).stat().st_size)
+    yield Progress("export", len(files), len(files))
+    return files
 
 
-def describe(info: Checkpoint, network: Generator) -> dict[str, Any]:
-    """Everything that is needed to use the two files; plain values for JSON."""
+def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
+    """Everything that is needed to use the two files, as plain values for JSON."""
     config, size = network.config, info.crop.size
     shape, frames = config.motion.shape_width, config.warp.frames
     picture = "RGB, 0..1"
@@ -137,8 +138,8 @@ def _check_packages() -> None:
         raise UdhError(f"the ONNX export needs torch 2.9 or newer, this is {torch.__version__}: update torch")
 
 
-def _write(network: nn.Module, inputs: dict[str, Tensor], output: str, free: tuple[str, ...], out: Path) -> Written:
-    """`free`: names of the leading dimensions that may have any length."""
+def _write(network: nn.Module, inputs: dict[str, Tensor], output: str, free: tuple[str, ...], out: Path) -> None:
+    """Write a network as ONNX. `free`: names of the leading dimensions that may have any length."""
     dimensions = {axis: torch.export.Dim(name, min=1, max=1 << 20) for axis, name in enumerate(free)}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -155,12 +156,11 @@ def _write(network: nn.Module, inputs: dict[str, Tensor], output: str, free: tup
         raise RuntimeError("torch.onnx.export returned nothing")
     with atomic_write(out) as temporary:
         program.save(temporary)
-    return Written(out, out.stat().st_size)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the exporter says about itself and about torchvision is of no use to anyone here."""
+    """What the exporter says about itself and about torchvision is of no use to the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

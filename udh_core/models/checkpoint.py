@@ -25,7 +25,7 @@ _KEY = "udh"
 BEGUN_FROM = "begun_from"  # the setting that names the file a run took its first weights from, by its fingerprint
 _NAMES = {BEGUN_FROM: "init"}  # of settings, for people
 FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
-Kind = Literal["syncnet", "generator", "published model", "resume", "avatar to go"]
+Kind = Literal["syncnet", "generator", "published model", "resume", "bundle"]
 
 _KINDS = {"kind": str, "config": dict, "step": int, "encoder": str, "made_from": str, "metrics": dict, "format": int}
 
@@ -117,8 +117,7 @@ def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
             f"{path}: its description is damaged or of another version of this program; train again or update it"
         ) from error
     if kind is not None and info.kind != kind:
-        article = "an" if kind[0] == "a" else "a"
-        raise FormatError(f"{path} holds a {info.kind}, where {article} {kind} is needed; give another file")
+        raise FormatError(f"{path} holds a {info.kind}, where a {kind} is needed; give another file")
     return info, names
 
 

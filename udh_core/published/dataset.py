@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceEr
 from ..media.audio import load_waveform
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter, read_frames
+from ..progress import Progress, job
 from ..speech import features
 from ..speech.features import AudioFeatures
 from . import rules
@@ -25,6 +26,7 @@ from .unet import Variant
 
 FPS: dict[Variant, int] = {"hubert": 25, "wenet": 20}
 ROW_SHAPES: dict[Variant, tuple[int, int]] = {"hubert": (2, 1024), "wenet": (16, 512)}  # features of one frame
+CLIP_CRF = 12  # of a clip that `prepare` encodes once more
 FEATURE_FILES: dict[Variant, str] = {"hubert": "aud_hu.npy", "wenet": "aud_wenet.npy"}
 
 
@@ -42,6 +44,7 @@ class PublishedDataset:
 
     @property
     def audio(self) -> Path:
+        """Its sound file."""
         return self.root / "aud.wav"
 
     def frame(self, number: int) -> np.ndarray:
@@ -49,8 +52,8 @@ class PublishedDataset:
         path = _picture(self.root, number)
         frame = _read_picture(path)
         if frame.shape != self.shape:
-            own, other = (f"{shape[1]}×{shape[0]}" for shape in (frame.shape, self.shape))
-            raise MediaError(f"{path} is {own}, the first picture {other}; all must be of one size")
+            size, first = f"{frame.shape[1]}×{frame.shape[0]}", f"{self.shape[1]}×{self.shape[0]}"
+            raise MediaError(f"{path} is {size}, the first picture {first}; all must be of one size")
         return frame
 
     def features(self, variant: Variant) -> np.ndarray:
@@ -63,7 +66,8 @@ class PublishedDataset:
 
     def variant(self) -> Variant:
         """The kind of features that lie in the folder; hubert where there are both, or none."""
-        hubert, wenet = ((self.root / FEATURE_FILES[variant]).is_file() for variant in ("hubert", "wenet"))
+        hubert = (self.root / FEATURE_FILES["hubert"]).is_file()
+        wenet = (self.root / FEATURE_FILES["wenet"]).is_file()
         return "wenet" if wenet and not hubert else "hubert"
 
 
@@ -137,15 +141,15 @@ def load_rows(path: Path, variant: Variant) -> np.ndarray:
     return rows
 
 
-def rows_of(heard: AudioFeatures, variant: Variant) -> np.ndarray:
+def rows_of(own: AudioFeatures, variant: Variant) -> np.ndarray:
     """Our own features in the published shape; MismatchError unless the encoder is of the size and rate it needs."""
     shape, fps = ROW_SHAPES[variant], FPS[variant]
     per_frame = shape[0] if variant == "hubert" else 1
-    if heard.width * per_frame != shape[0] * shape[1] or heard.rate_hz != fps * per_frame:
+    if own.width * per_frame != shape[0] * shape[1] or own.rate_hz != fps * per_frame:
         needed = "hubert (hubert-large)" if variant == "hubert" else "wenet:<encoder.onnx>"
-        raise MismatchError(f"the model listens to {needed} features, not to those of {heard.encoder}")
-    count = len(heard.values) // per_frame
-    return heard.values[: count * per_frame].reshape(count, *shape)
+        raise MismatchError(f"the model needs {needed} features, not to those of {own.encoder}")
+    count = len(own.values) // per_frame
+    return own.values[: count * per_frame].reshape(count, *shape)
 
 
 def extract_rows(
@@ -181,12 +185,18 @@ def reference_inputs(
     return torch.from_numpy(images), torch.from_numpy(rules.audio_windows(features, frames))
 
 
-def write_clip(dataset: PublishedDataset, out: Path) -> Iterator[int]:
-    """One video file of a data folder's pictures and sound, for `prepare` to make an avatar of; yields frames done."""
-    info = dataset.info(dataset.variant())
+@job
+def write_clip(dataset: PublishedDataset, out: str | Path) -> Generator[Progress, None, Path]:
+    """Make one video file, which is the result, of a data folder's pictures and audio: `prepare` can import it.
+
+    Raises MediaError when audio or a picture is damaged, FileError when `out` cannot be written.
+    """
+    out, info = Path(out), dataset.info(dataset.variant())
     load_waveform(dataset.audio)
-    size = (info.width, info.height)
-    with VideoWriter(out, width=size[0], height=size[1], fps=info.fps, audio=dataset.audio, crf=12) as writer:
+    with VideoWriter(
+        out, width=info.width, height=info.height, fps=info.fps, audio=dataset.audio, crf=CLIP_CRF
+    ) as writer:
         for number in range(info.frame_count):
             writer.write(dataset.frame(number))
-            yield number + 1
+            yield Progress("frames", number + 1, info.frame_count)
+    return out

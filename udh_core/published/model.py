@@ -82,8 +82,8 @@ def _variant_of(state: Mapping[str, np.ndarray], source: Path) -> Variant:
     for variant, own in AUDIO_CHANNELS.items():
         if channels == own:
             return variant
-    told = "has no audio branch of it" if channels is None else f"takes {channels} rows of audio, not 16 or 128"
-    raise FormatError(f"{source} is no U-Net of Ultralight-Digital-Human as published: it {told}")
+    reason = "has no audio branch of it" if channels is None else f"takes {channels} rows of audio, not 16 or 128"
+    raise FormatError(f"{source} is no U-Net of Ultralight-Digital-Human as published: it {reason}")
 
 
 def _check_names(state: Mapping[str, np.ndarray], wanted: Mapping[str, Tensor], source: Path) -> None:

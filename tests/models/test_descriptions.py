@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import FormatError
-from udh_core.export import bundle as to_go
+from udh_core.export import bundle as bundles
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import open_syncnet, save_syncnet
 from udh_core.models import checkpoint
@@ -67,7 +67,7 @@ def bundle(path: Path, person_avatar: Path) -> None:
     config = GeneratorConfig(MotionConfig(8, channels=4, members=1), WarpConfig(160, widths=(4,)), 5)
     info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
     save_generator(path.with_name("g.safetensors"), info, Generator(config, avatar.crop))
-    list(to_go.pack(avatar, path.with_name("g.safetensors"), path, duration_s=0.2))
+    bundles.export_bundle(avatar, path.with_name("g.safetensors"), path, duration_s=0.2).run()
 
 
 def read_generator(path: Path) -> None:
@@ -83,13 +83,13 @@ def read_resume(path: Path) -> None:
 
 def read_bundle(path: Path) -> None:
     """With its seal made anew, as by a program of another version."""
-    info, tensors = checkpoint.load(path, "avatar to go")
+    info, tensors = checkpoint.load(path, "bundle")
     config = {name: value for name, value in info.config.items() if name != "sha256"}
     unsealed = Checkpoint(**{**vars(info), "config": config})
-    sealed = {**config, "sha256": to_go._fingerprint(unsealed, tensors)}
+    sealed = {**config, "sha256": bundles._fingerprint(unsealed, tensors)}
     checkpoint.save(path, Checkpoint(**{**vars(info), "config": sealed}), tensors)
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-    open_generator(to_go.unpack(path, path.with_suffix("")).generator)
+    open_generator(bundles.open_bundle(path, path.with_suffix("")).generator)
 
 
 MADE: dict[str, tuple[Callable[[Path, Path], None], Callable[[Path], object]]] = {
@@ -97,7 +97,7 @@ MADE: dict[str, tuple[Callable[[Path, Path], None], Callable[[Path], object]]] =
     "syncnet": (syncnet, open_syncnet),
     "published model": (published, open_published),
     "resume": (resume, read_resume),
-    "avatar to go": (bundle, read_bundle),
+    "bundle": (bundle, read_bundle),
 }
 
 
