@@ -33,7 +33,7 @@ from udh_core.evaluation.result import (
 )
 from udh_core.evaluation.side_by_side import side_by_side
 from udh_core.evaluation.tables import evaluation_tables, syncnet_table
-from udh_core.evaluation.verdict import ANY_OFFSET, Limits, summary, verdicts
+from udh_core.evaluation.verdict import ANY_OFFSET, INKS, Limits, summary, verdicts
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import OFFSETS, SyncReport
 from udh_core.media.probe import picture_info, probe
@@ -132,6 +132,12 @@ def test_text_is_escaped(evaluation, tmp_path):
     reader = read(tmp_path / "p.html")
     assert "".join(reader.text).count(NASTY) >= 3  # title, heading, name of the figure
     assert "<script" not in (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
+def test_grades_have_one_colour(evaluation, tmp_path):
+    write_html(tmp_path / "p.html", "title", evaluation)
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert all(f"--{grade}: {ink};" in text for grade, ink in INKS.items())
 
 
 def test_page_without_syncnet_and_other_voice(evaluation, tmp_path):

@@ -103,8 +103,8 @@ def test_description_alone_adapts_a_voice(exported):
     evidence = np.mean((d / deviation) ** 2)
     moved = values + d * max(0, 1 - voice["mean_variance"] / seconds / evidence)
     shapes = exported.run("motion", features=moved[None].astype(np.float32))[0]
-    r = np.log(voice["movement"] / np.sqrt(np.sum(shapes.var(0) * np.array(facts["shape_deviation"]) ** 2)))
-    scale = np.exp(r * r**2 / (r**2 + voice["movement_variance"] / seconds))
+    r = np.log(voice["mouth_amplitude"] / np.sqrt(np.sum(shapes.var(0) * np.array(facts["shape_deviation"]) ** 2)))
+    scale = np.exp(r * r**2 / (r**2 + voice["amplitude_variance"] / seconds))
     scaled = rest + np.clip(scale, 1 / voice["most"], voice["most"]) * (shapes - rest)
     waveform = np.resize(without_pauses(speak(NEW_SPEECH[0])), round(SAMPLE_RATE_HZ * seconds))
     wanted = mouth_shapes(

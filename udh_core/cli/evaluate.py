@@ -14,7 +14,7 @@ from .options import AvatarDir, Device
 def evaluate_command(
     avatar: AvatarDir,
     generator: Annotated[Path, typer.Option(help="The trained generator.")],
-    syncnet: Annotated[Path | None, typer.Option(help="A SyncNet to judge real and generated mouths.")] = None,
+    syncnet: Annotated[Path | None, typer.Option(help="A SyncNet, to measure lip-sync.")] = None,
     voice: Annotated[Path | None, typer.Option(help="Speech of somebody else, to drive the mouth with, too.")] = None,
     words: Annotated[
         Path | None, typer.Option(help="Table of the clip's words (start_s, end_s, word; tabs): do the lips close?")
@@ -27,14 +27,15 @@ def evaluate_command(
     from ..evaluation.evaluate import evaluate
     from ..evaluation.figures import strict_json
     from ..inference.sync_scorer import open_syncnet
-    from .report import judged, write_page
+    from .report import run_evaluation, write_page
 
     for path in filter(None, (json_out, html)):
         check_writable(path)
-    judge, opened = open_syncnet(syncnet, device) if syncnet else None, open_avatar(avatar)
-    result = judged(evaluate(opened, generator, syncnet=judge, voice=voice, words=words, device=device))
+    scorer = open_syncnet(syncnet, device) if syncnet else None
+    opened = open_avatar(avatar)
+    result = run_evaluation(evaluate(opened, generator, syncnet=scorer, voice=voice, words=words, device=device))
     if json_out is not None:
         with atomic_write(json_out) as temporary:
             temporary.write_text(strict_json(result.to_dict()), encoding="utf-8")
     if html is not None:
-        write_page(html, generator, opened, result, judge)
+        write_page(html, generator, opened, result, scorer)

@@ -15,7 +15,7 @@ def export_command(
     generator: Annotated[Path, typer.Option(help="The trained generator.")],
     onnx: Annotated[Path | None, typer.Option(help="Write both networks as ONNX into this folder.")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Write avatar and generator into this one file (.safetensors).")
+        Path | None, typer.Option(help="Write avatar and generator into one file, a bundle (.safetensors).")
     ] = None,
     avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar; for --bundle.")] = None,
     start: Annotated[float, typer.Option(help="--bundle: where in the clip to begin, s.")] = 0.0,

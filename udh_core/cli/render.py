@@ -21,7 +21,7 @@ def render_command(
     out: Annotated[Path, typer.Option(help="The mp4 to write.")],
     avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
     generator: Annotated[Path | None, typer.Option(help="The trained generator.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Both in one file, made by udh export.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Both in one file, a bundle of udh export.")] = None,
     audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
     text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
     when_audio_longer: Annotated[

@@ -20,18 +20,18 @@ from .console import console, errors, run
 def report_training(
     avatar: Avatar, generator: Path, syncnet: SyncScorer | None, steps: Sequence[StepReport], device: str
 ) -> None:
-    """Judge what was trained; the page goes beside the checkpoint.
+    """Evaluate what was trained; the page goes beside the checkpoint.
 
-    The checkpoint is safe on disk by now: a report that fails is told, and nothing more.
+    The checkpoint is safe on disk by now: a report that fails is a warning.
     """
     try:
-        result = judged(evaluate(avatar, generator, syncnet=syncnet, device=device))
+        result = run_evaluation(evaluate(avatar, generator, syncnet=syncnet, device=device))
         write_page(generator.with_suffix(".html"), generator, avatar, result, syncnet, steps)
     except (UdhError, OSError, RuntimeError, ValueError) as error:
         errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True, markup=False)
 
 
-def judged(job: Job[Evaluation]) -> Evaluation:
+def run_evaluation(job: Job[Evaluation]) -> Evaluation:
     """Pull an evaluation to its end and print what it found."""
     result = run(job, "evaluate: ")
     print_evaluation(result)
@@ -54,6 +54,6 @@ def write_page(
 ) -> None:
     """Write the page and say where."""
     info = syncnet.info if syncnet is not None else None
-    title = f"{generator.stem}: the mouth of {avatar.root.resolve().name}, judged"
+    title = f"{generator.stem}: evaluation of {avatar.root.resolve().name}"
     write_html(path, title, result, steps=steps, syncnet=info, sound=avatar.audio)
     console.print(f"report: {path}", soft_wrap=True)

@@ -72,7 +72,7 @@ class Table(NamedTuple):
 
 
 def write_html(
-    path: Path,
+    path: str | Path,
     title: str,
     evaluation: Evaluation,
     *,
@@ -82,11 +82,11 @@ def write_html(
 ) -> None:
     """Write the page, whole or not at all.
 
-    `steps` of the training add its losses, `syncnet` its own held-out figures, `sound` (the clip's, on the clock of its
-    frames) goes into the video.
+    `steps` of the training add its losses, `syncnet` its own held-out metrics, `sound` (the clip's audio, on the clock
+    of its frames) goes into the video. FileError when the page cannot be written.
     """
     shown = _words(evaluation) | _pictures(evaluation, steps, sound)
-    with atomic_write(path) as temporary:
+    with atomic_write(Path(path)) as temporary:
         temporary.write_text(render_page(title=title, syncnet=syncnet, **shown), encoding="utf-8")
 
 
@@ -162,7 +162,8 @@ def _image(picture: np.ndarray, kind: Literal["png", "jpeg"] = "jpeg") -> Image:
 
 
 def _plot(draw: Callable[[Axes, plots.Ink], None]) -> Plot:
-    return Plot(*(_data_uri("image/svg+xml", plots.svg(draw, ink, PLOT_SIZE)) for ink in (plots.LIGHT, plots.DARK)))
+    light, dark = plots.svg(draw, plots.LIGHT, PLOT_SIZE), plots.svg(draw, plots.DARK, PLOT_SIZE)
+    return Plot(_data_uri("image/svg+xml", light), _data_uri("image/svg+xml", dark))
 
 
 def _data_uri(kind: str, content: bytes) -> str:

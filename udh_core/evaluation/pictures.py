@@ -14,7 +14,7 @@ from ..training.loop import StepReport
 from .figures import cell
 from .plots import LIGHT, draw_curve, draw_offsets, draw_openings
 from .result import Evaluation
-from .verdict import Grade, summary, verdicts
+from .verdict import INKS, summary, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,6 @@ PHASES = {  # title and losses of what is plotted
     "warp": ("warp: mouth shape → picture", ("l1", "lpips")),
     "syncnet": ("SyncNet: contrastive loss", ("loss",)),
 }
-GRADE_COLOURS: dict[Grade, str] = {"good": "#12753f", "fair": "#8a5d00", "poor": "#b3261e"}
 TABLE_BOX = (0.25, 0.0, 0.75, 1.0)  # of its axes; the rows' names stand to the left
 HEADINGS = {
     "opening_correlation": "mouth opening\ncorrelation",
@@ -59,24 +58,24 @@ def _draw_verdicts(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_title(summary(found), fontsize=10)
     for row, verdict in enumerate(found):
         text = textwrap.shorten(verdict.line(), 130, placeholder=" …")
-        axes.text(0, 1 - (row + 0.5) / len(found), text, fontsize=8, va="center", color=GRADE_COLOURS[verdict.grade])
+        axes.text(0, 1 - (row + 0.5) / len(found), text, fontsize=8, va="center", color=INKS[verdict.grade])
 
 
 def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
-    """(H, W, 3) uint8: the losses of every phase that was trained, side by side; of a SyncNet, what it can tell."""
+    """(H, W, 3) uint8: the losses of every phase that was trained, side by side; of a SyncNet, its accuracy."""
     from matplotlib.figure import Figure
 
     phases = list(dict.fromkeys(report.phase for report in steps if report.losses)) or ["warp"]
-    judged = [report.metrics for report in steps if "distance_0" in report.metrics]
-    panels = len(phases) + bool(judged)
+    validated = [report.metrics for report in steps if "distance_0" in report.metrics]
+    panels = len(phases) + bool(validated)
     figure = Figure(figsize=(6 * panels, 4), dpi=100, layout="constrained")
     every = figure.subplots(1, panels, squeeze=False)[0]
     for axes, phase in zip(every, phases, strict=False):
         title, names = PHASES[phase]
         _draw_losses(axes, steps, phase, names, title)
-    if judged:
-        best = max(judged, key=lambda figures: figures["auc"])
-        every[-1].set_title("distance of real mouths and their sound, held-out part", fontsize=10)
+    if validated:
+        best = max(validated, key=lambda figures: figures["auc"])
+        every[-1].set_title("distance of real mouths and their audio, held-out part", fontsize=10)
         draw_curve(every[-1], LIGHT, [best[f"distance_{offset}"] for offset in OFFSETS], f"AUC {best['auc']:.2f}")
         every[-1].legend(fontsize=8)
     return figure_to_rgb(figure)
@@ -85,7 +84,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
 def _draw_losses(axes: Axes, steps: Sequence[StepReport], phase: str, names: Sequence[str], title: str) -> None:
     own = [report for report in steps if report.phase == phase]
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("updates")
+    axes.set_xlabel("steps")
     if not own:
         axes.text(0.5, 0.5, "not trained in this run", ha="center", transform=axes.transAxes)
         return
@@ -103,16 +102,16 @@ def _draw_losses(axes: Axes, steps: Sequence[StepReport], phase: str, names: Seq
 
 
 def _draw_accuracy(axes: Axes, own: Sequence[StepReport]) -> list[Line2D]:
-    """What a SyncNet gets right on the held-out part, on an axis of its own, 0 to 1; nothing for other phases."""
-    judged = [(k, report.metrics) for k, report in enumerate(own, 1) if "auc" in report.metrics]
-    if not judged:
+    """Accuracy of a SyncNet on the held-out part, on an axis of its own, 0 to 1; nothing for other phases."""
+    validated = [(k, report.metrics) for k, report in enumerate(own, 1) if "auc" in report.metrics]
+    if not validated:
         return []
     right = axes.twinx()
     right.set_ylim(0, 1)
     lines = []
     for name, label, colour in (("auc", "AUC", "C1"), ("within1_10", "offset within ±1 frame", "C2")):
-        values = [figures[name] for _, figures in judged]
-        lines += right.plot([k for k, _ in judged], values, "o-", ms=3, color=colour, label=label)
+        values = [figures[name] for _, figures in validated]
+        lines += right.plot([k for k, _ in validated], values, "o-", ms=3, color=colour, label=label)
     return lines
 
 
@@ -146,4 +145,4 @@ def _draw_pictures(axes: Axes, pictures: np.ndarray) -> None:
     size = pictures.shape[2]
     axes.set_yticks([size / 2, size * 1.5], ["original", "generated"], rotation=90, va="center", fontsize=11)
     axes.set_xticks([])
-    axes.set_title("held-out frames, mouths driven by their sound alone", fontsize=10)
+    axes.set_title("held-out frames, mouths driven by their audio alone", fontsize=10)

@@ -15,7 +15,7 @@ from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, VOICE, Evaluat
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN_S = 12  # of the openings; more could not be told apart
+SHOWN_S = 12  # of the openings; more would run into one another
 CURVES = (REAL, GENERATED, PASTED, OTHER, OTHER_PASTED, VOICE)
 
 
@@ -27,7 +27,7 @@ class Ink(NamedTuple):
     lines: tuple[str, ...]
 
 
-# The lines: Okabe and Ito's palette, told apart by colour-blind people, darker or lighter where the ground asks for it.
+# The lines: Okabe and Ito's palette for colour-blind people (2008), darker or lighter for contrast with the ground.
 LIGHT = Ink("#1d232b", "#d5dae1", ("#0072b2", "#d55e00", "#7a7f87", "#00795a", "#a8487f", "#8a6d00"))
 DARK = Ink("#e6e9ee", "#3b434e", ("#56b4e9", "#ff9a4d", "#9aa2ad", "#2fc79b", "#e08dbb", "#f0e442"))
 
@@ -64,7 +64,7 @@ def _tint(axes: Axes, ink: Ink) -> None:
 
 
 def draw_openings(axes: Axes, ink: Ink, evaluation: Evaluation) -> None:
-    """The real mouth and the one driven by the same sound, over time; gaps where frames are left out."""
+    """The real mouth and the one driven by the same audio, over time; gaps where frames are left out."""
     shown = evaluation.frames < evaluation.frames[0] + SHOWN_S * evaluation.fps
     frames = evaluation.frames[shown]
     seconds = np.arange(frames[0], frames[-1] + 1) / evaluation.fps
@@ -79,7 +79,7 @@ def draw_openings(axes: Axes, ink: Ink, evaluation: Evaluation) -> None:
 
 
 def draw_offsets(axes: Axes, ink: Ink, evaluation: Evaluation, beside: bool = True) -> None:
-    """The SyncNet's mean distance of mouth and sound, over the sound's shift, one curve per row.
+    """The SyncNet's mean distance of mouth and audio over the A/V offset, one curve per row.
 
     `beside`: the names stand beside the plot; else there are few of them, in the corner that the dip leaves free.
     """
@@ -99,7 +99,7 @@ def draw_curve(
     """One curve of distances over OFFSETS (31,)."""
     axes.plot(OFFSETS, curve, style, color=colour or ink.lines[0], lw=1.8, label=label)
     axes.axvline(0, color=ink.text, lw=0.8)
-    axes.set_xlabel("sound shifted by frames")
+    axes.set_xlabel("audio shifted by frames")
     axes.set_ylabel("mean distance")
 
 

@@ -19,7 +19,7 @@ QUALITIES = ((20, 1.0), (26, 1.0), (30, 0.5), (38, 0.5))  # crf and scale, tried
 
 
 def side_by_side(evaluation: Evaluation, sound: Path | None, limit: int = MAX_VIDEO_BYTES) -> bytes:
-    """An mp4 of the held-out crops, original | generated, with their sound; smaller pictures where it would be large.
+    """An mp4 of the held-out crops, original | generated, with their audio; smaller pictures where it would be large.
 
     The last try is taken whatever its size.
     """
@@ -47,7 +47,7 @@ def _encode(evaluation: Evaluation, out: Path, wave: Path | None, crf: int, scal
 
 
 def _cut_sound(evaluation: Evaluation, sound: Path, out: Path) -> Path | None:
-    """The sound of the held-out frames, one after the other; None where the sound has ended by then."""
+    """The audio of the held-out frames, one after the other; None where it has ended by then."""
     frames, shift = evaluation.frames, evaluation.clip.get("sound_shift", 0.0)
     start_s = max(0.0, (int(frames[0]) + shift) / evaluation.fps)
     try:

@@ -1,4 +1,4 @@
-"""Figures on the terminal: the evaluation as two tables and its verdicts, and what a SyncNet can tell."""
+"""Figures on the terminal: the evaluation as tables with its verdicts, and the accuracy of a SyncNet."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from rich.text import Text
 
 from .figures import ARROWS, GROUPS, Group, cell, columns, figure_names, meaning
 from .result import Evaluation
-from .verdict import Grade, verdicts
+from .verdict import TERMINAL_INKS, verdicts
 
-COLOURS: dict[Grade, str] = {"good": "green", "fair": "yellow", "poor": "red"}
 SYNCNET_FIGURES = {  # name in the checkpoint → words and what chance gives
     "auc": ("AUC, in-sync against off-sync", "0.50"),
     "within1_1": ("offset within ±1 frame, one window", "0.10"),
@@ -31,7 +30,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[RenderableType]:
     for group in GROUPS:
         yield _group_table(group, evaluation)
     for verdict in verdicts(evaluation):
-        yield Text(verdict.line(), style=COLOURS[verdict.grade])
+        yield Text(verdict.line(), style=TERMINAL_INKS[verdict.grade])
 
 
 def _group_table(group: Group, evaluation: Evaluation) -> Table:
@@ -51,7 +50,7 @@ def _group_table(group: Group, evaluation: Evaluation) -> Table:
 
 
 def syncnet_table(metrics: Mapping[str, float]) -> Table:
-    """What a SyncNet reached on the held-out part."""
+    """Metrics of a SyncNet on the held-out part, by their names in its checkpoint."""
     table = Table("SyncNet, on held-out windows with speech", "reached", "chance", box=box.SIMPLE_HEAD)
     for name, (words, chance) in SYNCNET_FIGURES.items():
         if name in metrics:

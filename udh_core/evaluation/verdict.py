@@ -11,6 +11,8 @@ from .result import GENERATED, OTHER, OTHER_PASTED, PASTED, REAL, SILENCE_PREDIC
 
 Grade = Literal["good", "fair", "poor"]
 MARKS: dict[Grade, str] = {"good": "✔", "fair": "●", "poor": "✘"}
+INKS: dict[Grade, str] = {"good": "#12753f", "fair": "#8a5d00", "poor": "#b3261e"}  # on white, as in page.css
+TERMINAL_INKS: dict[Grade, str] = {"good": "green", "fair": "yellow", "poor": "red"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Limits:
 
 # Thresholds: set by looking at renders, with the figures of a good clip after four minutes of training in view.
 FOLLOWS = Limits(0.8, 0.6)  # correlation of the mouth opening with the true one
-OTHER_SPEECH = Limits(0.8, 0.6)  # likewise for another passage, as a share of what that passage's own mouths reach
+OTHER_SPEECH = Limits(0.8, 0.6)  # likewise for another passage, as a share of that of that passage's own mouths
 COPIES = Limits(0.2, 0.4, higher=False)  # correlation with the source frames, over that of the passage's own mouths
 AMPLITUDE = Limits(0.25, 0.45, higher=False)  # of the opening's std: distance from the real one
 VOICE_MOVES = Limits(0.5, 0.3)  # likewise with another voice: share of the real one
@@ -143,7 +145,7 @@ def _silence(evaluation: Evaluation) -> Iterator[Verdict]:
     value = evaluation.rows[SILENCE_PREDICTED]["opening_std_ratio"]
     spoken = evaluation.rows[GENERATED]["opening_std_ratio"]
     if spoken < 1 and AMPLITUDE.grade(1 - spoken) == "poor":
-        return  # the amplitude is too small to judge silence
+        return  # the amplitude is too small to say anything about silence
     grade = RESTS.grade(value)
     says = {"good": "the mouth rests", "fair": "the mouth moves a little", "poor": "the mouth does not rest"}[grade]
     words = f"In silence, with the rest rule off, {says}: {value:.2f} of the real amplitude"

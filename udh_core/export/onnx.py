@@ -24,23 +24,24 @@ from ..models.generator import Generator as GeneratorNet
 from ..progress import Progress, job
 from ..speech.encoders import open_encoder
 
-FORMAT = 2  # of the JSON
+FORMAT = 3  # of the JSON
 OPSET = 18
 WARP, MOTION, DESCRIPTION = "warp.onnx", "motion.onnx", "generator.json"
 _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
-    "Find the rows in which somebody speaks, n seconds in all. With n below voice.least_s or with voice.movement 0, "
-    "leave out the two steps beginning with “Voice”.",
+    "Find the rows in which somebody speaks, n seconds in all. With n below voice.least_s or with "
+    "voice.mouth_amplitude 0, leave out the two steps beginning with “Voice”.",
     "Voice: with d = voice.mean - the mean of those rows, add "
     "d * max(0, 1 - voice.mean_variance / n / mean((d / voice.deviation)^2)) to all rows.",
     "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
-    "Voice: over the same rows, with r = log(voice.movement / sqrt(sum(variance of the shapes * shape_deviation^2))), "
-    "scale the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.movement_variance / n)), kept between "
+    "Voice: over the same rows, with "
+    "r = log(voice.mouth_amplitude / sqrt(sum(variance of the shapes * shape_deviation^2))), "
+    "scale the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.amplitude_variance / n)), kept between "
     "1 / voice.most and voice.most; no value goes beyond voice.limit by that.",
     "Take the shapes at the middle of every video frame, (i + 0.5) / fps seconds, linearly between rows: any fps.",
-    "Where the sound has been silent for a while, blend them smoothly into `rest`; to enlarge a movement, scale their "
+    "Where the audio has been silent for a while, blend them smoothly into `rest`; for another amplitude, scale their "
     "distance from it.",
-    "Steer frame i by the shapes of `frames` consecutive frames around it, the first and last one repeated.",
+    "Condition frame i on the shapes of `frames` consecutive frames around it, the first and last one repeated.",
     "Align: the least-squares similarity that takes the landmarks aligned_by.points to aligned_by.places, in face "
     "units; crop px = (face units - corner) * size / side. Smooth it over time; warp the frame to the crop (cubic).",
     "Run warp, clip to 0..1, and warp the result back over the frame (cubic), blended by the mask.",
@@ -98,8 +99,8 @@ def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
             "mean": network.motion.speech_mean.tolist(),
             "deviation": network.motion.feature_std.tolist(),
             "mean_variance": driving.MEAN_VARIANCE,
-            "movement": float(network.mouth_amplitude),
-            "movement_variance": driving.MOVEMENT_VARIANCE,
+            "mouth_amplitude": float(network.mouth_amplitude),
+            "amplitude_variance": driving.MOVEMENT_VARIANCE,
             "most": driving.MOST,
             "limit": LIMIT,
             "least_s": driving.LEAST_S,

@@ -92,7 +92,7 @@ def _(references: Tensor, grids: Tensor) -> Tensor:
 
 
 def _in_whole_batches(network: WarpNet, batch: int) -> Draw:
-    """`network.draw`, compiled; fewer crops are filled up, because another size would be compiled anew for 30 s.
+    """`network.draw`, compiled; fewer crops are filled up, because another size would be compiled anew for 20 s.
 
     The weights become constants of what is compiled ("freezing").
     """

@@ -142,7 +142,10 @@ def load_rows(path: Path, variant: Variant) -> np.ndarray:
 
 
 def rows_of(own: AudioFeatures, variant: Variant) -> np.ndarray:
-    """Our own features in the published shape; MismatchError unless the encoder is of the size and rate it needs."""
+    """Our own features in the published shape, (n, 2, 1024) or (n, 16, 512).
+
+    MismatchError unless the encoder is of the size and rate that the variant needs.
+    """
     shape, fps = ROW_SHAPES[variant], FPS[variant]
     per_frame = shape[0] if variant == "hubert" else 1
     if own.width * per_frame != shape[0] * shape[1] or own.rate_hz != fps * per_frame:
@@ -155,7 +158,10 @@ def rows_of(own: AudioFeatures, variant: Variant) -> np.ndarray:
 def extract_rows(
     audio: Path, variant: Variant, encoder: str, *, device: str = "cpu", models: Path | None = None
 ) -> np.ndarray:
-    """Features of a sound file in the published shape, by an encoder of ours."""
+    """(n, 2, 1024) or (n, 16, 512) float32 features of a sound file, by an encoder of ours.
+
+    MediaError when there is no sound in it, MismatchError when the encoder is not of the size and rate needed.
+    """
     return rows_of(features.extract(load_waveform(audio), encoder, device=device, models=models), variant)
 
 

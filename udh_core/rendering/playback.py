@@ -43,7 +43,7 @@ def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[
 
 
 def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, frame (H, W, 3) uint8 RGB) along a plan."""
+    """(number, frame (H, W, 3) uint8 RGB) along a plan; MediaError when the avatar's video is cut off."""
     held: tuple[int, np.ndarray] | None = None
     for stretch in plan:
         if held is not None and stretch == Stretch(held[0], 1, False):
