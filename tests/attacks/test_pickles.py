@@ -17,7 +17,7 @@ import torch
 
 from udh_core.avatar.folder import Avatar
 from udh_core.errors import FormatError
-from udh_core.export.bundle import unpack
+from udh_core.export.bundle import open_bundle
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.media.probe import VideoInfo
@@ -80,7 +80,7 @@ OPENERS: dict[str, Callable[[Path], object]] = {
     "syncnet": open_syncnet,
     "published model": open_published,
     "import": lambda path: import_model(path, path.with_name("out.safetensors")),
-    "bundle": lambda path: unpack(path, path.with_name("unpacked")),
+    "bundle": lambda path: open_bundle(path, path.with_name("opened")),
     "state dict": read_state_dict,
 }
 
