@@ -101,7 +101,7 @@ def _report(
         avatar, generator.path, syncnet=scorer, voice=voice, models=models, device=device
     ).steps()
     yield Progress("report", 0)
-    title = f"{generator.path.stem}: the mouth of {avatar.root.name}, evaluated"
+    title = f"{generator.path.stem}: evaluation of {avatar.root.name}"
     write_html(out, title, evaluation, syncnet=syncnet.info if syncnet else None, sound=avatar.audio)
     return Report(draw_evaluation(title, evaluation), _text(evaluation, out), strict_json(evaluation.to_dict()))
 
