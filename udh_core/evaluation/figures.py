@@ -96,7 +96,7 @@ SILENT = Group(
         Column(SILENCE_PREDICTED, "rest rule off", "", "the network's own prediction from silence"),
         Column(SILENCE, "rest rule on", "", "as a render does it: the rest pose"),
     ),
-    frozenset(),
+    frozenset({"opening_std_ratio"}),  # there is no amplitude to aim at; movement in pauses says the same
 )
 GROUPS = (RECONSTRUCTION, CROSS_DRIVING, SILENT)
 

@@ -230,7 +230,7 @@ def _discriminates(real: SyncReport) -> Verdict:
     says = {
         "good": "tells in-sync from off-sync",
         "fair": "roughly tells in-sync from off-sync",
-        "poor": "cannot tell in-sync from off-sync: ignore its figures",
+        "poor": "cannot tell in-sync from off-sync, ignore its figures",
     }[grade]
     words = f"The SyncNet {says}: AUC {real.auc:.2f} on real mouths (chance: 0.5)"
     return Verdict(
