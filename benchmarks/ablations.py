@@ -43,8 +43,8 @@ from udh_core.speech import augmentation, features
 from udh_core.training import augmented_features
 from udh_core.training import motion as train_motion
 from udh_core.training.calibration import openings, rest_shape
-from udh_core.training.generator import GeneratorOptions
 from udh_core.training.loop import Schedule
+from udh_core.training.options import GeneratorOptions
 
 ENCODER = "whisper-tiny"
 PAIRS, RUN = 60, 60  # held-out frames: pairs judged, consecutive ones for flicker

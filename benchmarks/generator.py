@@ -46,8 +46,10 @@ from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input
 from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.published.unet import PublishedUNet
-from udh_core.training.generator import GeneratorOptions, train_generator
+from udh_core.training.generator import train_generator
+from udh_core.training.loop import StepReport
 from udh_core.training.losses import weighted_l1
+from udh_core.training.options import GeneratorOptions
 
 WHOLE = "lpips_crop"
 OURS, PUBLISHED = "ours.safetensors", "published.safetensors"  # in --work
@@ -170,8 +172,8 @@ def trained(avatar: Avatar, out: Path, chosen: argparse.Namespace) -> dict[str, 
     if not out.is_file():
         options = GeneratorOptions(minutes=chosen.minutes, held_out=chosen.held_out)
         for report in train_generator(avatar, out, options, encoder=chosen.encoder, start="auto", device=chosen.device):
-            if report.metrics:
-                console.print("ours", report.phase, report.step, f"{report.rate:.1f}/s", report.metrics, soft_wrap=True)
+            if isinstance(report, StepReport) and report.metrics:
+                console.print("ours", report.stage, report.detail, report.metrics, soft_wrap=True)
     result = evaluated(avatar, out, device=chosen.device).run()
     result.rows[GENERATED][WHOLE] = whole_lpips(result.generated, result.real)
     return result.rows
@@ -184,7 +186,7 @@ def published_figures(avatar: Avatar, folder: Path, chosen: argparse.Namespace) 
     if not out.is_file():
         for report in train_reference(network, data, BaselineOptions(minutes=chosen.minutes), device=chosen.device):
             if report.step % 10 == 0:
-                console.print("published", report.step, f"{report.rate:.2f}/s", report.losses, soft_wrap=True)
+                console.print("published", report.step, f"{report.samples_per_s:.2f}/s", report.losses, soft_wrap=True)
         save_file(network.cpu().state_dict(), out)
     rows = published_rows(data, chosen.encoder, folder)
     figures = {name: one.figures for name, one in rows.measured.items()}

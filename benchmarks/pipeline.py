@@ -29,7 +29,8 @@ from udh_core.face.tracking import detect
 from udh_core.media.audio import write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.rendering.render import render
-from udh_core.training.generator import GeneratorOptions, train_generator
+from udh_core.training.generator import train_generator
+from udh_core.training.options import GeneratorOptions
 
 GRID = Path(__file__).resolve().parents[2] / "shared/data/video/grid_s1_train_5min.mp4"
 TRAIN_STEPS = 60
@@ -105,7 +106,7 @@ def training(avatar: Avatar, out: Path) -> tuple[str, str, str]:
     options = GeneratorOptions(steps=TRAIN_STEPS, motion_steps=50, check_every=10**6, save_every=10**6)
     seen = []
     for report in train_generator(avatar, out, options, start="overwrite"):
-        if report.phase == "warp":
+        if report.stage == "warp":
             seen.append(time.monotonic())
     rate = (TRAIN_STEPS - 10) * options.batch / (seen[-2] - seen[8])  # without the first steps and the check at the end
     return ("generator training at 160 px, with LPIPS", f"{rate:.1f} images/s", "≥ 10")

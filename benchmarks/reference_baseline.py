@@ -143,9 +143,8 @@ def train_reference(
         loss.backward()
         optimiser.step()
         rate = (step + 1) * options.batch / (time.monotonic() - begun)
-        yield StepReport(
-            "baseline", step + 1, done, {name: float(value.detach()) for name, value in losses.items()}, rate
-        )
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        yield StepReport.of("baseline", step + 1, done, values, rate)
     network.eval()
 
 

@@ -21,8 +21,10 @@ from udh_core.evaluation.evaluate import evaluate
 from udh_core.evaluation.result import GENERATED, OTHER
 from udh_core.files import atomic_write
 from udh_core.inference.sync_scorer import open_syncnet
-from udh_core.training.generator import GeneratorOptions, train_generator
-from udh_core.training.syncnet import SyncNetOptions, train_syncnet
+from udh_core.training.generator import train_generator
+from udh_core.training.loop import StepReport
+from udh_core.training.options import GeneratorOptions, SyncNetOptions
+from udh_core.training.syncnet import train_syncnet
 
 FIGURES = {  # of which row, its name there, in the table
     "correlation": (GENERATED, "opening_correlation"),
@@ -83,7 +85,7 @@ def syncnet(avatar: Avatar, chosen: argparse.Namespace, seed: int) -> Path:
         for report in train_syncnet(
             avatar, learning, SyncNetOptions(steps=chosen.syncnet_steps, seed=seed), start="overwrite"
         ):
-            if report.metrics:
+            if isinstance(report, StepReport) and report.metrics:
                 console.print(
                     out.name, report.step, {k: round(v, 3) for k, v in report.metrics.items()}, soft_wrap=True
                 )
@@ -95,7 +97,7 @@ def train(avatar: Avatar, out: Path, teacher: Path | None, weight: float, seed: 
     options = GeneratorOptions(steps=steps, seed=seed, sync_weight=weight)
     listening = open_syncnet(teacher) if teacher else None
     for report in train_generator(avatar, out, options, syncnet=listening, start="overwrite"):
-        if report.metrics and report.phase == "warp":
+        if isinstance(report, StepReport) and report.metrics and report.stage == "warp":
             console.print(
                 out.name,
                 report.step,

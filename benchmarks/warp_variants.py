@@ -19,8 +19,9 @@ from udh_core.models.generator import Generator
 from udh_core.models.tensors import to_input
 from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.prefetch import prefetch
-from udh_core.training.generator import GeneratorOptions, GeneratorRun
+from udh_core.training.generator import GeneratorRun
 from udh_core.training.loop import Averaged, Schedule
+from udh_core.training.options import GeneratorOptions
 from udh_core.training.sampling import sample_runs
 
 ADVERSARIAL_FROM = 0.5  # of the run

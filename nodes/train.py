@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -12,9 +14,10 @@ from ..udh_core.inference.sync_scorer import SyncScorer, open_syncnet
 from ..udh_core.models.checkpoint import check_match
 from ..udh_core.speech import features as feature_files
 from ..udh_core.speech.encoders import weight_files
-from ..udh_core.training.generator import WIDTHS, GeneratorOptions, Size, train_generator
+from ..udh_core.training.generator import train_generator
+from ..udh_core.training.options import GeneratorOptions, ModelSize, SyncNetOptions
 from ..udh_core.training.run_log import RunLog, Start, open_log
-from ..udh_core.training.syncnet import SyncNetOptions, train_syncnet
+from ..udh_core.training.syncnet import train_syncnet
 from .host import folders, media, worker
 from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
 
@@ -135,8 +138,8 @@ class TrainGenerator(io.ComfyNode):
                 *first,
                 io.Combo.Input(
                     "model_size",
-                    options=list(WIDTHS),
-                    default="standard",
+                    options=list(get_args(ModelSize)),
+                    default=GeneratorOptions.model_size,
                     tooltip="Of the network: standard for best pictures, small for slow machines. The picture size "
                     "is the avatar's crop size.",
                 ),
@@ -180,7 +183,7 @@ class TrainGenerator(io.ComfyNode):
         name: str,
         minutes: float,
         steps: int,
-        model_size: Size,
+        model_size: ModelSize,
         batch: int,
         motion_steps: int,
         seed: int,

@@ -152,7 +152,8 @@ def real_minute(clips: Path, models: Path, tmp_path_factory: pytest.TempPathFact
 def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SyncNet that learnt 40 s of the real speaker; the last 30 % of the minute are unseen."""
     from udh_core.avatar.folder import open_avatar
-    from udh_core.training.syncnet import SyncNetOptions, train_syncnet
+    from udh_core.training.options import SyncNetOptions
+    from udh_core.training.syncnet import train_syncnet
 
     out = tmp_path_factory.mktemp("syncnet") / "s.safetensors"
     list(train_syncnet(open_avatar(real_minute), out, SyncNetOptions(steps=100, held_out=0.3)))
@@ -163,7 +164,8 @@ def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator of the built-in person that has barely learnt anything, with its resume state."""
     from udh_core.avatar.folder import open_avatar
-    from udh_core.training.generator import GeneratorOptions, train_generator
+    from udh_core.training.generator import train_generator
+    from udh_core.training.options import GeneratorOptions
 
     out = tmp_path_factory.mktemp("generator") / "g.safetensors"
     options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
@@ -201,31 +203,26 @@ def learn_motion(real_minute: Path) -> Callable:
     from udh_core.models.generator import Generator, GeneratorConfig
     from udh_core.models.motion import MotionConfig
     from udh_core.models.warping import WarpConfig
-    from udh_core.training import augmented_features
-    from udh_core.training.calibration import rest_shape
+    from udh_core.training.augmented_features import extract_augmented, extract_silences
+    from udh_core.training.calibration import ClipSound, fit_feature_statistics, rest_shape
     from udh_core.training.loop import Schedule
-    from udh_core.training.motion import train_motion
+    from udh_core.training.motion import Chunks, MotionSettings, MotionTraining, TrainingSounds
 
     avatar, encoder = open_avatar(real_minute), "whisper-tiny"
     data = load_training_data(avatar, encoder)
-    for _ in (
-        *augmented_features.extract_augmented(avatar, encoder),
-        *augmented_features.extract_silences(avatar, encoder),
-    ):
-        pass
-    sounds = {
-        "others": augmented_features.augmented_features(avatar, encoder),
-        "silences": augmented_features.silence_features(avatar, encoder),
-    }
+    sounds = TrainingSounds(extract_augmented(avatar, encoder).run(), extract_silences(avatar, encoder).run())
 
-    def learn(steps: int):
+    def learn(steps: int, settings: MotionSettings = MotionSettings()):
         torch.manual_seed(0)
         sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop
         generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
         generator.fit_shape_space(data.points[data.train_frames])
         shapes = generator.encode_shapes(data.points)
         generator.rest_pose.copy_(rest_shape(data, shapes))
-        for _ in train_motion(generator, data, shapes, Schedule(steps, None), seed=0, **sounds):
+        sound = ClipSound(data)
+        fit_feature_statistics(generator, data, shapes, sound)
+        chunks = Chunks(generator, data, sounds, sound.spoken, settings)
+        for _ in MotionTraining(generator, data, shapes, chunks).steps(Schedule(steps, None)):
             pass
         return generator.eval(), data
 

@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import comfy.model_management
@@ -54,11 +53,6 @@ def run_job(job: Job[T]) -> T:
     return job.result
 
 
-@dataclass(frozen=True)
-class _Shown(Progress):
-    preview: np.ndarray | None = None
-
-
 @job_of
 def bridged(items: Any) -> Generator[Progress, None, Any]:  # noqa: ANN401
     """What is still a plain iterator as a job; its last item is the result."""
@@ -74,9 +68,6 @@ def bridged(items: Any) -> Generator[Progress, None, Any]:  # noqa: ANN401
 def _shown(item: Any) -> Progress:  # noqa: ANN401
     if isinstance(item, float | int):
         return Progress("features", item)
-    if isinstance(item, StepReport):
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in item.losses.items())
-        return _Shown(item.phase, item.done, 1.0, f"step {item.step}, {losses}", item.preview)
     if hasattr(item, "done"):
         return Progress(getattr(item, "stage", getattr(item, "row", "pack")), item.done, item.total)
     return Progress("done", 1.0)
@@ -120,7 +111,7 @@ class _Display:
     def show(self, step: Progress) -> None:
         now = time.monotonic()
         self.text = text_of(step)
-        if isinstance(step, _Shown) and step.preview is not None:
+        if isinstance(step, StepReport) and step.preview is not None:
             self.picture = step.preview
         if now - self.text_s >= TEXT_EVERY_S:
             self.text_s = now

@@ -25,7 +25,8 @@ from udh_core.face import crop as crop_module
 from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.checkpoint import open_generator, save_generator
-from udh_core.training.generator import GeneratorOptions, train_generator
+from udh_core.training.generator import train_generator
+from udh_core.training.options import GeneratorOptions
 
 TALL, WIDE = 1080, 1920
 WORDS = "start_s\tend_s\tword\n45.0\t45.3\tblue\n46.0\t46.2\tagain\n48.0\t48.3\tPlease\n"

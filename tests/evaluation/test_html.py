@@ -112,7 +112,7 @@ def test_page_needs_nothing_but_itself(evaluation, tmp_path):
 
 
 def test_page_shows_every_figure_row_and_verdict(evaluation, tmp_path):
-    steps = [StepReport("warp", k, k / 9, {"l1": 1.0, "lpips": 0.5}) for k in range(9)]
+    steps = [StepReport.of("warp", k, k / 9, {"l1": 1.0, "lpips": 0.5}) for k in range(9)]
     info = Checkpoint("syncnet", {}, 7, "mel80", CropSpec(160), "x", {"auc": 0.93, "within1_10": 0.8})
     write_html(tmp_path / "p.html", "title", evaluation, steps=steps, syncnet=info)
     reader = read(tmp_path / "p.html")

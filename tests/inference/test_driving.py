@@ -31,7 +31,7 @@ from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
-from udh_core.training.motion import fit_feature_statistics
+from udh_core.training.calibration import ClipSound, fit_feature_statistics
 
 RATE_HZ, WIDTH = 50.0, 6
 SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))
@@ -192,17 +192,19 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
     assert 0.85 < moved[0] / real < 1.15
 
 
-def test_a_clip_without_speech_teaches_no_voice(training_data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_without_speech_says_nothing_of_a_voice(training_data: TrainingData) -> None:
     sizes, points = MotionConfig(training_data.features.shape[1], members=1), training_data.points
     made = Generator(GeneratorConfig(sizes, WarpConfig(160), points.shape[1]), training_data.avatar.crop)
     made.fit_shape_space(points[training_data.train_frames])
     shapes = made.encode_shapes(points)
-    fit_feature_statistics(made, training_data, shapes)
+    fit_feature_statistics(made, training_data, shapes, ClipSound(training_data))
     spoken = training_data.train_frames[training_data.spoken[training_data.train_frames]]
     assert float(made.mouth_amplitude) == pytest.approx(mouth_amplitude(made, shapes[spoken]))
     assert made.motion.speech_mean.abs().max() > 0.1
-    monkeypatch.setattr("udh_core.training.motion.load_waveform", lambda path: np.zeros(16000 * 6, np.float32))
-    assert len(fit_feature_statistics(made, training_data, shapes)) == 0
+    silent = ClipSound(training_data)
+    silent.waveform = np.zeros(16000 * 6, np.float32)
+    fit_feature_statistics(made, training_data, shapes, silent)
+    assert len(silent.spoken) == 0
     assert float(made.mouth_amplitude) == 0
     assert made.motion.speech_mean.isfinite().all()
 

@@ -344,7 +344,7 @@ def test_averaged_weights_swap_and_come_back() -> None:
 def test_schedule_ends_by_steps_or_by_the_clock() -> None:
     by_steps = Schedule(200, None)
     assert [by_steps.done(s) for s in (0, 100, 200, 300)] == [0, 0.5, 1, 1]
-    assert by_steps.rate(0, 1.0) < by_steps.rate(50, 1.0) > by_steps.rate(199, 1.0) > 0.01
+    assert by_steps.learning_rate(0, 1.0) < by_steps.learning_rate(50, 1.0) > by_steps.learning_rate(199, 1.0) > 0.01
     assert Schedule(200, 1.0, spent_s=61).done(0) == 1
 
 

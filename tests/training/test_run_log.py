@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,13 @@ from udh_core.errors import DivergedError, FileError, FormatError, MismatchError
 from udh_core.face.crop import CropSpec
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import Checkpoint, read_info, resume_path
-from udh_core.training.generator import GeneratorOptions, GeneratorRun, train_generator
+from udh_core.progress import Job
+from udh_core.training.generator import GeneratorRun, train_generator
 from udh_core.training.loop import Schedule, StepReport
+from udh_core.training.options import GeneratorOptions, SyncNetOptions
 from udh_core.training.run_log import RunLog, open_log, set_aside
-from udh_core.training.syncnet import SyncNetOptions, SyncNetRun, train_syncnet
+from udh_core.training.syncnet import SyncNetRun, train_syncnet
+from udh_core.training.warp import WarpTraining
 
 TINY = GeneratorOptions(steps=2, motion_steps=2, batch=4)
 SYNC = SyncNetOptions(steps=2, neighbourhoods=2)
@@ -45,7 +47,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def train(avatar: Path, out: Path, options: GeneratorOptions = TINY, **more) -> list[StepReport]:
-    return list(train_generator(open_avatar(avatar), out, options, encoder="mel80", **more))
+    return steps_of(train_generator(open_avatar(avatar), out, options, encoder="mel80", **more))
+
+
+def steps_of(training: Job) -> list[StepReport]:
+    """Without what goes before the first step."""
+    return [step for step in training if isinstance(step, StepReport)]
 
 
 # What becomes of an earlier run
@@ -109,7 +116,7 @@ def spoil(out: Path, what: str) -> None:
     elif what != "seed":
         info, state = checkpoint.load_resume(out)
         if what == "version":
-            del state["networks"]["mouth_amplitude"]
+            del state["network"]["mouth_amplitude"]
         checkpoint.save_resume(out, replace(info, encoder="hubert" if what == "encoder" else info.encoder), state)
 
 
@@ -120,7 +127,7 @@ def test_auto_sets_aside_what_cannot_go_on(person_avatar, generator_file, out, w
     spoil(out, what)
     before = [path.read_bytes() for path in (out, resume_path(out)) if path.is_file()]
     reports = train(person_avatar, out, options, start="auto")
-    assert [r.step for r in reports if r.phase == "warp"] == [1, 2]
+    assert [r.step for r in reports if r.stage == "warp"] == [1, 2]
     assert sorted(p.read_bytes() for p in out.parent.glob("g (*.safetensors")) == sorted(before)
     first, second = (checkpoint.load(resume_path(path), "resume")[1] for path in (generator_file, out))
     assert all(torch.equal(first[name], second[name]) for name in first) == (what != "seed")
@@ -146,7 +153,7 @@ def test_overwrite_replaces(person_avatar, out):
     train(person_avatar, out, replace(TINY, seed=5), start="overwrite")
     assert read_info(out).config["options"]["seed"] == read_info(resume_path(out)).config["options"]["seed"] == 5
     assert not list(out.parent.glob("g (*"))
-    assert [r.step for r in open_log(out).reports if r.phase == "warp"] == [1, 2]
+    assert [r.step for r in open_log(out).reports if r.stage == "warp"] == [1, 2]
 
 
 def test_a_syncnet_of_another_version_does_not_go_on(person_avatar, tmp_path):
@@ -169,7 +176,7 @@ def test_a_run_goes_on_only_with_the_syncnet_it_began_from(person_avatar, tmp_pa
     for init, here in ((other, checkpoint.fingerprint(other)), (None, "nothing")):
         with pytest.raises(MismatchError, match=f"init {checkpoint.fingerprint(first)}, here is init {here}"):
             list(train_syncnet(avatar, out, longer, encoder="mel80", init=init, start="resume"))
-    assert len(list(train_syncnet(avatar, out, longer, encoder="mel80", init=first, start="resume"))) == 1
+    assert len(steps_of(train_syncnet(avatar, out, longer, encoder="mel80", init=first, start="resume"))) == 1
 
 
 def test_a_syncnet_set_aside_may_be_what_the_next_begins_from(person_avatar, tmp_path):
@@ -202,7 +209,7 @@ def test_the_command_line_asks_what_becomes_of_a_trained_person(person_avatar, o
 
 
 def test_figures_of_the_best_weights_outlast_a_resume(person_avatar, tmp_path):
-    out, options = tmp_path / "g.safetensors", replace(TINY, steps=4, check_every=2, rate=0)
+    out, options = tmp_path / "g.safetensors", replace(TINY, steps=4, check_every=2, learning_rate=0)
     train(person_avatar, out, options)
     best = read_info(out).metrics
     assert best and read_info(resume_path(out)).metrics == best
@@ -213,9 +220,9 @@ def test_figures_of_the_best_weights_outlast_a_resume(person_avatar, tmp_path):
 def test_losses_of_every_part_of_a_run_are_kept(person_avatar, tmp_path):
     out, options = tmp_path / "s.safetensors", replace(SYNC, steps=5)
     run = train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80")
-    seen = list(islice(run, 3))
+    seen = [next(run) for _ in range(4)][1:]  # one before the first step
     run.close()
-    seen += train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80", start="resume")
+    seen += steps_of(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80", start="resume"))
     log = open_log(out)
     assert [r.step for r in log.reports] == [1, 2, 3, 4, 5]
     assert log.losses() == [r.losses["loss"] for r in seen]
@@ -223,7 +230,7 @@ def test_losses_of_every_part_of_a_run_are_kept(person_avatar, tmp_path):
 
 def test_the_last_preview_is_kept_byte_for_byte(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (8, 24, 3), np.uint8)
-    steps = (StepReport("warp", k, k / 3, {"loss": 1.0 / k}, preview=picture if k == 2 else None) for k in (1, 2, 3))
+    steps = (StepReport.of("warp", k, k / 3, {"loss": 1.0 / k}, preview=picture if k == 2 else None) for k in (1, 2, 3))
     list(RunLog(tmp_path / "g.safetensors").follow(steps))
     assert np.array_equal(open_log(tmp_path / "g.safetensors").preview, picture)
     assert [r.step for r in open_log(tmp_path / "g.safetensors", step=2).reports] == [1, 2]
@@ -243,14 +250,19 @@ def finite_with_an_infinite_slope(x: Tensor) -> Tensor:
     return (x - x.detach()).pow(2).sum().sqrt()
 
 
-class BrokenRun(GeneratorRun):
+class BrokenTraining(WarpTraining):
     """From its third step on the loss is as finite as ever, its gradient is not."""
 
-    def _losses(self, inside: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        losses = super()._losses(inside, wanted)
-        if self.step >= 2:
+    def losses(self, inside: Tensor, true: Tensor) -> dict[str, Tensor]:
+        losses = super().losses(inside, true)
+        if self.state.step >= 2:
             losses["l1"] = losses["l1"] + finite_with_an_infinite_slope(inside.float())
         return losses
+
+
+class BrokenRun(GeneratorRun):
+    def warp_training(self) -> WarpTraining:
+        return BrokenTraining(self.generator, self.data, self.options, self.state, models=self.models)
 
 
 def finite(network: torch.nn.Module) -> bool:
@@ -259,8 +271,8 @@ def finite(network: torch.nn.Module) -> bool:
 
 def test_a_generator_whose_gradient_is_not_finite_spoils_nothing(training_data: TrainingData, models, tmp_path):
     out, options = tmp_path / "g.safetensors", replace(TINY, steps=8, save_every=1, check_every=1)
-    run = BrokenRun(training_data, out, options, "mel80", None, models, torch.device("cpu"))
-    run.motion_done = True
+    run = BrokenRun(training_data, out, options, "mel80", models=models)
+    list(run.fit())
     reports = run.train_warp()
     assert [next(reports).step, next(reports).step] == [1, 2]
     before = contents(tmp_path)
@@ -274,7 +286,7 @@ def test_a_generator_whose_gradient_is_not_finite_spoils_nothing(training_data: 
 def test_a_syncnet_whose_gradient_is_not_finite_spoils_nothing(training_data: TrainingData, tmp_path):
     out, options = tmp_path / "s.safetensors", replace(SYNC, steps=8, check_every=1)
     run = SyncNetRun([training_data], out, options, "mel80", torch.device("cpu"))
-    reports = run.learn()
+    reports = run.train()
     next(reports)
     before = contents(tmp_path)
     run.network.log_temperature.register_hook(lambda gradient: gradient / 0)
@@ -286,11 +298,12 @@ def test_a_syncnet_whose_gradient_is_not_finite_spoils_nothing(training_data: Tr
 
 def test_motion_whose_gradient_is_not_finite_spoils_nothing(training_data: TrainingData, models, tmp_path):
     out = tmp_path / "g.safetensors"
-    run = GeneratorRun(training_data, out, replace(TINY, motion_steps=4), "mel80", None, models, torch.device("cpu"))
-    run._save_resume(Schedule(4, None))
+    run = GeneratorRun(training_data, out, replace(TINY, motion_steps=4), "mel80", models=models)
+    list(run.fit())
+    run.save(Schedule(4, None))
     before = contents(tmp_path)
-    reports = run.learn_motion()
-    while next(reports).phase != "motion":
+    reports = run.train_motion()
+    while next(reports).stage != "motion":
         pass
     next(run.generator.motion.members[0].parameters()).register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(DivergedError, match="motion training diverged at step 1, its gradient"):
@@ -325,5 +338,5 @@ def test_a_demo_goes_on_where_it_was_interrupted(models, person, tmp_path):
     result = run_demo(options, models=models).run()
     assert result.video.is_file()
     assert (tmp_path / "syncnet.safetensors").read_bytes() == syncnet
-    steps = [r.step for r in open_log(tmp_path / "generator.safetensors").reports if r.phase == "warp"]
+    steps = [r.step for r in open_log(tmp_path / "generator.safetensors").reports if r.stage == "warp"]
     assert steps == list(range(1, steps[-1] + 1)) and steps[-1] > done

@@ -24,14 +24,8 @@ from udh_core.inference.sync_scorer import (
 )
 from udh_core.models.tensors import to_input
 from udh_core.training.losses import contrastive
-from udh_core.training.syncnet import (
-    NEAR_WEIGHT,
-    SyncNetOptions,
-    augment_mouths,
-    augment_sound,
-    negative_weights,
-    train_syncnet,
-)
+from udh_core.training.options import SyncNetOptions
+from udh_core.training.syncnet import NEAR_WEIGHT, augment_mouths, augment_sound, negative_weights, train_syncnet
 
 HELD_OUT = 0.3
 
@@ -87,7 +81,7 @@ def test_shuffled_sound_is_chance(expert, data) -> None:
 def test_nothing_is_learnt_from_shuffled_sound(avatar, data, tmp_path, monkeypatch) -> None:
     """Trained on sound that tells nothing, a SyncNet knows nothing: no other path gives the answer away."""
     shuffled = replace(data, features=np.random.default_rng(1).permutation(np.array(data.features)))
-    monkeypatch.setattr("udh_core.training.syncnet.load_training_data", lambda *_: shuffled)
+    monkeypatch.setattr("udh_core.training.syncnet.load_training_data", lambda *_, **__: shuffled)
     list(train_syncnet(avatar, tmp_path / "s.safetensors", SyncNetOptions(steps=40, held_out=HELD_OUT)))
     found = report(open_syncnet(tmp_path / "s.safetensors"), shuffled, AudioSegment.own(shuffled, data.held_out))
     assert found.auc == pytest.approx(0.5, abs=0.05)
@@ -103,7 +97,7 @@ def test_two_people_make_one_syncnet_and_one_of_them_goes_on(avatar, person_avat
     list(train_syncnet([avatar, open_avatar(person_avatar)], both, few))
     universal = open_syncnet(both)
     assert universal.info.made_from not in (avatar.identity, open_avatar(person_avatar).identity)
-    list(train_syncnet(avatar, own, replace(few, steps=1, rate=1e-9), init=both))
+    list(train_syncnet(avatar, own, replace(few, steps=1, learning_rate=1e-9), init=both))
     learnt, start = open_syncnet(own).network, universal.network
     assert torch.allclose(learnt.visual_proj.weight, start.visual_proj.weight, atol=1e-6)
     assert not torch.allclose(learnt.feature_mean, start.feature_mean)  # of this avatar alone
@@ -112,7 +106,7 @@ def test_two_people_make_one_syncnet_and_one_of_them_goes_on(avatar, person_avat
 def test_another_encoder_is_no_start(person_avatar, real_syncnet, tmp_path) -> None:
     run = train_syncnet(open_avatar(person_avatar), tmp_path / "s.safetensors", encoder="mel80", init=real_syncnet)
     with pytest.raises(MismatchError, match="whisper-tiny features, this avatar's are mel80"):
-        next(run)
+        run.run()
 
 
 def test_the_loss_reaches_the_mouth_and_nothing_else(expert, data) -> None:

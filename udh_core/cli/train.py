@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..avatar.options import PrepareOptions
-from .console import console, show
+from .console import console, run
 from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
-    from ..training.loop import StepReport
+    from ..models.checkpoint import Checkpoint
+    from ..progress import Job
     from ..training.run_log import Start
 
 
@@ -35,7 +35,8 @@ def train_syncnet_command(
     from ..avatar.folder import open_avatar
     from ..evaluation.tables import syncnet_table
     from ..models.checkpoint import read_info
-    from ..training.syncnet import SyncNetOptions, train_syncnet
+    from ..training.options import SyncNetOptions
+    from ..training.syncnet import train_syncnet
 
     options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
     persons = [open_avatar(folder) for folder in avatar]
@@ -64,7 +65,8 @@ def train_command(
     from ..avatar.folder import open_avatar
     from ..inference.sync_scorer import open_syncnet
     from ..models.checkpoint import check_match
-    from ..training.generator import GeneratorOptions, train_generator
+    from ..training.generator import train_generator
+    from ..training.options import GeneratorOptions
     from ..training.run_log import open_log
 
     opened = open_avatar(avatar)
@@ -74,8 +76,8 @@ def train_command(
     motion = motion_steps or GeneratorOptions.motion_steps
     options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
     start = _start(resume, set_aside, overwrite)
-    run = train_generator(opened, out, options, encoder=encoder, syncnet=judge, start=start, device=device)
-    _train(run, out)
+    training = train_generator(opened, out, options, encoder=encoder, syncnet=judge, start=start, device=device)
+    _train(training, out)
     if not no_report:
         from .report import report_training
 
@@ -93,12 +95,7 @@ def _start(resume: bool, set_aside: bool, overwrite: bool) -> Start:
     return "overwrite" if overwrite else "new"
 
 
-def _train(reports: Iterator[StepReport], out: Path) -> None:
-    """Pull a training run to its end."""
-
-    def describe(report: StepReport) -> tuple[str, float, float, str]:
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
-        return f"train {report.phase}", report.done, 1.0, f"step {report.step}, {losses}, {report.rate:.0f}/s"
-
-    show(reports, describe)
+def _train(training: Job[Checkpoint], out: Path) -> None:
+    """Pull a training to its end."""
+    run(training, "train: ")
     console.print(f"{out} is ready", soft_wrap=True)

@@ -23,10 +23,11 @@ from ..models import checkpoint
 from ..progress import Job, Progress, job
 from ..rendering.render import render
 from ..speech.tts import speak
-from ..training.generator import GeneratorOptions, train_generator
+from ..training.generator import train_generator
 from ..training.loop import StepReport
+from ..training.options import GeneratorOptions, SyncNetOptions
 from ..training.run_log import open_log
-from ..training.syncnet import SyncNetOptions, train_syncnet
+from ..training.syncnet import train_syncnet
 from .clip import VIDEO_NAME, make_clip
 from .options import DemoOptions
 from .sentences import NEW_SPEECH
@@ -84,15 +85,15 @@ def _train(
     avatar: Avatar, syncnet: Path, generator: Path, options: DemoOptions, models: Path | None, device: str
 ) -> Generator[Progress, None, None]:
     sync_options = SyncNetOptions(minutes=options.minutes * SYNCNET_SHARE, seed=options.seed)
-    for report in train_syncnet(
+    for step in train_syncnet(
         avatar, syncnet, sync_options, encoder=options.encoder, start="auto", models=models, device=device
     ):
-        yield _training_step("train SyncNet", report)
+        yield replace(step, stage=f"train SyncNet: {step.stage}")
     generator_options = GeneratorOptions(minutes=options.minutes, seed=options.seed)
-    for report in train_generator(
+    for step in train_generator(
         avatar, generator, generator_options, encoder=options.encoder, start="auto", models=models, device=device
     ):
-        yield _training_step(f"train generator: {report.phase}", report)
+        yield replace(step, stage=f"train generator: {step.stage}")
 
 
 def _make_person(folder: Path, options: DemoOptions) -> Generator[Progress, None, None]:
@@ -109,12 +110,6 @@ def _make_person(folder: Path, options: DemoOptions) -> Generator[Progress, None
 def _new_speech(path: Path) -> Path:
     write_wave(path, speak(" ".join(NEW_SPEECH[:5])))
     return path
-
-
-def _training_step(stage: str, report: StepReport) -> Progress:
-    losses = ", ".join(f"{key} {value:.3f}" for key, value in report.losses.items())
-    rate = f", {report.rate:.0f} samples/s" if report.rate else ""
-    return Progress(stage, report.done, 1.0, losses + rate)
 
 
 def _write_results(

@@ -65,7 +65,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
     """(H, W, 3) uint8: the losses of every phase that was trained, side by side; of a SyncNet, its accuracy."""
     from matplotlib.figure import Figure
 
-    phases = list(dict.fromkeys(report.phase for report in steps if report.losses)) or ["warp"]
+    phases = list(dict.fromkeys(report.stage for report in steps if report.losses)) or ["warp"]
     validated = [report.metrics for report in steps if "distance_0" in report.metrics]
     panels = len(phases) + bool(validated)
     figure = Figure(figsize=(6 * panels, 4), dpi=100, layout="constrained")
@@ -82,7 +82,7 @@ def draw_training(steps: Sequence[StepReport]) -> np.ndarray:
 
 
 def _draw_losses(axes: Axes, steps: Sequence[StepReport], phase: str, names: Sequence[str], title: str) -> None:
-    own = [report for report in steps if report.phase == phase]
+    own = [report for report in steps if report.stage == phase]
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("steps")
     if not own:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..avatar.folder import Avatar
 from ..media.audio import load_waveform
+from ..progress import Progress, job
 from ..speech import features
 from ..speech.augmentation import AUGMENTATIONS, FAINT_DB, augmented, silent_waveforms
 
@@ -21,22 +22,33 @@ class AugmentedFeatures(NamedTuple):
     speed: float  # what is at row r of the plain sound is at (r + 0.5) / speed - 0.5 here
 
 
+@job
 def extract_augmented(
-    avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
-) -> Iterator[float]:
-    """Extract what `augmented_features` opens into the avatar's folder; yields the fraction done.
+    avatar: Avatar,
+    encoder: str,
+    *,
+    waveform: np.ndarray | None = None,
+    models: Path | None = None,
+    device: str = "cpu",
+) -> Generator[Progress, None, list[AugmentedFeatures]]:
+    """Extract what `augmented_features` opens into the avatar's folder. What is there already is not encoded again.
 
-    What is there already is not encoded again.
+    waveform: (m,) of the avatar's sound, where it is decoded already.
     """
-    waveform = load_waveform(avatar.audio)
-    for done, augmentation in enumerate(AUGMENTATIONS):
-        other = augmented(waveform, augmentation)
-        for part in features.extract_to(_augmented_folder(avatar, done), other, encoder, device=device, models=models):
-            yield (done + part.fraction) / len(AUGMENTATIONS)
+    plain = load_waveform(avatar.audio) if waveform is None else waveform
+    count = len(AUGMENTATIONS)
+    for number, augmentation in enumerate(AUGMENTATIONS):
+        detail = f"{number + 1} of {count}: {augmentation.speed:g} times as fast"
+        yield Progress("augmented features", number, count, detail)
+        other = augmented(plain, augmentation)
+        folder = _augmented_folder(avatar, number)
+        for part in features.extract_to(folder, other, encoder, device=device, models=models):
+            yield Progress("augmented features", number + part.fraction, count, detail)
+    return augmented_features(avatar, encoder)
 
 
 def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
-    """The clip's speech in all disguises, memory-mapped."""
+    """The clip's speech in all augmentations, memory-mapped."""
     return [
         AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, augmentation.speed)
         for k, augmentation in enumerate(AUGMENTATIONS)
@@ -44,20 +56,20 @@ def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
 
 
 def _augmented_folder(avatar: Avatar, number: int) -> Path:
-    return avatar.root / "features" / f"augmentation-{number}"
+    return avatar.root / "features" / f"augmented-{number}"
 
 
+@job
 def extract_silences(
     avatar: Avatar, encoder: str, *, models: Path | None = None, device: str = "cpu"
-) -> Iterator[float]:
-    """Extract what `silence_features` opens into the avatar's folder; yields the fraction done.
-
-    What is there already is not done again.
-    """
+) -> Generator[Progress, None, list[np.ndarray]]:
+    """Extract what `silence_features` opens into the avatar's folder. What is there already is not encoded again."""
     recordings = silent_waveforms()
-    for done, waveform in enumerate(recordings):
-        for part in features.extract_to(_silence_folder(avatar, done), waveform, encoder, device=device, models=models):
-            yield (done + part.fraction) / len(recordings)
+    for number, waveform in enumerate(recordings):
+        folder = _silence_folder(avatar, number)
+        for part in features.extract_to(folder, waveform, encoder, device=device, models=models):
+            yield Progress("features of silence", number + part.fraction, len(recordings))
+    return silence_features(avatar, encoder)
 
 
 def silence_features(avatar: Avatar, encoder: str) -> list[np.ndarray]:

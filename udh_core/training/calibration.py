@@ -1,6 +1,17 @@
-"""What is fitted after training: rest pose, amplitude and sharpness."""
+"""What a generator knows of its clip beside its weights: all its statistics are fitted here.
+
+Before training (`fit_statistics`): the space of mouth shapes, the reference crops, the head's pose by what is seen of
+it, the rest pose, and the features' statistics with the amplitude of the mouth. After the motion network:
+`spread_gain`. When a warp network is saved: `calibrate_amplitude` and `calibrate_sharpness`.
+"""
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Generator as Steps
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,83 +21,210 @@ from .. import metrics
 from ..avatar.dataset import TrainingData
 from ..face.detector import FaceMesh, box_of
 from ..face.mouth import mouth_opening
+from ..inference.driving import LEAST_S, mean_of, mouth_amplitude, speech_rows
+from ..intervals import describe_ranges, runs
+from ..media.audio import load_waveform
+from ..models.generator import Generator
 from ..models.tensors import to_input, to_uint8
 from ..models.warping import WarpNet
+from ..progress import Progress
 from ..speech.activity import away_from_speech
+from .references import choose_references
 
-APART_S = 0.2  # this close to speech a mouth may move already, or still
-MIN_FRAMES = 10  # in pauses, to learn from
-QUIETEST, CLOSED = 1 / 3, 0.05  # part with the least opening: of the pauses, and of everything where those are too few
+_log = logging.getLogger(__name__)
+
+POSE_FRAMES = 1500  # at most, to fit the pose by; 768 inputs and a ridge; chosen
+APART_S = 0.2  # this close to speech a mouth may move already, or still; chosen
+MIN_PAUSE_FRAMES = 10  # fewer frames in pauses are no sample of the rest pose; chosen
+QUIETEST = 1 / 3  # of the frames in pauses: those with the least opening are the rest pose; chosen
+CLOSED = 0.05  # of all frames, where there are too few pauses; chosen
+# Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more
+# than true ones, and with 0.95 the news presenter's mouth moved 1.19 times as much as the real one.
+AMPLITUDE_GOAL = 0.9
+MAX_AMPLITUDE = 1.4  # shapes further than this from the mean were hardly trained on; chosen
+MAX_SHARPENING = 1.0  # of the detail that is there may be added; chosen
+MAX_GAIN = 1.5  # of a component of the predicted shapes; chosen
+CORRELATED = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back; chosen
+_BATCH = 8  # crops drawn at a time
+_POSE_BATCH = 32
+
+
+class ClipSound:
+    """The clip's own sound: decoded once, and looked at for speech once."""
+
+    def __init__(self, data: TrainingData, models: Path | None = None) -> None:
+        self._data, self._models = data, models
+
+    @cached_property
+    def waveform(self) -> np.ndarray:
+        """(m,) float32 -1..1 at 16 kHz."""
+        return load_waveform(self._data.avatar.audio)
+
+    @cached_property
+    def spoken(self) -> np.ndarray:
+        """(k,) int64 rows of the features with speech in them, of the part that is trained on."""
+        data = self._data
+        times_s = data.audio_times_s(data.train_frames)
+        return speech_rows(self.waveform, len(data.features), data.rate_hz, times_s, models=self._models)
+
+
+def fit_statistics(
+    generator: Generator, data: TrainingData, sound: ClipSound, seed: int
+) -> Steps[Progress, None, TrainingData]:
+    """Fit what is fitted before training; the data without the frames whose landmarks are outliers."""
+    steps = 5
+    yield Progress("statistics", 0, steps, "mouth shapes")
+    data = without_outliers(generator, data)
+    shapes = generator.encode_shapes(data.points)
+    yield Progress("statistics", 1, steps, "reference crops")
+    fit_references(generator, data, seed)
+    yield Progress("statistics", 2, steps, "head pose")
+    fit_pose(generator, data)
+    yield Progress("statistics", 3, steps, "rest pose")
+    generator.rest_pose.copy_(rest_shape(data, shapes))
+    yield Progress("statistics", 4, steps, "audio features")
+    fit_feature_statistics(generator, data, shapes, sound)
+    yield Progress("statistics", steps, steps)
+    return data
+
+
+def without_outliers(generator: Generator, data: TrainingData) -> TrainingData:
+    """Fit the space of mouth shapes; frames that it leaves out are not trained on, and the user gets a warning."""
+    within = generator.fit_shape_space(data.points[data.train_frames]).numpy()
+    if not within.all():
+        info = data.avatar.info
+        broken = np.zeros(info.frame_count, bool)
+        broken[data.train_frames[~within]] = True
+        ranges = describe_ranges(runs(broken), float(info.fps))
+        _log.warning(
+            "%s: %d frames are left out, their faces look broken: %s", data.avatar.root.name, broken.sum(), ranges
+        )
+    return replace(data, train_frames=data.train_frames[within])
+
+
+def fit_references(generator: Generator, data: TrainingData, seed: int) -> None:
+    """Choose the reference crops among the frames to train on."""
+    chosen = choose_references(data, generator.config.warp.references, seed)
+    generator.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+
+
+def fit_pose(generator: Generator, data: TrainingData) -> None:
+    """Ridge regression of the head's pose on what the warp network sees of a crop."""
+    some = data.train_frames[:: max(1, len(data.train_frames) // POSE_FRAMES)]
+    parts = (to_input(data.crops[some[k : k + _POSE_BATCH]]) for k in range(0, len(some), _POSE_BATCH))
+    generator.warp.fit_pose_inputs(parts, data.pose[some])
 
 
 def rest_shape(data: TrainingData, shapes: Tensor) -> Tensor:
     """(shape_width,) mouth this person rests with, of the shapes (N, shape_width) of all frames."""
     pauses = away_from_speech(data.spoken, round(APART_S * float(data.avatar.info.fps)))
     frames, part = data.train_frames[pauses[data.train_frames]], QUIETEST
-    if len(frames) < MIN_FRAMES:
+    if len(frames) < MIN_PAUSE_FRAMES:
         frames, part = data.train_frames, CLOSED
     order = np.argsort(mouth_opening(data.landmarks[frames]))
     return shapes[frames[order[: max(1, round(part * len(frames)))]]].mean(0)
 
 
-# Slope of the drawn opening over the real one. Chosen on the held-out part of two clips: predicted shapes can move more
-# than true ones, and with 0.95 the news presenter's mouth moved 1.19 times as much as the real one.
-AMPLITUDE_GOAL = 0.9
-MAX_AMPLITUDE = 1.4
-_BATCH = 8
+def fit_feature_statistics(generator: Generator, data: TrainingData, shapes: Tensor, sound: ClipSound) -> None:
+    """Mean and spread of the features, their mean in speech, and how much the mouth moves in speech, of the training
+    split; shapes (N, shape_width). With less than LEAST_S of speech the amplitude stays 0, which means unknown."""
+    motion, spoken = generator.motion, sound.spoken
+    features = trained_features(data)
+    motion.feature_mean.copy_(features.mean(0))
+    motion.feature_std.copy_(features.std(0).clamp_min(1e-3))
+    motion.speech_mean.copy_(mean_of(data.features, spoken))
+    moving = data.train_frames[data.spoken[data.train_frames]]
+    known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S
+    generator.mouth_amplitude.fill_(mouth_amplitude(generator, shapes[moving]) if known else 0.0)
 
 
-@torch.no_grad()
-def calibrate_amplitude(
-    warp: WarpNet, mesh: FaceMesh, crops: np.ndarray, steered: Tensor, landmarks: np.ndarray
-) -> None:
-    """Set `warp.amplitude` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width).
+def trained_features(data: TrainingData) -> Tensor:
+    """(t, D) float32: the features up to the last frame to train on."""
+    last = int(data.rows_at(data.train_frames[-1:])[0])
+    return torch.from_numpy(np.array(data.features[: last + 1], np.float32))
 
-    landmarks: (n, 468, 2) float32 of their faces, in px of the crops.
+
+def spread_gain(outside: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """(shape_width,) gain that brings the spread of predictions back to the true spread.
+
+    outside: (predicted, true) shapes (n, shape_width) each, of frames that were left out of training. The less a
+    component correlates the less of its spread is brought back: there, spread would be noise.
     """
-    real = openings(mesh, crops, landmarks)
-    reaches = np.array([1.0, MAX_AMPLITUDE])
-    slopes = []
-    for reach in reaches:
-        warp.amplitude.fill_(reach)
-        opening = openings(mesh, _drawn(warp, crops, steered), landmarks)
-        slopes.append(float(np.cov(opening, real)[0, 1] / max(real.var(ddof=1), 1e-12)))
-    warp.amplitude.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), reaches)))
+    predicted = torch.cat([one for one, _ in outside])
+    true = torch.cat([one for _, one in outside])
+    product = ((predicted - predicted.mean(0)) * (true - true.mean(0))).mean(0)
+    correlation = product / (predicted.std(0) * true.std(0)).clamp_min(1e-6)
+    ratio = (true.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, MAX_GAIN)
+    low, high = CORRELATED
+    return 1 + ((correlation - low) / (high - low)).clamp(0, 1) * (ratio - 1)
 
 
-def _drawn(warp: WarpNet, crops: np.ndarray, steered: Tensor) -> np.ndarray:
-    """(n, S, S, 3) uint8."""
-    device = warp.mask.device
-    parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
-    return np.concatenate([to_uint8(warp(to_input(crops[p]).to(device), steered[p].to(device))) for p in parts])
+class RealMouths:
+    """Real crops and how far open their mouths are: what the amplitude is calibrated by. They are measured once."""
+
+    def __init__(self, mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> None:
+        """crops (n, S, S, 3) uint8, landmarks (n, 468, 2) float32 of their faces, in px of the crops."""
+        self.crops, self._mesh, self._landmarks = crops, mesh, landmarks
+        self.opening = self.openings(crops)
+
+    def openings(self, crops: np.ndarray) -> np.ndarray:
+        """(n,) as the mesh finds them in crops (n, S, S, 3) of the same faces."""
+        return openings(self._mesh, crops, self._landmarks)
 
 
 def openings(mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """(n,) as the mesh finds them in the crops."""
+    """(n,) as the mesh finds them in the crops (n, S, S, 3); landmarks (n, 468, 2) say where the faces are."""
     pairs = zip(crops, landmarks, strict=True)
     return mouth_opening(np.stack([mesh.locate(crop, box_of(points))[0] for crop, points in pairs]))
 
 
-MAX_SHARPENING = 1.0  # of the detail that is there may be added
+@torch.no_grad()
+def calibrate_amplitude(warp: WarpNet, real: RealMouths, conditions: Tensor) -> None:
+    """Set the network's amplitude so that drawn openings have AMPLITUDE_GOAL as their slope over the real ones.
+
+    conditions: (n, frames, shape_width) the shapes of the real mouths.
+    """
+    amplitudes = np.array([1.0, MAX_AMPLITUDE])
+    slopes = []
+    for amplitude in amplitudes:
+        warp.amplitude.fill_(amplitude)
+        drawn = real.openings(to_uint8(_drawn(warp, real.crops, conditions)))
+        slopes.append(float(np.cov(drawn, real.opening)[0, 1] / max(real.opening.var(ddof=1), 1e-12)))
+    warp.amplitude.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), amplitudes)))
 
 
 @torch.no_grad()
-def calibrate_sharpness(warp: WarpNet, crops: np.ndarray, steered: Tensor) -> None:
-    """Set `warp.sharpening` by learnt crops (n, S, S, 3) uint8 and what steers them (n, frames, shape_width)."""
-    plain, more = (_drawn_sharp(warp, crops, steered, detail) for detail in (0.0, MAX_SHARPENING))
+def calibrate_sharpness(warp: WarpNet, crops: np.ndarray, conditions: Tensor) -> None:
+    """Set the network's sharpening so that what it draws is as sharp as the real crops (n, S, S, 3) uint8.
+
+    conditions: (n, frames, shape_width).
+    """
     weight = warp.mask[0, 0].cpu().numpy() > 0.5
-    real = np.mean([metrics.sharpness(crop, weight) for crop in crops])
-    shares = np.linspace(0, 1, 6)
-    found = [
-        np.mean([metrics.sharpness(image, weight) for image in to_uint8(torch.lerp(plain, more, float(share)))])
-        for share in shares
-    ]
+    real = mean_sharpness(crops, weight)
+    warp.sharpening.fill_(0.0)
+    plain = _drawn(warp, crops, conditions)
+    warp.sharpening.fill_(MAX_SHARPENING)
+    sharp = _drawn(warp, crops, conditions)
+    shares = np.linspace(0, 1, 6)  # what is drawn is linear in the sharpening
+    found = [mean_sharpness(to_uint8(torch.lerp(plain, sharp, float(share))), weight) for share in shares]
     warp.sharpening.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
 
 
-def _drawn_sharp(warp: WarpNet, crops: np.ndarray, steered: Tensor, detail: float) -> Tensor:
-    """(n, 3, S, S); linear in `detail`."""
-    warp.sharpening.fill_(detail)
-    device = warp.mask.device
-    parts = [slice(k, k + _BATCH) for k in range(0, len(crops), _BATCH)]
-    return torch.cat([warp(to_input(crops[p]).to(device), steered[p].to(device)).cpu() for p in parts])
+def mean_sharpness(images: np.ndarray, weight: np.ndarray) -> float:
+    """Of images (n, S, S, 3) uint8 where weight (S, S) bool is true."""
+    return float(np.mean([metrics.sharpness(image, weight) for image in images]))
+
+
+def neutral(warp: WarpNet) -> None:
+    """As if never calibrated."""
+    warp.amplitude.fill_(1.0)
+    warp.sharpening.fill_(0.0)
+
+
+def _drawn(warp: WarpNet, crops: np.ndarray, conditions: Tensor) -> Tensor:
+    """(n, 3, S, S), on the CPU."""
+    device, parts = warp.mask.device, []
+    for k in range(0, len(crops), _BATCH):
+        batch = slice(k, k + _BATCH)
+        parts.append(warp(to_input(crops[batch]).to(device), conditions[batch].to(device)).cpu())
+    return torch.cat(parts)

@@ -1,235 +1,217 @@
-"""Learning the motion network: audio features → mouth shape. Takes a minute on a CPU; no pixels are involved."""
+"""Training of the motion network: audio features → mouth shapes. A minute on a CPU; no pictures are involved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator as Steps
+from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..avatar.dataset import TrainingData
-from ..inference.driving import LEAST_S, feature_shift, mean_of, mouth_amplitude, speech_rows
-from ..media.audio import load_waveform
+from ..inference.driving import feature_shift, mean_of
 from ..models.generator import Generator
 from ..models.motion import MotionMember
 from ..models.tensors import interpolate_rows, training_dtype
+from ..progress import Progress
 from .augmented_features import AugmentedFeatures
-from .loop import Schedule, StepReport, check_finite, clip_gradients, set_learning_rate
+from .calibration import spread_gain
+from .loop import Schedule, StepReport, set_learning_rate, update
 
-CHUNK_S = 4.0
-BATCH = 16
-MAX_GAIN = 1.5
-TOLD = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back
-DISGUISED = 0.5  # of the batches hear the speech in a augmentation
-SILENT_WEIGHT = 1 / BATCH  # of the one silent stretch that every batch has beside its stretches of the clip
-NOISE = 0.1  # added to the normalised features
-_CHECK_EVERY = 50
+FOLDS = 10
+GUARD_S = 0.4  # around a left-out fold: its neighbours share its audio windows (0.56 s) and its movement; chosen
 
 
-class _Folds:
-    """The learnt frames cut into tenths; each member of the ensemble leaves one out, to be judged on it."""
+@dataclass(frozen=True)
+class MotionSettings:
+    """How the motion network is trained. All numbers chosen, but for those that `benchmarks.ablations` varies."""
 
-    def __init__(self, data: TrainingData, shapes: Tensor, members: int) -> None:
-        self.rows = torch.from_numpy(data.rows_at(np.arange(len(shapes)))).float()
-        self.shapes = shapes
-        known = np.zeros(len(shapes), bool)
-        known[data.train_frames] = True
-        tenth = np.array_split(data.train_frames, 10)
-        self.left_out = [tenth[(2 + 3 * k) % 10] for k in range(members)]
-        self.known = [known.copy() for _ in range(members)]
-        reach = round(0.4 * float(data.avatar.info.fps))
-        for k, frames in enumerate(self.left_out):
-            self.known[k][max(0, frames[0] - reach) : frames[-1] + reach] = False
-        self.same_shot = (data.shots[1:] == data.shots[:-1]).numpy()
+    chunk_s: float = 4.0
+    batch: int = 16  # chunks
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.02
+    noise: float = 0.1  # added to the normalised features, in their standard deviations
+    augmented_share: float = 0.5  # of the batches come from augmented speech
+    silent_weight: float = 1 / 16  # of the one stretch of silence in each batch: as much as one chunk
+    check_every: int = 50
 
 
-class _Sounds:
-    """What the network hears, normalised: the clip's sound, plain and in disguises, and recordings of silence."""
+@dataclass(frozen=True)
+class TrainingSounds:
+    """Features that the motion network is trained on beside those of the clip."""
+
+    augmented: list[AugmentedFeatures] = field(default_factory=list)
+    silences: list[np.ndarray] = field(default_factory=list)  # (T, D) each: there the mouth takes its rest pose
+
+
+class Chunks:
+    """Draws batches of stretches of the clip, plain or augmented, and of silence."""
 
     def __init__(
         self,
         generator: Generator,
-        plain: np.ndarray,
-        others: list[AugmentedFeatures],
-        silences: list[np.ndarray],
+        data: TrainingData,
+        sounds: TrainingSounds,
         spoken: np.ndarray,
-        rate_hz: float,
+        settings: MotionSettings,
     ) -> None:
-        def normalised(rows: np.ndarray) -> Tensor:
-            return generator.motion.normalise(torch.from_numpy(np.array(rows, np.float32)))
+        """spoken: (k,) rows of the clip's features with speech."""
+        self.settings, self._motion = settings, generator.motion
+        self.frames = min(round(settings.chunk_s * float(data.avatar.info.fps)), len(data.points))
+        self.rows = torch.from_numpy(data.rows_at(np.arange(len(data.points)))).float()  # (N,) of the frames
+        self.plain = self._normalised(data.features)
+        self.augmented = [(self._adapted(generator, one, spoken, data.rate_hz), one.speed) for one in sounds.augmented]
+        self.silences = [self._normalised(rows) for rows in sounds.silences]
 
-        def adapted(heard: AugmentedFeatures) -> Tensor:
-            """As `speaker` does it when somebody else speaks."""
-            where = np.rint((spoken + 0.5) / heard.speed - 0.5).astype(int).clip(0, len(heard.rows) - 1)
-            shift = feature_shift(generator, mean_of(heard.rows, where), len(spoken) / rate_hz)
-            return normalised(heard.rows) + shift / generator.motion.feature_std
+    def draw(self, known: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, t, D), positions of the frames in them (B, n), and the numbers of these frames (B, n).
 
-        self.plain = normalised(plain)
-        self.others = [(adapted(heard), heard.speed) for heard in others]
-        self.silences, self.rest = [normalised(rows) for rows in silences], generator.rest_pose.cpu()
-
-    def choose(self, rng: np.random.Generator) -> tuple[Tensor, float]:
-        """(T, D) and its speed."""
-        if self.others and rng.random() < DISGUISED:
-            return self.others[int(rng.integers(len(self.others)))]
-        return self.plain, 1.0
+        known: (N,) bool frames that may be trained on.
+        """
+        features, speed = self._choose(rng)
+        batch = self.settings.batch
+        starts = rng.choice(np.flatnonzero(known), batch) - rng.integers(0, self.frames, batch)
+        starts = np.clip(starts, 0, len(known) - self.frames)
+        numbers = torch.from_numpy(starts[:, None] + np.arange(self.frames))
+        rows = (self.rows[numbers] + 0.5) / speed - 0.5
+        first = rows[:, :1].floor().clamp_min(0)
+        length = int((rows - first).max().ceil()) + 2
+        source = (first.long() + torch.arange(length)).clamp_max(len(features) - 1)
+        return features[source], rows - first, numbers
 
     def silent(self, length: int, rng: np.random.Generator) -> Tensor:
         """(1, length, D) from one of the recordings, which begin anew where they end."""
         rows = self.silences[int(rng.integers(len(self.silences)))]
         return rows[(int(rng.integers(len(rows))) + torch.arange(length)) % len(rows)][None]
 
+    def _choose(self, rng: np.random.Generator) -> tuple[Tensor, float]:
+        """(T, D) and its speed."""
+        if self.augmented and rng.random() < self.settings.augmented_share:
+            return self.augmented[int(rng.integers(len(self.augmented)))]
+        return self.plain, 1.0
 
-def _chunks(sounds: _Sounds, folds: _Folds, member: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """A batch of stretches: features (B, t, D), frame positions in them (B, n), shapes (B, n, S), known (B, n) bool."""
-    known = folds.known[member]
-    features, speed = sounds.choose(rng)
-    starts = rng.choice(np.flatnonzero(known), BATCH)
-    starts = np.clip(starts - rng.integers(0, frames, BATCH), 0, max(0, len(known) - frames))
-    index = torch.from_numpy(starts[:, None] + np.arange(min(frames, len(known))))
-    rows = (folds.rows[index] + 0.5) / speed - 0.5
-    first = rows[:, :1].floor().clamp_min(0)
-    length = int((rows - first).max().ceil()) + 2
-    source = (first.long() + torch.arange(length)).clamp_max(len(features) - 1)
-    return features[source], rows - first, folds.shapes[index], torch.from_numpy(known)[index], index
+    def _normalised(self, rows: np.ndarray) -> Tensor:
+        return self._motion.normalise(torch.from_numpy(np.array(rows, np.float32)))
 
-
-def _loss(predicted: Tensor, wanted: Tensor, known: Tensor, linked: Tensor, weight: Tensor) -> Tensor:
-    """L1 on the values and on their differences over time, components weighted by the movement they stand for."""
-    error = ((predicted - wanted).abs() * weight).sum(-1)
-    steps = ((predicted.diff(dim=1) - wanted.diff(dim=1)).abs() * weight).sum(-1)
-    pairs = known[:, 1:] & known[:, :-1] & linked
-    return (error * known).sum() / known.sum().clamp_min(1) + (steps * pairs).sum() / pairs.sum().clamp_min(1)
+    def _adapted(self, generator: Generator, one: AugmentedFeatures, spoken: np.ndarray, rate_hz: float) -> Tensor:
+        """(T, D) normalised, and shifted as `inference.driving` does it for other speakers."""
+        where = np.rint((spoken + 0.5) / one.speed - 0.5).astype(int).clip(0, len(one.rows) - 1)
+        shift = feature_shift(generator, mean_of(one.rows, where), len(spoken) / rate_hz)
+        return self._normalised(one.rows) + shift / self._motion.feature_std
 
 
-@torch.no_grad()
-def _predict(member: MotionMember, normalised: Tensor, rows: Tensor) -> Tensor:
-    """(n, S) of one member, from features (T, D), at rows (n,)."""
-    member.eval()
-    return interpolate_rows(member(normalised[None]), rows[None])[0]
+class Folds:
+    """The frames to train on, cut into tenths; each member of the ensemble leaves one out, to be validated on it."""
+
+    def __init__(self, data: TrainingData, members: int) -> None:
+        known = np.zeros(len(data.points), bool)
+        known[data.train_frames] = True
+        tenths = np.array_split(data.train_frames, FOLDS)
+        self.left_out = [tenths[(2 + 3 * k) % FOLDS] for k in range(members)]  # spread over the clip
+        self.known = [known.copy() for _ in range(members)]  # (N,) bool each
+        guard = round(GUARD_S * float(data.avatar.info.fps))
+        for k, frames in enumerate(self.left_out):
+            self.known[k][max(0, frames[0] - guard) : frames[-1] + guard] = False
 
 
-def _component_weights(generator: Generator) -> Tensor:
-    std = generator.shape_std / generator.shape_std.max()
-    return (std.sqrt() / std.sqrt().sum()).cpu()
+class MotionTraining:
+    """Trains the members of a generator's motion network one after the other, on the CPU: it is small.
 
-
-def train_motion(
-    generator: Generator,
-    data: TrainingData,
-    shapes: Tensor,
-    schedule: Schedule,
-    *,
-    seed: int,
-    others: list[AugmentedFeatures],
-    silences: list[np.ndarray],
-    rate: float = 1e-3,
-    trained: set[int] | None = None,
-    models: Path | None = None,
-) -> Iterator[StepReport]:
-    """Train the members of `generator.motion` one after the other; keeps each one's best weights on its left-out tenth.
-
-    shapes: (N, shape_width) float32 true shapes in standard deviations. Runs on the CPU: it is small.
-    `others`: the same speech in disguises, see `disguises`. `silences`: in these the mouth is `generator.rest_pose`.
-    `trained`: the members that need no training any more; it grows, so that a stopped run can go on.
-    `models`: folder of the weight files.
+    Each keeps the weights that were best on its left-out tenth. `trained` holds the members that are done; it grows,
+    so that a stopped run can go on. The statistics of the features have to be fitted before.
     """
-    trained = set() if trained is None else trained
-    motion = generator.motion
-    spoken = fit_feature_statistics(generator, data, shapes, models=models)
-    sounds = _Sounds(generator, data.features, others, silences, spoken, data.rate_hz)
-    folds = _Folds(data, shapes, len(motion.members))
-    frames = round(CHUNK_S * float(data.avatar.info.fps))
-    weight = _component_weights(generator)
-    count = len(motion.members)
-    for k in sorted(set(range(count)) - trained):
-        share = Schedule(schedule.steps, schedule.minutes / count if schedule.minutes else None)
-        run = _train_member(motion.members[k], sounds, folds, k, frames, weight, share, seed, rate)  # pyright: ignore[reportArgumentType]
-        for report in run:
-            yield StepReport("motion", report.step, (k + report.done) / count, report.losses, metrics=report.metrics)
-        trained.add(k)
-    outside = [
-        (_predict(member, sounds.plain, folds.rows[left]), shapes[left])  # pyright: ignore[reportArgumentType]
-        for member, left in zip(motion.members, folds.left_out, strict=True)
-    ]
-    motion.variance_gain.copy_(_gain(outside))
 
+    def __init__(
+        self,
+        generator: Generator,
+        data: TrainingData,
+        shapes: Tensor,
+        chunks: Chunks,
+        *,
+        seed: int = 0,
+        trained: set[int] | None = None,
+    ) -> None:
+        """shapes: (N, shape_width) float32 true shapes, in standard deviations."""
+        self.motion, self.rest = generator.motion, generator.rest_pose.cpu()
+        self.shapes, self.chunks, self.seed = shapes, chunks, seed
+        self.trained: set[int] = set() if trained is None else trained
+        self.folds = Folds(data, len(self.motion.members))
+        self.same_shot = data.shots[1:] == data.shots[:-1]  # (N - 1,) bool
+        # by the square root of how far a component moves the lips: the first would outweigh all others
+        spread = (generator.shape_std / generator.shape_std.max()).sqrt()
+        self.weight = (spread / spread.sum()).cpu()  # (shape_width,)
 
-def fit_feature_statistics(
-    generator: Generator, data: TrainingData, shapes: Tensor, *, models: Path | None = None
-) -> np.ndarray:
-    """Set what the learnt part of the clip tells of its voice and movement; (k,) rows of it with speech."""
-    motion = generator.motion
-    learnt = torch.from_numpy(np.array(data.features[: int(data.rows_at(data.train_frames[-1:])[0]) + 1], np.float32))
-    motion.feature_mean.copy_(learnt.mean(0))
-    motion.feature_std.copy_(learnt.std(0).clamp_min(1e-3))
-    heard_s = data.audio_times_s(data.train_frames)
-    spoken = speech_rows(load_waveform(data.avatar.audio), len(data.features), data.rate_hz, heard_s, models=models)
-    motion.speech_mean.copy_(mean_of(data.features, spoken))
-    moving = data.train_frames[data.spoken[data.train_frames]]
-    known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S
-    generator.mouth_amplitude.fill_(mouth_amplitude(generator, shapes[moving]) if known else 0.0)
-    return spoken
+    def steps(self, schedule: Schedule) -> Steps[Progress, None, None]:
+        """Train those that are not trained yet; `schedule` gives steps for each, or minutes for all together."""
+        count = len(self.motion.members)
+        minutes = schedule.minutes / count if schedule.minutes else None
+        for k in sorted(set(range(count)) - self.trained):
+            for report in self.train_member(k, Schedule(schedule.steps, minutes)):
+                done = (k + report.done) / count
+                yield StepReport.of("motion", report.step, done, report.losses, metrics=report.metrics)
+            self.trained.add(k)
+        self.motion.variance_gain.copy_(spread_gain([self._left_out(k) for k in range(count)]))
 
+    def train_member(self, k: int, schedule: Schedule) -> Steps[StepReport, None, None]:
+        """Train one member of the ensemble."""
+        member, settings = self._member(k), self.chunks.settings
+        optimiser = torch.optim.AdamW(
+            member.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        rest, best, best_weights, step = self.rest, float("inf"), None, 0
+        while schedule.done(step) < 1:
+            set_learning_rate(optimiser, schedule.learning_rate(step, settings.learning_rate, settings.warmup_steps))
+            rng = np.random.default_rng((self.seed, k, step))
+            found = update(member, optimiser, {"loss": self.loss(k, rest, rng)}, ("motion", step))
+            step += 1
+            metrics = {}
+            if step % settings.check_every == 0 or schedule.done(step) >= 1:
+                predicted, true = self._left_out(k)
+                rest = self.rest / spread_gain([(predicted, true)])  # the gain will make the rest pose of it
+                score = float(((predicted - true).abs() * self.weight).sum(-1).mean())
+                metrics = {"left_out_l1": score}
+                if score < best:
+                    best, best_weights = score, {n: p.detach().clone() for n, p in member.state_dict().items()}
+            yield StepReport.of("motion", step, schedule.done(step), {"motion": found["loss"]}, metrics=metrics)
+        if best_weights is not None:
+            member.load_state_dict(best_weights)
+        member.eval()
 
-def _train_member(
-    member: MotionMember,
-    sounds: _Sounds,
-    folds: _Folds,
-    index: int,
-    frames: int,
-    weight: Tensor,
-    schedule: Schedule,
-    seed: int,
-    rate: float,
-) -> Iterator[StepReport]:
-    optimiser = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.02)
-    linked, dtype = torch.from_numpy(folds.same_shot), training_dtype(torch.device("cpu"))
-    left, rest = folds.left_out[index], sounds.rest
-    best, best_weights, step = float("inf"), None, 0
-    while schedule.done(step) < 1:
-        rng = np.random.default_rng((seed, index, step))
-        part, rows, wanted, known, places = _chunks(sounds, folds, index, frames, rng)
-        part = torch.cat([part, sounds.silent(part.shape[1], rng)])
-        set_learning_rate(optimiser, schedule.rate(step, rate, 50))
-        member.train()
+    def loss(self, k: int, rest: Tensor, rng: np.random.Generator) -> Tensor:
+        """Of member k on a batch; rest (shape_width,) is what it shall say in silence."""
+        settings = self.chunks.settings
+        features, rows, numbers = self.chunks.draw(self.folds.known[k], rng)
+        features = torch.cat([features, self.chunks.silent(features.shape[1], rng)])
+        member, dtype = self._member(k).train(), training_dtype(torch.device("cpu"))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            part = part + NOISE * torch.randn_like(part)
+            features = features + settings.noise * torch.randn_like(features)
             with torch.autocast("cpu", dtype, enabled=dtype is not None):
-                told = member(part).float()
-        loss = _loss(interpolate_rows(told[:-1], rows), wanted, known, linked[places[:, :-1]], weight)
-        loss = loss + SILENT_WEIGHT * ((told[-1] - rest).abs() * weight).sum(-1).mean()
-        check_finite(loss, "motion", step)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_gradients(member, "motion", step)
-        optimiser.step()
-        step += 1
-        metrics = {}
-        if step % _CHECK_EVERY == 0 or schedule.done(step) >= 1:
-            outside = _predict(member, sounds.plain, folds.rows[left])
-            rest = sounds.rest / _gain([(outside, folds.shapes[left])])  # what the gain will make the rest of
-            score = float(((outside - folds.shapes[left]).abs() * weight).sum(-1).mean())
-            metrics = {"left_out_l1": score}
-            if score < best:
-                best, best_weights = score, {n: p.detach().clone() for n, p in member.state_dict().items()}
-        yield StepReport("motion", step, schedule.done(step), {"motion": float(loss.detach())}, metrics=metrics)
-    if best_weights is not None:
-        member.load_state_dict(best_weights)
-    member.eval()
+                predicted = member(features).float()
+        known = torch.from_numpy(self.folds.known[k])[numbers]
+        linked = known[:, 1:] & known[:, :-1] & self.same_shot[numbers[:, :-1]]
+        loss = self._error(interpolate_rows(predicted[:-1], rows), self.shapes[numbers], known, linked)
+        silent = ((predicted[-1] - rest).abs() * self.weight).sum(-1).mean()
+        return loss + settings.silent_weight * silent
 
+    def _error(self, predicted: Tensor, true: Tensor, known: Tensor, linked: Tensor) -> Tensor:
+        """L1 on the shapes (B, n, S) and on their differences over time, components weighted by their movement.
 
-def _gain(outside: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """(shape_width,) what brings the spread of predictions on unheard speech back to the true spread, from both.
+        known (B, n) and linked (B, n - 1) bool say which count.
+        """
+        error = ((predicted - true).abs() * self.weight).sum(-1)
+        steps = ((predicted.diff(dim=1) - true.diff(dim=1)).abs() * self.weight).sum(-1)
+        return (error * known).sum() / known.sum().clamp_min(1) + (steps * linked).sum() / linked.sum().clamp_min(1)
 
-    The less the sound tells of a component the less of its spread is brought back: there, spread would be noise.
-    """
-    predicted, wanted = (torch.cat(part) for part in zip(*outside, strict=True))
-    p, w = predicted - predicted.mean(0), wanted - wanted.mean(0)
-    correlation = (p * w).mean(0) / (p.std(0) * w.std(0)).clamp_min(1e-6)
-    ratio = (wanted.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, MAX_GAIN)
-    told = ((correlation - TOLD[0]) / (TOLD[1] - TOLD[0])).clamp(0, 1)
-    return 1 + told * (ratio - 1)
+    @torch.no_grad()
+    def _left_out(self, k: int) -> tuple[Tensor, Tensor]:
+        """(n, S) predicted by member k for its left-out frames, and true."""
+        member, frames = self._member(k).eval(), self.folds.left_out[k]
+        rows = self.chunks.rows[frames]
+        return interpolate_rows(member(self.chunks.plain[None]), rows[None])[0], self.shapes[frames]
+
+    def _member(self, k: int) -> MotionMember:
+        return cast(MotionMember, self.motion.members[k])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,8 @@ from ..errors import FileError, FormatError, MismatchError
 from ..files import atomic_write
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, resume_path
-from .loop import Reports, StepReport
+from ..progress import Progress
+from .loop import StepReport
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ Start = Literal["new", "resume", "auto", "set aside", "overwrite"]
 
 
 def check_start(out: Path, start: Start) -> None:
-    """FileError naming the remedies when a run may not begin like this; to be asked before anything is loaded."""
+    """FileError naming the remedies when a run may not begin like this; to be called before anything is loaded."""
     found = [path for path in (out, resume_path(out)) if path.exists()]
     if start == "new" and found:
         raise FileError(
@@ -103,26 +104,30 @@ class RunLog:
     reports: list[StepReport] = field(default_factory=list)  # without previews
     preview: np.ndarray | None = None  # (H, W, 3) uint8 RGB, the last one
 
-    def follow(self, reports: Reports) -> Reports:
-        """The same reports, kept; written down however the run ends."""
+    def follow(self, steps: Generator[Progress, None, None]) -> Generator[Progress, None, None]:
+        """The same steps; those with losses or metrics are kept, and written down however the run ends."""
         try:
-            for report in reports:
-                self.preview = report.preview if report.preview is not None else self.preview
-                self.reports.append(replace(report, rate=0.0, preview=None))
-                yield report
+            for step in steps:
+                if isinstance(step, StepReport):
+                    self._keep(step)
+                yield step
         finally:
-            reports.close()
+            steps.close()
             self._write()
+
+    def _keep(self, report: StepReport) -> None:
+        self.preview = report.preview if report.preview is not None else self.preview
+        self.reports.append(replace(report, detail="", samples_per_s=0.0, preview=None))
 
     def losses(self) -> list[float]:
         """Of the last phase, in order."""
-        last = self.reports[-1].phase if self.reports else ""
-        values = [report.losses for report in self.reports if report.phase == last and report.losses]
+        last = self.reports[-1].stage if self.reports else ""
+        values = [report.losses for report in self.reports if report.stage == last and report.losses]
         return [one.get("loss", next(iter(one.values()))) for one in values]
 
     def _write(self) -> None:
         losses, preview = _files_of(self.out)[2:4]
-        rows = [[r.phase, r.step, r.done, r.losses, r.metrics] for r in self.reports]
+        rows = [[r.stage, r.step, r.done, r.losses, r.metrics] for r in self.reports]
         with atomic_write(losses) as temporary:
             temporary.write_text(json.dumps(rows), encoding="utf-8")
         if self.preview is None:
@@ -143,10 +148,13 @@ def open_log(out: Path, step: int | None = None) -> RunLog:
     if losses.is_file():
         try:
             rows = json.loads(losses.read_text(encoding="utf-8"))
-            reports = [StepReport(phase, at, done, found, 0.0, metrics) for phase, at, done, found, metrics in rows]
+            reports = [
+                StepReport(stage, done, step=at, losses=losses_then, metrics=metrics)
+                for stage, at, done, losses_then, metrics in rows
+            ]
         except (ValueError, TypeError) as error:
             raise FormatError(f"{losses} is damaged; delete it, only the curves of past losses are in it") from error
-        log.reports = [r for r in reports if step is None or r.phase == "motion" or r.step <= step]
+        log.reports = [r for r in reports if step is None or r.stage == "motion" or r.step <= step]
     if preview.is_file():
         picture = cv2.imdecode(np.frombuffer(preview.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
         log.preview = None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
