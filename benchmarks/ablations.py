@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,9 @@ from udh_core.models.tensors import autocast_dtype, to_input, to_uint8
 from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.training import augmented_features
-from udh_core.training import motion as train_motion
-from udh_core.training.calibration import openings, rest_shape
+from udh_core.training.calibration import ClipSound, fit_feature_statistics, openings, rest_shape
 from udh_core.training.loop import Schedule
+from udh_core.training.motion import Chunks, MotionSettings, MotionTraining, TrainingSounds
 from udh_core.training.options import GeneratorOptions
 
 ENCODER = "whisper-tiny"
@@ -84,7 +85,7 @@ def warp(chosen: argparse.Namespace) -> Iterator[str]:
         if wanted(variant.name, chosen):
             run = Experiment(variant, data, GeneratorOptions(steps=chosen.steps), ENCODER)
             begun = time.perf_counter()
-            run.learn()
+            run.train()
             rate = chosen.steps * run.options.batch / (time.perf_counter() - begun)
             yield f"| {variant.name} | {judge(run)} | {gmac(run):.2f} | {rate:.0f} |"
 
@@ -106,7 +107,7 @@ class WarpJudge:
         """Cells."""
         data, weight = self.data, self.weight
         drawn, real = self.draw(run, self.frames), np.array(data.crops[self.frames])
-        rows, columns = run.rows, run.columns
+        rows, columns = run.warp.box
         parts = [slice(k, k + 20) for k in range(0, len(drawn), 20)]
         with torch.no_grad():
             boxes = [(to_input(x[p][:, rows, columns]) for x in (drawn, real)) for p in parts]
@@ -125,7 +126,7 @@ class WarpJudge:
         for k in range(0, len(frames), 10):
             some = frames[k : k + 10]
             with torch.autocast("cpu", dtype, enabled=dtype is not None):
-                parts.append(to_uint8(run.generator.warp(to_input(self.data.crops[some]), run.steered[some])))
+                parts.append(to_uint8(run.generator.warp(to_input(self.data.crops[some]), run.conditions[some])))
         return np.concatenate(parts)
 
 
@@ -134,7 +135,7 @@ def gmac(run: Experiment) -> float:
     """Of one frame."""
     network, size = run.generator.warp, run.generator.config.warp.size
     with FlopCounterMode(display=False) as counter:
-        network(torch.rand(2, 3, size, size), run.steered[:2])
+        network(torch.rand(2, 3, size, size), run.conditions[:2])
     return counter.get_total_flops() / 4e9
 
 
@@ -160,7 +161,7 @@ def motion(chosen: argparse.Namespace) -> Iterator[str]:
 
 
 def learnt_motion(
-    variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None, heard: dict[str, list]
+    variant: MotionVariant, data: TrainingData, steps: int, start: MotionNet | None, heard: TrainingSounds
 ) -> Generator:
     """`heard`: see `sounds`."""
     sizes = MotionConfig(**{**MotionConfig(data.features.shape[1]).to_dict(), **variant.sizes})
@@ -176,25 +177,26 @@ def learnt_motion(
             member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("output_proj")}, strict=False)
     shapes = generator.encode_shapes(data.points)
     generator.rest_pose.copy_(rest_shape(data, shapes))
-    weight = train_motion.SILENT_WEIGHT
-    train_motion.SILENT_WEIGHT = weight if variant.silence else 0.0
-    for _ in train_motion.train_motion(generator, data, shapes, Schedule(steps, None), seed=variant.seed, **heard):
+    settings, sound = MotionSettings(), ClipSound(data)
+    if not variant.silence:
+        settings = replace(settings, silent_weight=0.0)
+    fit_feature_statistics(generator, data, shapes, sound)
+    chunks = Chunks(generator, data, heard, sound.spoken, settings)
+    for _ in MotionTraining(generator, data, shapes, chunks, seed=variant.seed).steps(Schedule(steps, None)):
         pass
-    train_motion.SILENT_WEIGHT = weight
     if not variant.gain:
         generator.motion.variance_gain.fill_(1)
     return generator.eval()
 
 
-def sounds(variant: MotionVariant, avatar: Avatar) -> dict[str, list]:
-    """What a variant hears beside the clip's plain sound."""
-    for _ in augmented_features.extract_silences(avatar, ENCODER):
-        pass
+def sounds(variant: MotionVariant, avatar: Avatar) -> TrainingSounds:
+    """What a variant is trained on beside the clip's plain sound."""
+    silences = augmented_features.extract_silences(avatar, ENCODER).run()
     waveform, others = load_waveform(avatar.audio), []
     for one in variant.disguises:
         heard = features.extract(augmentation.augmented(waveform, one), ENCODER)
         others.append(augmented_features.AugmentedFeatures(heard.values, one.speed))
-    return {"others": others, "silences": augmented_features.silence_features(avatar, ENCODER)}
+    return TrainingSounds(others, silences)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from udh_core.training.generator import GeneratorRun
 from udh_core.training.loop import Averaged, Schedule
 from udh_core.training.options import GeneratorOptions
 from udh_core.training.sampling import sample_runs
+from udh_core.training.warp import WarpTraining, warp_state
 
 ADVERSARIAL_FROM = 0.5  # of the run
 
@@ -44,64 +45,55 @@ class Variant:
     decay: float | None = None  # of the averaged weights
 
 
-class Experiment(GeneratorRun):
-    """A training run of the warp network, told the true shapes, with one thing changed."""
+class Experiment(WarpTraining):
+    """A training run of the warp network, conditioned on the true shapes, with one thing changed."""
 
     def __init__(self, variant: Variant, data: TrainingData, options: GeneratorOptions, encoder: str) -> None:
-        self.variant = variant
-        device = torch.device("cpu")
-        super().__init__(data, Path("unused"), replace(options, **variant.options), encoder, None, None, device)
-        self.weights.update(variant.terms)
-        if variant.decay is not None:
-            self.average = Averaged(self.generator.warp, variant.decay)
+        self.variant, options = variant, replace(options, **variant.options)
+        run = VariantRun(variant, data, Path("unused"), options, encoder)
+        for _ in run.fit():
+            pass
+        decay = Averaged.DECAY if variant.decay is None else variant.decay
+        state = warp_state(run.state.out, run.generator, options.learning_rate, decay)
+        super().__init__(run.generator, run.data, options, state)
+        self.loss_weights.update(variant.terms)
         if variant.even:
-            chosen = data.train_frames[
-                np.linspace(0, len(data.train_frames) - 1, len(self.generator.warp.references)).astype(int)
-            ]
-            self.generator.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+            count = len(self.warp.references)
+            chosen = data.train_frames[np.linspace(0, len(data.train_frames) - 1, count).astype(int)]
+            self.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
         self.judge = Discriminator()
         self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), lr=2e-4, betas=(0.5, 0.9))
         self.schedule = Schedule(self.options.steps, None)
 
-    def _build(self) -> Generator:
-        plain = super()._build().config
-        sizes = WarpConfig(**{**plain.warp.to_dict(), **self.variant.sizes})
-        if self.variant.enlarged:
-            sizes = Enlarged(**sizes.to_dict(), factor=self.variant.enlarged)
-        spec = self.data.avatar.crop
-        generator = Generator(replace(plain, warp=sizes), spec)
-        generator.warp = self.variant.network(sizes, spec)
-        if self.variant.change is not None:
-            self.variant.change(generator.warp)
-        return generator
-
-    def learn(self) -> None:
+    def train(self) -> None:
         """To the end; the averaged weights are those that stay."""
-        batches = prefetch(self._batch(step, self.schedule) for step in range(self.options.steps))
-        for self.step, (frames, targets) in enumerate(batches):
-            self._train_step(frames, targets, self.schedule)
-        self.average.swap(self.generator.warp)
-        self.generator.warp.eval()
+        done = self.schedule.done
+        for frames, targets in prefetch(self.draw_batch(step, done(step)) for step in range(self.options.steps)):
+            self.step(frames, targets, self.schedule)
+        self.state.average.swap(self.warp)
+        self.warp.eval()
 
-    def _batch(self, step: int, schedule: Schedule) -> tuple[np.ndarray, Tensor]:
-        frames, targets = super()._batch(step, schedule)
+    def draw_batch(self, step: int, done: float) -> tuple[np.ndarray, Tensor]:
+        """As the variant has it."""
+        frames, targets = super().draw_batch(step, done)
         if self.variant.pairs:
-            learnt, shots = self.data.train_frames, self.data.shots.numpy()
-            frames = sample_runs(learnt, shots, 2, self.options.batch // 2, self.options.seed, step).reshape(-1)
+            trained, shots = self.data.train_frames, self.data.shots.numpy()
+            frames = sample_runs(trained, shots, 2, self.options.batch // 2, self.options.seed, step).reshape(-1)
             targets = to_input(self.data.crops[frames])
         if self.variant.augment is not None:
             targets = self.variant.augment(targets, np.random.default_rng((self.options.seed, step)))
         return frames, targets
 
-    def _losses(self, inside: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        losses, inside = super()._losses(inside, wanted), inside.float()
-        seen = self.weight > 0
+    def losses(self, inside: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """With those of the variant."""
+        losses, inside = super().losses(inside, true), inside.float()
+        seen = self.region.weight > 0
         for name in self.variant.terms:
             if name == "adversarial":
-                if self.schedule.done(self.step) >= ADVERSARIAL_FROM:
-                    losses[name] = self._fooled(inside * seen, wanted * seen)
+                if self.schedule.done(self.state.step) >= ADVERSARIAL_FROM:
+                    losses[name] = self._fooled(inside * seen, true * seen)
             else:
-                losses[name] = TERMS[name](inside * seen, wanted * seen)
+                losses[name] = TERMS[name](inside * seen, true * seen)
         return losses
 
     def _fooled(self, inside: Tensor, wanted: Tensor) -> Tensor:
@@ -116,6 +108,29 @@ class Experiment(GeneratorRun):
             *features, drawn = judge(inside)
             pairs = zip(features, judge(wanted), strict=False)
             return torch.stack([F.l1_loss(a, b) for a, b in pairs]).sum() - 0.2 * drawn.mean()
+
+
+class VariantRun(GeneratorRun):
+    """Its generator is built as the variant has it."""
+
+    def __init__(
+        self, variant: Variant, data: TrainingData, out: Path, options: GeneratorOptions, encoder: str
+    ) -> None:
+        self.variant = variant
+        super().__init__(data, out, options, encoder)
+
+    def build(self) -> Generator:
+        """With the network of the variant, untrained."""
+        plain = super().build().config
+        sizes = WarpConfig(**{**plain.warp.to_dict(), **self.variant.sizes})
+        if self.variant.enlarged:
+            sizes = Enlarged(**sizes.to_dict(), factor=self.variant.enlarged)
+        spec = self.data.avatar.crop
+        generator = Generator(replace(plain, warp=sizes), spec)
+        generator.warp = self.variant.network(sizes, spec)
+        if self.variant.change is not None:
+            self.variant.change(generator.warp)
+        return generator
 
 
 class Discriminator(nn.Module):

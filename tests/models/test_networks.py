@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from udh_core.avatar.folder import open_avatar
-from udh_core.errors import OptionError, UdhError
 from udh_core.face import crop, mouth
 from udh_core.face.crop import CropSpec
 from udh_core.inference import driving
@@ -23,7 +22,6 @@ from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
 from udh_core.models.warping import POSE, WarpConfig, WarpNet
 from udh_core.speech.features import AudioFeatures
-from udh_core.training.loop import Averaged, Schedule, check_finite
 
 SPEC = CropSpec(160)
 MASK = torch.from_numpy(crop.mask(SPEC).copy())
@@ -327,34 +325,3 @@ def test_brightness_and_contrast_say_nothing_about_sync() -> None:
 
 
 # Training's small parts
-
-
-def test_averaged_weights_swap_and_come_back() -> None:
-    network = torch.nn.Linear(2, 1)
-    average, first = Averaged(network), network.weight.detach().clone()
-    with torch.no_grad():
-        network.weight.add_(1)
-    average.update(network)
-    average.swap(network)
-    assert (network.weight > first).all() and (network.weight < first + 1).all()
-    average.swap(network)
-    torch.testing.assert_close(network.weight.detach(), first + 1)
-
-
-def test_schedule_ends_by_steps_or_by_the_clock() -> None:
-    by_steps = Schedule(200, None)
-    assert [by_steps.done(s) for s in (0, 100, 200, 300)] == [0, 0.5, 1, 1]
-    assert by_steps.learning_rate(0, 1.0) < by_steps.learning_rate(50, 1.0) > by_steps.learning_rate(199, 1.0) > 0.01
-    assert Schedule(200, 1.0, spent_s=61).done(0) == 1
-
-
-@pytest.mark.parametrize(("steps", "minutes"), [(0, None), (10, 0.0), (10, -1.0)])
-def test_schedule_without_any_time(steps: int, minutes: float | None) -> None:
-    with pytest.raises(OptionError, match="at least 1 step"):
-        Schedule(steps, minutes)
-
-
-def test_divergence_is_an_error() -> None:
-    check_finite(torch.tensor(3.0), "warp", 1)
-    with pytest.raises(UdhError, match="warp training diverged at step 12"):
-        check_finite(torch.tensor(float("nan")), "warp", 12)

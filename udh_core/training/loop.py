@@ -100,7 +100,9 @@ class Averaged:
     weights are soon forgotten.
     """
 
-    def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
+    DECAY = 0.999  # a thousand steps are remembered; chosen
+
+    def __init__(self, network: nn.Module, decay: float = DECAY) -> None:
         self.decay = decay
         self.steps = 0
         self.weights = {name: p.detach().clone().float() for name, p in network.named_parameters()}

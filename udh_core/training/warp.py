@@ -29,7 +29,7 @@ _BUMP_RADIUS = 1.3  # times the box of the lips; chosen
 _BUMP_PERCENTILES = (2, 98)  # of where the lips are: a single wide frame does not count; chosen
 
 
-def warp_state(out: Path, generator: Generator, learning_rate: float, decay: float = 0.999) -> RunState:
+def warp_state(out: Path, generator: Generator, learning_rate: float, decay: float = Averaged.DECAY) -> RunState:
     """An optimiser and averaged weights for the generator's warp network, before the first step."""
     warp = generator.warp
     optimiser = torch.optim.AdamW(warp.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
