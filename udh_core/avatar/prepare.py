@@ -23,6 +23,7 @@ from ..media.transcode import import_video
 from ..media.video import read_frames
 from ..progress import Progress, job
 from ..speech import features
+from ..speech.encoders import canonical_name
 from ..speech.features import AudioFeatures
 from .folder import FILES, FORMAT, Avatar, is_bundle, open_avatar, read_state
 from .options import PrepareOptions
@@ -46,7 +47,7 @@ def prepare(
     Finished stages are skipped as long as their input is the same; a source that changed is noticed and done anew.
     Raises MediaError, FileError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
-    features.canonical_name(options.encoder)  # a wrong name is known before the work, not after it
+    canonical_name(options.encoder)  # a wrong name is known before the work, not after it
     yield from import_clip(source, root, options, audio=audio).steps()
     yield from track_face(root, options, models=models).steps()
     yield from add_features(root, options.encoder, models=models, device=device).steps()

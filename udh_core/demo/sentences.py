@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..speech.tts import _CHARACTERS_PER_S
+from ..speech.tts import CHARACTERS_PER_S
 
 NEW_SPEECH: tuple[str, ...] = (
     "Good evening, and thank you for joining us from every corner of the world.",
@@ -63,7 +63,7 @@ def passages(seed: int, seconds: float) -> list[str]:
     rng = np.random.default_rng([seed, 1])
     sentences: dict[str, None] = {}
     characters = 0
-    while characters < seconds * _CHARACTERS_PER_S * 1.5:
+    while characters < seconds * CHARACTERS_PER_S * 1.5:
         words = {key: iter(rng.permutation(values.split(", ")).tolist()) for key, values in _WORDS.items()}
         template = _TEMPLATES[rng.integers(len(_TEMPLATES))]
         sentence = _fill(template, words)

@@ -76,7 +76,10 @@ def _decode_resampled(path: Path, begin: int, count: int | None) -> np.ndarray:
 
 
 def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:
-    """((n, 2) float32 [-1, 1], rate in Hz): the sound as people hear it, at the file's own rate, on the clock above."""
+    """((n, 2) float32 [-1, 1], rate in Hz): stereo at the file's own rate, on the clock of `load_waveform`.
+
+    MediaError: no such file, no sound in it or in the part asked for, or samples that are not finite numbers.
+    """
     rate_hz, zero_s = _clock(check_readable(path))
     end_s = None if duration_s is None else start_s + duration_s
     parts = list(_decode(path, round(zero_s * rate_hz), end_s, channels=2))
@@ -88,7 +91,10 @@ def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = N
 
 
 def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> None:
-    """Write a waveform (n,) or (n, channels), [-1, 1], as 16-bit PCM, whole or not at all."""
+    """Write a waveform (n,) or (n, channels), [-1, 1], as 16-bit PCM, whole or not at all.
+
+    MediaError: samples that are not finite numbers. FileError: the file cannot be written.
+    """
     import soundfile
 
     if not np.isfinite(waveform).all():

@@ -18,7 +18,7 @@ from ..progress import Progress
 
 FED = ("-hide_banner", "-v", "error")  # reads frames from its standard input
 QUIET = (*FED, "-nostdin")
-ERROR_CHARACTERS = 300  # of ffmpeg's words, in one line of ours
+ERROR_CHARACTERS = 300  # of what ffmpeg says, in one line of ours
 BOILERPLATE = (
     "Task finished|Terminating thread|Nothing was written|Conversion failed|Last message repeated|Error closing"
 )
@@ -28,7 +28,7 @@ PIPE_BYTES = 1 << 20  # Linux grants 64 KB by default: a 720p frame would take 4
 
 @functools.cache
 def ffmpeg_path() -> str:
-    """The ffmpeg binary that imageio-ffmpeg brings (or is told to use by IMAGEIO_FFMPEG_EXE)."""
+    """The ffmpeg binary that imageio-ffmpeg brings, or that IMAGEIO_FFMPEG_EXE names; MediaError when there is none."""
     import imageio_ffmpeg
 
     try:
@@ -61,36 +61,39 @@ class Child:
 
     @property
     def stdin(self) -> IO[bytes]:
+        """What ffmpeg reads from; ValueError unless started with pipe="stdin"."""
         if self.process.stdin is None:
             raise ValueError("this ffmpeg was started without an input pipe")
         return self.process.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
+        """What ffmpeg writes to; ValueError unless started with pipe="stdout"."""
         if self.process.stdout is None:
             raise ValueError("this ffmpeg was started without an output pipe")
         return self.process.stdout
 
     def log_text(self) -> str:
+        """All of stderr so far."""
         self.log.seek(0)
         return self.log.read().decode("utf-8", "replace")
 
     def error_summary(self) -> str:
         """Stderr as one line: how it began, which names the cause, and how it ended."""
         lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in self.log_text().splitlines()]
-        telling = list(dict.fromkeys(line for line in lines if line and not re.match(BOILERPLATE, line)))
-        words = "; ".join(telling if len(telling) < 4 else [telling[0], *telling[-2:]])
-        return words[:ERROR_CHARACTERS] or f"ffmpeg ended with code {self.process.returncode}"
+        causes = list(dict.fromkeys(line for line in lines if line and not re.match(BOILERPLATE, line)))
+        summary = "; ".join(causes if len(causes) < 4 else [causes[0], *causes[-2:]])
+        return summary[:ERROR_CHARACTERS] or f"ffmpeg ended with code {self.process.returncode}"
 
     def finish(self, failure: str) -> None:
-        """Wait for the end; MediaError `failure` with ffmpeg's last words when it went wrong."""
+        """Wait for the end; MediaError `failure` with `error_summary` when it went wrong."""
         if self.process.wait() != 0:
             raise MediaError(f"{failure}: {self.error_summary()}")
 
 
 @contextmanager
 def process(arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"] = "none") -> Iterator[Child]:
-    """Run ffmpeg for as long as the block lasts; when the block is left early, it is ended."""
+    """Run ffmpeg for as long as the block lasts; when the block is left early, it is ended. MediaError: no ffmpeg."""
     log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, after the process that writes to it
     child = subprocess.Popen(  # noqa: S603 - an argument list with a binary that pip installed
         [ffmpeg_path(), *arguments],

@@ -1,4 +1,4 @@
-"""What a media file holds: size, rate, exact frame count, sound; told by ffmpeg (imageio-ffmpeg has no ffprobe)."""
+"""What a media file holds: size, rate, exact frame count, sound; as ffmpeg prints it (there is no ffprobe)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class VideoInfo:
 
     @property
     def duration_s(self) -> float:
+        """Seconds from the first frame's beginning to the last one's end."""
         return float(self.frame_count / self.fps)
 
 
@@ -51,7 +52,7 @@ class PictureFormat:
     """How the picture is stored, before anything is applied to it."""
 
     pixels: str  # ffmpeg's name, "yuv420p"
-    matrix_tagged: bool  # the file says how YUV became of RGB
+    matrix_tagged: bool  # the file names the matrix that made YUV of RGB
     pixel_aspect: Fraction
     interlaced: bool
     clean_start: bool  # the first packet is shown, at the container's zero

@@ -1,4 +1,4 @@
-"""Whole files: importing a clip at a constant frame rate, muxing picture and sound."""
+"""Whole files: import a clip at a constant frame rate; mux picture and sound."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def on_grid(fps: Fraction, stored: PictureFormat, start_s: float) -> str:
 
 
 def matrix_in(video: VideoInfo, stored: PictureFormat) -> str:
-    """What the scale filter must be told of a large picture that does not say how its YUV was made; "" otherwise."""
+    """The option of the scale filter that a large picture needs whose file does not name its matrix; "" otherwise."""
     is_hd = min(video.width, video.height) >= HD_HEIGHT
     return "in_color_matrix=bt709:" if is_hd and not stored.matrix_tagged and stored.pixels.startswith("yuv") else ""
 
@@ -123,7 +123,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append one (H, W, 3) uint8 RGB frame."""
+        """Append one (H, W, 3) uint8 RGB frame. MediaError: encoding stopped. ValueError: another size or type."""
         if frame.shape != self.shape or frame.dtype != np.uint8:
             raise ValueError(f"frame {self.frame_count}: {frame.dtype} {frame.shape} where uint8 {self.shape} is due")
         if any(after for _, after in self._padding):

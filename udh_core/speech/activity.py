@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from ..media.audio import SAMPLE_RATE_HZ
 from ..weights import registry
@@ -22,16 +22,16 @@ WEIGHTS = "silero_vad.safetensors"
 # Against GRID's word times, in quiet and in noise: between 0.2 and 0.5 equally many frames agree, in loud noise the
 # fewer are missed and the more are false alarms the lower it is (benchmarks/results/vad.md).
 SPEECH_PROBABILITY = 0.4
-DELAY_S = 0.04  # by which the network, which hears no future, is late (the same words; 0.03 and 0.05 are as good)
+DELAY_S = 0.04  # by which the network, which has no look-ahead, is late (the same words; 0.03 and 0.05 are as good)
 BRIDGED_S = 0.2  # shorter pauses belong to the speech around them: the closure of a stop consonant is silent
 LOUD_DB, MOST_GAIN_DB = -20.0, 60.0  # quieter recordings are amplified to this; the network misses faint speech
 BLOCK_CHUNKS = 2000  # at a time: a minute, 40 MB
 
 # Silence. Measured on the GRID speaker, whose mouth opens half a second before a sentence, with a breath about 20 dB
 # below speech: a breath must end the silence, and the mouth be free well before a sound, or it follows the truth worse.
-SILENT_DB, HEARD_DB = 26.0, 22.0  # below loud speech: under the one silence begins, over the other it ends
+SILENT_DB, SOUND_DB = 26.0, 22.0  # below loud speech: under the one silence begins, over the other it ends
 SILENT_S = 0.25  # how long it must be so quiet
-LEAD_S, EASE_S = 0.2, 0.2  # before a sound the mouth is free again; how long it takes to and from its rest
+LEAD_S, EASE_S = 0.2, 0.2  # before a sound the mouth is free again; how long it takes to and from the rest pose
 
 
 def levels_db(waveform: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def speech_mask(waveform: np.ndarray, times_s: np.ndarray, *, models: Path | Non
     spoken = np.interp(rows_s, middles_s, probability) > SPEECH_PROBABILITY
     spoken &= level > loud_db(level) - SILENT_DB  # the network bridges pauses of half a second in fast speech
     index = np.floor(np.asarray(times_s, np.float64) * LEVEL_RATE_HZ).astype(int)
-    return _joined(spoken, BRIDGED_S, cv2.MORPH_CLOSE)[np.clip(index, 0, len(spoken) - 1)]
+    return _closed(spoken, BRIDGED_S)[np.clip(index, 0, len(spoken) - 1)]
 
 
 def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> np.ndarray:
@@ -86,25 +86,27 @@ def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> n
 
 
 def silence(waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """(n,) float32: how far the mouth rests at these times (n,), 0 speech to 1 silence, without a jump between them.
+    """(n,) float32: weight of the rest pose at these times (n,) in seconds, 0 speech to 1 silence, smooth in between.
 
-    A sound between the two thresholds changes nothing. Before and after the recording it is silent.
+    waveform: (m,) float32 -1..1 at 16 kHz. A sound between the two thresholds changes nothing. Before and after the
+    recording it is silent.
     """
     level = levels_db(waveform)
-    quiet, heard = (_threshold_db(level, below) for below in (SILENT_DB, HEARD_DB))
+    silent_db = _threshold_db(level, SILENT_DB)
+    sound_db = _threshold_db(level, SOUND_DB)
     around = round((SILENT_S + LEAD_S + 2 * EASE_S) * LEVEL_RATE_HZ)
     level = np.pad(level, around, constant_values=FLOOR_DB)
-    still = _joined(level < quiet, SILENT_S, cv2.MORPH_OPEN)
-    sounds = _since_s(level > heard) <= _since_s(still)
+    still = _opened(level < silent_db, SILENT_S)
+    sounds = _since_s(level > sound_db) <= _since_s(still)
     ease = np.clip(np.minimum(_since_s(sounds), _since_s(sounds[::-1])[::-1] - LEAD_S) / EASE_S, 0, 1)
     weight = ease * ease * (3 - 2 * ease)
     rows = np.asarray(times_s, np.float64) * LEVEL_RATE_HZ - 0.5 + around
     return np.interp(rows, np.arange(len(weight)), weight).astype(np.float32)
 
 
-def away_from_speech(spoken: np.ndarray, reach: int) -> np.ndarray:
-    """(n,) bool: nobody speaks within `reach` frames, given where somebody does (n,)."""
-    return np.convolve(spoken.astype(float), np.ones(2 * reach + 1), mode="same") < 0.5
+def away_from_speech(spoken: np.ndarray, margin: int) -> np.ndarray:
+    """(n,) bool: nobody speaks within `margin` frames to either side, given where somebody does, (n,) bool."""
+    return np.convolve(spoken.astype(float), np.ones(2 * margin + 1), mode="same") < 0.5
 
 
 def _threshold_db(level: np.ndarray, below: float) -> float:
@@ -118,10 +120,20 @@ def loud_db(level: np.ndarray) -> float:
     return float(np.percentile(level[level >= peak - PEAK_RANGE_DB], 90))
 
 
-def _joined(marked: np.ndarray, length_s: float, how: int) -> np.ndarray:
-    """(n,) bool rows without runs shorter than this: of marked ones (MORPH_OPEN), of others (MORPH_CLOSE)."""
-    reach = np.ones((1, 2 * round(length_s * LEVEL_RATE_HZ / 2) + 1), np.uint8)
-    return cv2.morphologyEx(marked.astype(np.uint8)[None], how, reach)[0].astype(bool)
+def _opened(marked: np.ndarray, length_s: float) -> np.ndarray:
+    """(n,) bool rows without runs of marked ones shorter than this; beyond the ends everything counts as marked."""
+    rows = _window(length_s)
+    return binary_dilation(binary_erosion(marked, rows, border_value=1), rows)
+
+
+def _closed(marked: np.ndarray, length_s: float) -> np.ndarray:
+    """(n,) bool rows without inner gaps shorter than this between marked ones."""
+    rows = _window(length_s)
+    return binary_erosion(binary_dilation(marked, rows), rows, border_value=1)
+
+
+def _window(length_s: float) -> np.ndarray:
+    return np.ones(2 * round(length_s * LEVEL_RATE_HZ / 2) + 1, bool)
 
 
 def _since_s(marked: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Audio augmentation: speed perturbation, formant shift, additive noise, codec; and synthetic silence.
 
 Speed perturbation: Ko et al. 2015. Formant shift: the envelope of linear prediction (LPC, Makhoul 1975) stretched along
-frequency, as vocal tract length perturbation does (VTLP, Jaitly & Hinton 2013)."""
+frequency, as vocal tract length perturbation does (VTLP, Jaitly & Hinton 2013).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ import soxr
 from ..media import ffmpeg
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 
-_FFT, _HOP = 1024, 160  # samples
-_ORDER = 18  # of the linear prediction that describes a throat: eight or nine formants up to 8 kHz
+_FFT, _HOP = 1024, 160  # samples: windows of 64 ms every 10 ms
+_ORDER = 18  # of the linear prediction: two poles a formant, eight or nine of which lie below 8 kHz
 _BLOCK, _MARGIN = 2000 * _HOP, 10 * _HOP  # samples at a time
 
 
@@ -35,10 +36,12 @@ AUGMENTATIONS = (
     Augmentation(1.1, formant_ratio=0.9, snr_db=20),
     Augmentation(1.22, bit_rate="24k"),
 )
+LENGTH_S = 12  # of a silent waveform
+FAINT_DB = (-80.0, 0.0), (-55.0, 0.0), (-70.0, 1.0), (-50.0, 1.0)  # of full scale, and 0 for white noise, 1 for pink
 
 
 def augmented(waveform: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """(n,) → (n / speed,) float32 at 16 kHz, always the same."""
+    """(n,) float32 at 16 kHz → (n / speed,) float32 at 16 kHz, always the same. MediaError: no such codec."""
     result = soxr.resample(waveform, SAMPLE_RATE_HZ * augmentation.speed, SAMPLE_RATE_HZ)
     if augmentation.formant_ratio != 1:
         result = formant_shift(result, augmentation.formant_ratio)
@@ -50,7 +53,7 @@ def augmented(waveform: np.ndarray, augmentation: Augmentation) -> np.ndarray:
 
 
 def formant_shift(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """(n,) → (n,) float32, formants moved by `factor`, the pitch left: the envelope of the spectrum is stretched."""
+    """(n,) → (n,) float32 at 16 kHz: formants moved by `factor`, the pitch left; the spectral envelope is stretched."""
     parts = []
     for start in range(0, len(waveform), _BLOCK):
         low = max(0, start - _MARGIN)
@@ -73,37 +76,36 @@ def _stretched(waveform: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _log_envelope(spectrum: np.ndarray) -> np.ndarray:
-    """(bins, t) complex → (bins, t) float64: what linear prediction says of the throat, natural logarithm."""
-    likeness = np.fft.irfft(np.abs(spectrum.T) ** 2)[:, : _ORDER + 1]
-    likeness[:, 0] = likeness[:, 0] * 1.001 + 1e-9
+    """(bins, t) complex → (bins, t) float64: spectral envelope by linear prediction, natural logarithm of amplitude.
+
+    The autocorrelation method (Makhoul 1975), all windows at once.
+    """
+    autocorrelation = np.fft.irfft(np.abs(spectrum.T) ** 2)[:, : _ORDER + 1]
+    autocorrelation[:, 0] = autocorrelation[:, 0] * 1.001 + 1e-9
     near = np.abs(np.arange(_ORDER)[:, None] - np.arange(_ORDER))
-    taps = np.linalg.solve(likeness[:, near], likeness[:, 1:, None])[..., 0]
+    taps = np.linalg.solve(autocorrelation[:, near], autocorrelation[:, 1:, None])[..., 0]
     whitening = np.concatenate([np.ones((len(taps), 1)), -taps], axis=1)
     return -np.log(np.abs(np.fft.rfft(whitening, _FFT)) + 1e-6).T
 
 
-def add_noise(waveform: np.ndarray, below_db: float) -> np.ndarray:
-    """(n,) → (n,) float32 with white noise so far below it, always the same."""
+def add_noise(waveform: np.ndarray, snr_db: float) -> np.ndarray:
+    """(n,) → (n,) float32 with white noise so many dB below it, always the same."""
     noise = np.random.default_rng(0).standard_normal(len(waveform)).astype(np.float32)
-    return waveform + noise * np.float32(waveform.std() * 10 ** (-below_db / 20))
+    return waveform + noise * np.float32(waveform.std() * 10 ** (-snr_db / 20))
 
 
-def through_codec(waveform: np.ndarray, codec: str, rate: str) -> np.ndarray:
-    """(n,) → (n,) float32, encoded by ffmpeg at this bit rate and decoded."""
+def through_codec(waveform: np.ndarray, codec: str, bit_rate: str) -> np.ndarray:
+    """(n,) → (n,) float32, encoded by ffmpeg with this codec ("aac") at this bit rate ("24k", bit/s) and decoded."""
     with tempfile.TemporaryDirectory() as scratch:
         plain, coded = Path(scratch) / "plain.wav", Path(scratch) / "coded.mkv"
         write_wave(plain, waveform)
-        ffmpeg.run(["-i", str(plain), "-c:a", codec, "-b:a", rate, str(coded)], f"cannot make {coded}")
+        ffmpeg.run(["-i", str(plain), "-c:a", codec, "-b:a", bit_rate, str(coded)], f"cannot make {coded}")
         decoded = load_waveform(coded)[: len(waveform)]
         return np.pad(decoded, (0, len(waveform) - len(decoded)))
 
 
-LENGTH_S = 12
-FAINT_DB = (-80.0, 0.0), (-55.0, 0.0), (-70.0, 1.0), (-50.0, 1.0)  # of full scale, and 0 for white noise, 1 for pink
-
-
 def silent_waveforms() -> list[np.ndarray]:
-    """(n,) float32 each: digital silence, and noises."""
+    """(n,) float32 each: digital silence, then the noises of FAINT_DB; always the same."""
     count, rng = LENGTH_S * SAMPLE_RATE_HZ, np.random.default_rng(0)
     found = [np.zeros(count, np.float32)]
     for loudness, tilt in FAINT_DB:

@@ -10,7 +10,7 @@ from ..media.audio import SAMPLE_RATE_HZ
 
 
 def row_count(sample_count: int, rate_hz: float) -> int:
-    """Rows that cover the waveform; the last may reach past its end. A row is a whole number of samples long."""
+    """Rows that cover the waveform; the last may end after it. A row is a whole number of samples long."""
     return -(-sample_count // round(SAMPLE_RATE_HZ / rate_hz))
 
 
@@ -40,9 +40,9 @@ def overlap_add(
 
 
 def padded_slice(waveform: np.ndarray, start: int, length: int, fill: float = 0.0) -> np.ndarray:
-    """A copy of waveform[start : start + length], with `fill` where it reaches past either end."""
-    piece = np.full(length, fill, np.float32)
+    """waveform (n,)[start : start + length] → a copy (length,) float32, `fill` beyond either end."""
+    part = np.full(length, fill, np.float32)
     first, last = max(start, 0), min(start + length, len(waveform))
     if first < last:
-        piece[first - start : last - start] = waveform[first:last]
-    return piece
+        part[first - start : last - start] = waveform[first:last]
+    return part

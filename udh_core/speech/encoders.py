@@ -2,6 +2,10 @@
 
 One rule for time: row k describes the moment (k + 0.5) / rate_hz seconds. Where a model's own grid differs (its first
 row is centred on 0, or its windows are longer than its hop) the waveform is shifted by that fraction of a hop.
+
+To add an encoder, write a class with `name`, `rate_hz`, `width` and `blocks` (see `Encoder`; `MelEncoder` is the
+shortest) and add a line to ENCODERS. Command line, nodes, checkpoints and caches take it from there. A network's file
+goes into `weights.registry`; long audio is cut and joined by `chunking.overlap_add`.
 """
 
 from __future__ import annotations
@@ -32,21 +36,24 @@ WHISPER_WIDTH = 384
 # The last block turns sounds into words, which a mouth does not show. Ridge regression from rows within 0.12 s to the
 # mouth opening, cross-validated, by block 1–4: news presenter .72 .74 .75 .68, GRID speaker .82 .85 .86 .85.
 WHISPER_BLOCKS = 3
-# These columns say where in its 30 s window a row stands, not what is heard. Through windows shifted by 1–15 s they
-# correlate by less than 0.7 for at least one of three speakers (median column: 0.97): a learner could take the position
-# for the sound.
+# These columns say where in its 30 s window a row stands, not which sound it is. Through windows shifted by 1–15 s they
+# correlate by less than 0.7 for at least one of three speakers (median column: 0.97): a network could be trained on the
+# position in place of the sound.
 WHISPER_POSITION_COLUMNS = (7, 8, 47, 56, 58, 62, 85, 101, 136, 137, 172, 200, 249, 250, 294, 295, 368, 381)
 
 
 class Encoder(Protocol):
-    """What an audio encoder states and does; opening one loads its model."""
+    """An opened audio encoder; opening one loads its model."""
 
-    name: str
-    rate_hz: float
-    width: int
+    name: str  # its canonical name, which checkpoints and caches keep
+    rate_hz: float  # rows per second; SAMPLE_RATE_HZ / rate_hz is a whole number
+    width: int  # numbers in a row
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
-        """(n,) float32 16 kHz → blocks (t, width) float32, row_count(n, rate_hz) rows in all."""
+        """(n,) float32 16 kHz → blocks (t, width) float32, row_count(n, rate_hz) rows in all.
+
+        The rows must not depend on where the blocks begin, beyond rounding: memory is bounded, results are not changed.
+        """
         ...
 
 
@@ -61,7 +68,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class EncoderKind:
-    """How encoders of one kind are opened, and what they need."""
+    """How encoders of one kind are opened, and what they need. The first part of their names is the key in ENCODERS."""
 
     open: Callable[[Source], Encoder]
     weights: tuple[str, ...] = ()  # files of `weights.registry`
@@ -109,7 +116,11 @@ def weight_files(name: str) -> tuple[str, ...]:
 
 
 def open_encoder(name: str, *, device: str = "cpu", models: Path | None = None) -> Encoder:
-    """Load the encoder; `models` is the folder of weight files (default: weights.models_dir())."""
+    """Load the encoder; `models` is the folder of weight files (default: weights.models_dir()).
+
+    OptionError: no such name. WeightsError: no such file or model. FormatError: it is another kind of model. UdhError:
+    an optional package is missing.
+    """
     name = canonical_name(name)
     key, _, model = name.partition(":")
     return ENCODERS[key].open(Source(name, model, device, models))
@@ -122,6 +133,7 @@ class MelEncoder:
     block_rows = 6000
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        """(n,) float32 16 kHz → (t, 80) float32, a minute at a time."""
         total = row_count(len(waveform), self.rate_hz)
         for first in range(0, total, self.block_rows):
             rows = min(self.block_rows, total - first)
@@ -141,6 +153,8 @@ class WhisperEncoder:
         self.model = _whisper_model(registry.weight_path(WHISPER_FILE, models)).to(device)
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        """(n,) float32 16 kHz → (t, 366) float32, at most 30 s at a time."""
+
         def encode(first: int, rows: int) -> np.ndarray:
             # Whisper centres row j on sample j · hop: begin half a hop late; what is missing to 30 s is silence
             start = first * WHISPER_HOP_SAMPLES + WHISPER_HOP_SAMPLES // 2
@@ -175,6 +189,7 @@ class SpeechModelEncoder:
         self.rate_hz, self.width = SAMPLE_RATE_HZ / self.hop, config.hidden_size
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        """(n,) float32 16 kHz → (t, width) float32, at most 22 s at a time."""
         mean, scale = _mean_and_scale(waveform) if self.normalise else (0.0, 1.0)
 
         def encode(first: int, rows: int) -> np.ndarray:
@@ -183,11 +198,16 @@ class SpeechModelEncoder:
             samples = padded_slice(waveform, start, (rows - 1) * self.hop + self.window, fill=mean)
             return self._encode((samples - np.float32(mean)) * np.float32(scale))
 
-        rows = [round(s * self.rate_hz) for s in (self.block_s, self.margin_s, self.fade_s)]
-        total = row_count(len(waveform), self.rate_hz)
-        return overlap_add(total, encode, block_rows=rows[0], margin_rows=rows[1], fade_rows=rows[2])
+        return overlap_add(
+            row_count(len(waveform), self.rate_hz),
+            encode,
+            block_rows=round(self.block_s * self.rate_hz),
+            margin_rows=round(self.margin_s * self.rate_hz),
+            fade_rows=round(self.fade_s * self.rate_hz),
+        )
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:
+        """(n,) → (t, width)."""
         import torch
 
         with torch.inference_mode():
@@ -200,6 +220,7 @@ def _mean_and_scale(waveform: np.ndarray) -> tuple[float, float]:
 
 
 def _receptive_field(kernels: list[int], strides: list[int]) -> int:
+    """How many samples one row of a stack of unpadded convolutions sees."""
     field, hop = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         field += (kernel - 1) * hop
@@ -208,6 +229,7 @@ def _receptive_field(kernels: list[int], strides: list[int]) -> int:
 
 
 def _whisper_model(path: Path) -> torch.nn.Module:
+    """The encoder up to its block WHISPER_BLOCKS: (1, 80, 3000) mel → last_hidden_state (1, 1500, 384)."""
     import torch
     from safetensors.torch import load_file
     from transformers import WhisperConfig

@@ -1,4 +1,4 @@
-"""AudioFeatures: what an encoder says about a waveform, in memory or as one cache file per audio and encoder."""
+"""AudioFeatures: the rows an encoder makes of a waveform, in memory or as one cache file per audio and encoder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from ..files import atomic_write
 from ..media.audio import SAMPLE_RATE_HZ
 from ..progress import Progress, job
 from .chunking import row_count
-from .encoders import Encoder, canonical_name, encoder_names, open_encoder
-
-__all__ = ["AudioFeatures", "check_match", "copy", "encoder_names", "extract", "extract_to", "load"]
+from .encoders import Encoder, canonical_name, open_encoder
 
 FORMAT = 2  # of the cache files; raise it when an encoder's rows change
 
@@ -35,10 +33,12 @@ class AudioFeatures:
 
     @property
     def duration_s(self) -> float:
+        """Seconds that the rows cover; at least as long as the audio."""
         return len(self.values) / self.rate_hz
 
     @property
     def width(self) -> int:
+        """Numbers in a row."""
         return self.values.shape[1]
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
@@ -53,7 +53,10 @@ class AudioFeatures:
 def extract(
     waveform: np.ndarray, encoder: str = "whisper-tiny", *, device: str = "cpu", models: Path | None = None
 ) -> AudioFeatures:
-    """Features of an (n,) float32 16 kHz waveform, all in memory. `models`: the folder of weight files."""
+    """Features of an (n,) float32 16 kHz waveform, all in memory. `models`: the folder of weight files.
+
+    MediaError: no usable waveform. OptionError, WeightsError, FormatError: the encoder cannot be opened.
+    """
     samples = _checked(waveform)
     opened = open_encoder(encoder, device=device, models=models)
     return AudioFeatures(np.concatenate(list(opened.blocks(samples))), opened.rate_hz, opened.name)
@@ -100,7 +103,10 @@ def load(folder: Path, encoder: str = "whisper-tiny") -> AudioFeatures:
 
 
 def copy(source: Path, folder: Path, encoder: str) -> None:
-    """Put features that `extract_to` wrote into `source` into another folder; does nothing when they are there."""
+    """Put features that `extract_to` wrote into `source` into another folder; does nothing when they are there.
+
+    UdhError when there are none, FormatError when damaged.
+    """
     name = canonical_name(encoder)
     (rows, facts), (own_rows, own_facts) = _paths(source, name), _paths(folder, name)
     load(source, name)

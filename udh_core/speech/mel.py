@@ -11,7 +11,7 @@ from ..media.audio import SAMPLE_RATE_HZ
 MEL_HOP_SAMPLES = 160  # 10 ms
 MEL_WINDOW_SAMPLES = 400  # 25 ms
 MEL_RATE_HZ = SAMPLE_RATE_HZ // MEL_HOP_SAMPLES  # 100
-MEL_FLOOR = 1e-10  # power floor before the logarithm
+MEL_FLOOR = 1e-10  # power floor before the logarithm, as in Whisper
 MEL_BLOCK_FRAMES = 6000  # one minute: 10 MB of spectrum
 
 
@@ -41,11 +41,11 @@ def mel_filters(bands: int) -> np.ndarray:
 
 
 def whisper_mel(samples: np.ndarray) -> np.ndarray:
-    """(480000,) → (80, 3000) float32 as Whisper learned it: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
+    """(480000,) → (80, 3000) float32, as in Whisper: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
     import torch
 
     wave = torch.from_numpy(samples)
     window = torch.hann_window(MEL_WINDOW_SAMPLES)
     spectrum = torch.stft(wave, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, window=window, return_complex=True)[:, :-1]
-    decades = np.log10(np.maximum(mel_filters(80) @ (spectrum.abs() ** 2).numpy(), 1e-10))
+    decades = np.log10(np.maximum(mel_filters(80) @ (spectrum.abs() ** 2).numpy(), MEL_FLOOR))
     return ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32)

@@ -13,7 +13,7 @@ from ..media.audio import SAMPLE_RATE_HZ
 if TYPE_CHECKING:
     from hibari import Hibari
 
-_CHARACTERS_PER_S = 13.0  # of the default voice, pauses included; on the low side, so that the text suffices
+CHARACTERS_PER_S = 13.0  # of the default voice, pauses included; on the low side, so that the text suffices
 
 
 def speak(text: str, *, voice: str | None = None, speed: float = 1.0) -> np.ndarray:

@@ -13,7 +13,7 @@ State = tuple[Tensor, Tensor]  # hidden and cell, (1, 1, 128) each
 
 
 class SileroVAD(nn.Module):
-    """STFT and four convolutions on each chunk, an LSTM over the chunks; causal: it hears no future."""
+    """STFT and four convolutions on each chunk, an LSTM over the chunks; causal: no look-ahead."""
 
     def __init__(self) -> None:
         super().__init__()

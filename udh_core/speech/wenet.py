@@ -1,4 +1,9 @@
-"""Features of the user's own wenet `encoder.onnx` (a streaming Conformer): 20 video frames a second."""
+"""Features of the user's own wenet `encoder.onnx` (a streaming Conformer): 20 video frames a second.
+
+The numbers are those of the published Ultralight-Digital-Human, whose generators were trained on such features. Its
+export runs wenet with chunks of 16 rows, for which wenet's decoding window is (16 - 1) · 4 + 7 = 67 fbank frames
+(4: subsampling, 7: what one row sees), and 16 chunks of history, all zero here because every video frame is run alone.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +21,12 @@ from .mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, MEL_WINDOW_SAMPLES
 
 FPS = 20
 CHUNK_FRAMES = 67  # fbank frames the encoder sees per video frame
-LEAD_FRAMES = 32  # of them before the video frame
+LEAD_FRAMES = 32  # of them before the video frame, as published
 FRAME_SHAPE = (16, 512)  # what it returns per video frame
+OFFSET = 100  # position of the chunk's first row in the positional encoding, as published
+ATTENTION_CACHE = (3, 8, 16, 128)  # layers, heads, rows of history, keys and values of 64
+CONVOLUTION_CACHE = (3, 1, 512, 14)  # layers, batch, channels, rows that a kernel of 15 looks back
+INPUTS = {"chunk", "offset", "att_cache", "cnn_cache"}
 
 
 class WenetEncoder:
@@ -32,6 +41,7 @@ class WenetEncoder:
         self.session = _onnx_session(path, device)
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
+        """(n,) float32 16 kHz → (t, 8192) float32, 200 rows at a time; FormatError: the file is no wenet encoder."""
         total = row_count(len(waveform), self.rate_hz)
         for first in range(0, total, self.block_rows):
             yield self._encode(waveform, first, min(self.block_rows, total - first))
@@ -57,9 +67,9 @@ class WenetEncoder:
     def _run(self, chunk: np.ndarray) -> np.ndarray:
         feeds = {
             "chunk": chunk[None, None],
-            "offset": np.array([100], np.int64),
-            "att_cache": np.zeros((3, 8, 16, 128), np.float32),
-            "cnn_cache": np.zeros((3, 1, 512, 14), np.float32),
+            "offset": np.array([OFFSET], np.int64),
+            "att_cache": np.zeros(ATTENTION_CACHE, np.float32),
+            "cnn_cache": np.zeros(CONVOLUTION_CACHE, np.float32),
         }
         try:
             output = np.asarray(self.session.run(None, feeds)[0])
@@ -88,7 +98,7 @@ def _onnx_session(path: Path, device: str) -> Any:  # noqa: ANN401 - onnxruntime
     except _onnx_errors() as e:
         raise FormatError(f"wenet:{path} is not an ONNX model that opens here: {_first_line(e)}") from e
     inputs = {node.name for node in session.get_inputs()}
-    if inputs != {"chunk", "offset", "att_cache", "cnn_cache"}:
+    if inputs != INPUTS:
         raise FormatError(f"wenet:{path} has inputs {', '.join(sorted(inputs))}; wenet's streaming encoder is needed")
     return session
 

