@@ -1,8 +1,6 @@
-"""Training nodes: an avatar and its sound → a SyncNet, a generator."""
+"""Nodes that train: an avatar and its audio features → a SyncNet, a generator."""
 
 from __future__ import annotations
-
-from typing import get_args
 
 import numpy as np
 import torch
@@ -19,59 +17,46 @@ from ..udh_core.training.options import GeneratorOptions, ModelSize, SyncNetOpti
 from ..udh_core.training.run_log import RunLog, Start, open_log
 from ..udh_core.training.syncnet import train_syncnet
 from .host import folders, media, worker
-from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, LOSS_MAP, SYNCNET, Features, Trained, open_trained, reopened
+from .types import (
+    AVATAR,
+    CATEGORY,
+    FEATURES,
+    GENERATOR,
+    LOSS_MAP,
+    SYNCNET,
+    Features,
+    Trained,
+    given,
+    open_trained,
+    reopened,
+    widget,
+)
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
 
 
-def _common_inputs(what: str, steps: int) -> list[io.Input]:
+def _sources(kind: str) -> list[io.Input]:
+    """What a training begins with, and the name of its result in the folder of this kind."""
     return [
         AVATAR.Input("avatar", tooltip="From Detect Landmarks or Load Avatar."),
-        FEATURES.Input("features", tooltip="From Extract Audio Features, of the avatar's own sound."),
+        FEATURES.Input("features", tooltip="From Extract Audio Features, of the avatar's own audio."),
         io.String.Input(
-            "name",
-            default="",
-            tooltip=f"What the {what} is called in models/udh/{what.lower()}s. Empty: like the avatar.",
-        ),
-        io.Float.Input(
-            "minutes",
-            default=0.0,
-            min=0.0,
-            max=10080.0,
-            step=0.5,
-            tooltip="Train this long, whatever the machine; 0 = train `steps` updates instead.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=steps,
-            min=2,
-            max=1_000_000,
-            tooltip="Updates to train, when `minutes` is 0. A larger number later goes on from here.",
+            "name", default="", tooltip=f"Name of the result in models/udh/{kind}. Empty: that of the avatar."
         ),
     ]
 
 
-def _last_inputs() -> list[io.Input]:
-    return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**31 - 1,
-            control_after_generate=False,
-            tooltip="The same seed gives the same training.",
-        ),
-        io.Boolean.Input(
-            "resume",
-            default=True,
-            tooltip="On: go on where an earlier run with these settings stopped; a finished one is taken from disk. "
-            "Off: start anew. What was trained before is kept under another name, never overwritten.",
-        ),
-    ]
+def _resume() -> io.Input:
+    return io.Boolean.Input(
+        "resume",
+        default=True,
+        tooltip="On: go on where an earlier run with these settings stopped; a finished one is taken from disk. "
+        "Off: start anew. What was trained before is kept under another name, never overwritten.",
+    )
 
 
 class TrainSyncNet(io.ComfyNode):
-    """The judge of lip-sync, learnt from the avatar itself."""
+    """Avatar + features → a SyncNet, the lip-sync expert of this person."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -79,20 +64,21 @@ class TrainSyncNet(io.ComfyNode):
             node_id="UDH_TrainSyncNet",
             display_name="Train SyncNet",
             category=CATEGORY,
-            description="Learns to tell in-sync from off-sync: the judge in Sync Report. "
-            "Train Generator can listen to it, too.",
+            description="Trains a network on this person that distinguishes in-sync from off-sync pairs of mouth and "
+            "audio: it gives LSE-D and LSE-C in Sync Report, and can be a loss in Train Generator.",
             inputs=[
-                *_common_inputs("SyncNet", SyncNetOptions.steps),
-                *_last_inputs(),
+                *_sources("syncnets"),
+                *(widget(SyncNetOptions, name) for name in ("minutes", "steps", "seed")),
+                _resume(),
                 SYNCNET.Input(
                     "init",
                     optional=True,
-                    tooltip="From Load SyncNet: start from this one, e.g. one of several people, instead of from "
-                    "nothing. Same encoder.",
+                    tooltip="From Load SyncNet: begin with its weights, e.g. of one trained on several people. Same "
+                    "encoder.",
                 ),
             ],
             outputs=[
-                SYNCNET.Output("syncnet", tooltip="Goes into Sync Report, and into Train Generator if you like."),
+                SYNCNET.Output("syncnet", tooltip="For Sync Report; for Train Generator, if you like."),
                 LOSS_MAP.Output("loss", tooltip="Loss of every step, for Plot Loss Graph."),
                 io.Image.Output(display_name="plot", tooltip="Loss and accuracy over the steps."),
             ],
@@ -110,63 +96,47 @@ class TrainSyncNet(io.ComfyNode):
         resume: bool,
         init: Trained | None = None,
     ) -> io.NodeOutput:
-        found, encoder = _learnable(avatar, features)
+        found, encoder = _with_features(avatar, features)
         out = folders.new_path("syncnets", folders.safe_name(name, avatar.root.name), ".safetensors")
-        options, first = SyncNetOptions(steps, minutes or None, seed=seed), init.path if init else None
+        options, first = SyncNetOptions(steps, given(minutes), seed=seed), init.path if init else None
+        models = folders.weights(folders.SPEECH)
         with worker.alone_on_device(training=True) as device:
-            start = _start(resume)
-            common = {"encoder": encoder, "start": start, "models": folders.weights(folders.SPEECH), "device": device}
-            run = train_syncnet(found, out, options, init=first, **common)
+            run = train_syncnet(
+                found, out, options, encoder=encoder, init=first, start=_start(resume), models=models, device=device
+            )
             worker.run_job(run)
         log = open_log(out)
         return io.NodeOutput(open_trained(out, "syncnet"), {"loss": log.losses()}, _plot(log))
 
 
 class TrainGenerator(io.ComfyNode):
-    """The model of a person's mouth."""
+    """Avatar + features → a generator, the model of this person's mouth."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        first, rest = _common_inputs("generator", GeneratorOptions.steps), _last_inputs()
         return io.Schema(
             node_id="UDH_TrainGenerator",
             display_name="Train Generator",
             category=CATEGORY,
-            description="Learns how this person's mouth moves and looks. The preview shows what the network gets, "
-            "what it makes of it, and the real mouth. Cancel at any time: Run goes on from there.",
+            description="Trains the model of this person's mouth: audio features → mouth shape → picture. The preview "
+            "shows the covered input, the generated picture and the real one. Cancel at any time: Run goes on from "
+            "there.",
             inputs=[
-                *first,
-                io.Combo.Input(
-                    "model_size",
-                    options=list(get_args(ModelSize)),
-                    default=GeneratorOptions.model_size,
-                    tooltip="Of the network: standard for best pictures, small for slow machines. The picture size "
-                    "is the avatar's crop size.",
+                *_sources("generators"),
+                *(
+                    widget(GeneratorOptions, name)
+                    for name in ("minutes", "steps", "model_size", "batch", "motion_steps", "seed")
                 ),
-                io.Int.Input(
-                    "batch",
-                    default=GeneratorOptions.batch,
-                    min=2,
-                    max=256,
-                    tooltip="Pictures per update; lower it when the GPU runs out of memory.",
-                ),
-                io.Int.Input(
-                    "motion_steps",
-                    default=GeneratorOptions.motion_steps,
-                    min=2,
-                    max=100_000,
-                    tooltip="Updates of each motion network, when `minutes` is 0; a minute or so on any machine.",
-                ),
-                *rest,
+                _resume(),
                 SYNCNET.Input(
                     "syncnet",
                     optional=True,
-                    tooltip="From Train SyncNet or Load SyncNet: an extra loss late in training. Measured: sharper and "
-                    "surer sync with minutes of speech, worse on a one-minute clip.",
+                    tooltip="From Train SyncNet or Load SyncNet: an additional loss late in training. Measured: "
+                    "sharper and more reliably in sync with minutes of speech, worse on a one-minute clip.",
                 ),
             ],
             outputs=[
-                GENERATOR.Output("generator", tooltip="Goes into Lip Sync Render."),
+                GENERATOR.Output("generator", tooltip="For Lip Sync Render."),
                 LOSS_MAP.Output("loss", tooltip="Loss of every step, for Plot Loss Graph."),
                 io.Image.Output(
                     display_name="preview", tooltip="A held-out frame: source with the mouth covered, generated, real."
@@ -190,22 +160,25 @@ class TrainGenerator(io.ComfyNode):
         resume: bool,
         syncnet: Trained | None = None,
     ) -> io.NodeOutput:
-        found, encoder = _learnable(avatar, features)
+        found, encoder = _with_features(avatar, features)
         out = folders.new_path("generators", folders.safe_name(name, avatar.root.name), ".safetensors")
         options = GeneratorOptions(
-            steps, minutes or None, model_size, batch, seed=seed, motion_steps=motion_steps, check_every=PREVIEW_STEPS
+            steps, given(minutes), model_size, batch, seed=seed, motion_steps=motion_steps, check_every=PREVIEW_STEPS
         )
+        models, start = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder)), _start(resume)
         with worker.alone_on_device(training=True) as device:
-            models = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder))
-            common = {"encoder": encoder, "start": _start(resume), "models": models, "device": device}
-            run = train_generator(found, out, options, syncnet=_judge(syncnet, encoder, device), **common)
-            worker.run_job(run)
+            expert = _scorer(syncnet, encoder, device)
+            worker.run_job(
+                train_generator(
+                    found, out, options, encoder=encoder, syncnet=expert, start=start, models=models, device=device
+                )
+            )
         log = open_log(out)
         return io.NodeOutput(open_trained(out, "generator"), {"loss": log.losses()}, _preview(log), _plot(log))
 
 
-def _learnable(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
-    """The avatar with these features of its sound in its folder, and their encoder."""
+def _with_features(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
+    """The avatar with these features of its audio in its folder, and their encoder."""
     found, encoder = reopened(avatar), features.values.encoder
     feature_files.copy(features.folder, found.root / "features", encoder)
     check_features(found, encoder)
@@ -217,16 +190,17 @@ def _start(resume: bool) -> Start:
 
 
 def _plot(log: RunLog) -> torch.Tensor:
-    """The losses over the steps."""
+    """The losses over the steps, as IMAGE."""
     return media.image_of(draw_training(log.reports))
 
 
 def _preview(log: RunLog) -> torch.Tensor:
-    """The last one; black when there was none yet."""
+    """The last one, as IMAGE; black where there is none yet."""
     return media.image_of(log.preview if log.preview is not None else np.zeros((64, 192, 3), np.uint8))
 
 
-def _judge(syncnet: Trained | None, encoder: str, device: str) -> SyncScorer | None:
+def _scorer(syncnet: Trained | None, encoder: str, device: str) -> SyncScorer | None:
+    """MismatchError where the SyncNet was trained with another encoder."""
     if syncnet is None:
         return None
     check_match(syncnet.info, encoder=encoder)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import comfy.model_management
 import comfy.utils
@@ -19,7 +19,6 @@ from PIL import Image
 from server import PromptServer
 
 from ...udh_core.progress import Job, Progress
-from ...udh_core.progress import job as job_of
 from ...udh_core.training.loop import StepReport
 
 T = TypeVar("T")
@@ -41,7 +40,6 @@ def run_job(job: Job[T]) -> T:
 
     However it ends, the job is closed between two items, so that it saves what can be resumed.
     """
-    job = job if isinstance(job, Job) else bridged(job)
     context = get_executing_context()
     display = _Display(context.node_id if context else None)
     try:
@@ -51,26 +49,6 @@ def run_job(job: Job[T]) -> T:
         _close(job)
     display.finish()
     return job.result
-
-
-@job_of
-def bridged(items: Any) -> Generator[Progress, None, Any]:  # noqa: ANN401
-    """What is still a plain iterator as a job; its last item is the result."""
-    last = None
-    try:
-        for last in items:
-            yield last if isinstance(last, Progress) else _shown(last)
-    finally:
-        items.close()
-    return last
-
-
-def _shown(item: Any) -> Progress:  # noqa: ANN401
-    if isinstance(item, float | int):
-        return Progress("features", item)
-    if hasattr(item, "done"):
-        return Progress(getattr(item, "stage", getattr(item, "row", "pack")), item.done, item.total)
-    return Progress("done", 1.0)
 
 
 def wait_for_worker() -> None:

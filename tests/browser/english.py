@@ -20,6 +20,8 @@ HEADS = {
 OPTIONAL = {"en": "{} (optional)", "zh": "{}（可选）"}
 DEFAULT = {"en": " (default {})", "zh": "（默认 {}）"}
 RANGE = {"en": "{}, {}–{}", "zh": "{}，{}–{}"}
+FROM = {"en": "{}, {} or more", "zh": "{}，不小于 {}"}
+BOUNDLESS = 2**31 - 1  # the widget of a number that has no upper bound
 
 
 def words_file(language: str) -> Path:
@@ -92,7 +94,9 @@ def _limits(options: dict, language: str) -> str:
     if default in (None, ""):
         return ""
     shown = str(default).lower() if isinstance(default, bool) else _number(default)
-    if options.get("max") is not None:
+    if options.get("max") == BOUNDLESS:
+        shown = FROM[language].format(shown, _number(options["min"]))
+    elif options.get("max") is not None:
         shown = RANGE[language].format(shown, _number(options["min"]), _number(options["max"]))
     return DEFAULT[language].format(shown)
 
