@@ -26,18 +26,31 @@ EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "command", choices=("demo", "test", "udh"), help="demo: the whole chain; test: pytest; udh: the CLI"
+        "command",
+        choices=("demo", "test", "udh"),
+        help="demo: the whole chain; test: ruff, pyright and pytest, what follows is pytest's; udh: the CLI",
     )
     command, rest = parser.parse_args(sys.argv[1:2]), sys.argv[2:]
     if not sys.version_info[:2] >= (3, 10):
         parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     set_up(EXTRAS[command.command])
     if command.command == "test":
-        set_up_browser()
-        return (
-            run(["-m", "udh_core", "weights", "fetch"], ROOT) or set_up_comfyui() or run(["-m", "pytest", *rest], ROOT)
-        )
+        return test(rest)
     return run(["-m", "udh_core", *(["demo"] if command.command == "demo" else []), *rest])
+
+
+def test(arguments: list[str]) -> int:
+    """Check and test, what is quick first; the exit code of the first that fails. `arguments` are pytest's own."""
+    coverage = [] if arguments else ["--cov=udh_core", "--cov-report=term:skip-covered"]  # of the whole run only
+    set_up_browser()
+    return (
+        run(["-m", "ruff", "check"], ROOT)
+        or run(["-m", "ruff", "format", "--check"], ROOT)
+        or set_up_comfyui()
+        or run(["-m", "pyright"], ROOT)
+        or run(["-m", "udh_core", "weights", "fetch"], ROOT)
+        or run(["-m", "pytest", *coverage, *arguments], ROOT)
+    )
 
 
 def set_up(extras: str) -> None:
@@ -95,8 +108,9 @@ def install(*what: str) -> None:
 
 def run(arguments: list[str], folder: Path | None = None) -> int:
     """Run the environment's Python, in `folder` or where the user is; its exit code."""
+    environment = os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}  # or pyright asks the network for a newer one
     try:
-        return subprocess.run([PYTHON, *arguments], cwd=folder, check=False).returncode
+        return subprocess.run([PYTHON, *arguments], cwd=folder, env=environment, check=False).returncode
     except KeyboardInterrupt:  # the child has had it too, and has said so
         return 130
 
