@@ -11,7 +11,6 @@ from udh_core.errors import MediaError
 from udh_core.media import ffmpeg
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
-from udh_core.speech.mel import log_mel
 
 
 def tone(seconds: float = 1.0, hz: float = 440.0, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
@@ -146,17 +145,3 @@ def test_not_a_sound_file(tmp_path: Path, content: bytes) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"no such file: .*nothing\.wav"):
         load_waveform(tmp_path / "nothing.wav")
-
-
-def test_log_mel_rows_are_10_ms_and_follow_the_sound() -> None:
-    mel = log_mel(np.concatenate([np.zeros(8000, np.float32), tone(0.5, 300), tone(0.5, 3000)]))
-    assert mel.shape == (151, 80) and mel.dtype == np.float32
-    assert mel[:45].max() < mel[55:].max(axis=1).min() - 10
-    assert mel[60:95].argmax(axis=1).max() < mel[105:145].argmax(axis=1).min()
-
-
-def test_log_mel_in_blocks_equals_log_mel_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    waveform = np.random.default_rng(0).normal(0, 0.1, 30000).astype(np.float32)
-    whole = log_mel(waveform)
-    monkeypatch.setattr("udh_core.speech.mel.MEL_BLOCK_FRAMES", 37)
-    np.testing.assert_allclose(log_mel(waveform), whole, atol=1e-5)

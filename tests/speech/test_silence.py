@@ -1,54 +1,66 @@
-"""Recordings in which nobody speaks, and the mouth that has learnt to rest in them."""
+"""When the mouth rests: the weight of silence, by the loudness of a recording."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
-from udh_core.avatar.dataset import TrainingData
-from udh_core.avatar.folder import open_avatar
-from udh_core.inference.driving import mouth_shapes
-from udh_core.models.generator import Generator
-from udh_core.speech import augmentation, features
-from udh_core.training import augmented_features
-from udh_core.training.motion import MotionSettings
+from udh_core.media.audio import SAMPLE_RATE_HZ
+from udh_core.speech.activity import EASE_S, LEAD_S, silence
+
+SPEECH_DB = -15.0
 
 
-def loudness_db(waveform: np.ndarray) -> float:
-    return float(20 * np.log10(waveform.std()))
+def sound(*parts: tuple[float, float]) -> np.ndarray:
+    """Noise in parts of (seconds, dB above or below speech)."""
+    noise = np.random.default_rng(0).normal(size=round(sum(length for length, _ in parts) * SAMPLE_RATE_HZ))
+    level = np.repeat([10 ** ((SPEECH_DB + db) / 20) for _, db in parts], [round(s * SAMPLE_RATE_HZ) for s, _ in parts])
+    return (noise * level).astype(np.float32)
 
 
-def test_one_is_digital_silence_and_the_others_are_faint() -> None:
-    nothing, *noises = augmentation.silent_waveforms()
-    assert not nothing.any()
-    np.testing.assert_allclose(
-        [loudness_db(noise) for noise in noises], [db for db, _ in augmentation.FAINT_DB], atol=0.01
+def weight(waveform: np.ndarray) -> np.ndarray:
+    """(n,) a hundred times a second."""
+    return silence(waveform, np.arange(len(waveform) // 160) / 100)
+
+
+def test_digital_silence_is_silent_everywhere() -> None:
+    assert (silence(np.zeros(32000, np.float32), np.arange(0, 4, 0.1)) == 1).all()
+
+
+def test_speech_is_not_silent() -> None:
+    assert (weight(sound((2, 0))) == 0).all()
+    assert (weight(sound((1, 0), (0.2, -60), (1, 0))) == 0).all()  # a stop consonant
+
+
+def test_pause_is_entered_and_left_smoothly_and_before_the_sound() -> None:
+    found = weight(sound((2, 0), (2, -60), (2, 0)))
+    assert (found[:200] == 0).all()
+    assert (found[200 + round(100 * EASE_S) + 4 : 400 - round(100 * (EASE_S + LEAD_S)) - 4] == 1).all()
+    assert (found[400 - round(100 * LEAD_S) + 2 :] == 0).all()
+    assert np.abs(np.diff(found)).max() < 0.09  # in 10 ms
+
+
+def test_sound_between_the_thresholds_changes_nothing() -> None:
+    pause, dip = (
+        weight(sound((2, 0), (2, -60), (2, 0))),
+        weight(sound((2, 0), (0.9, -60), (0.2, -24), (0.9, -60), (2, 0))),
     )
+    assert np.array_equal(dip, pause)
+    assert (weight(sound((2, 0), (2, -24), (2, 0))) == 0).all()
+    woken = weight(sound((2, 0), (0.9, -60), (0.2, -18), (0.9, -60), (2, 0)))
+    assert woken[300] == 0 and woken[240] == 1
 
 
-def test_what_is_heard_in_them_is_kept(person_avatar: Path) -> None:
-    avatar = open_avatar(person_avatar)
-    parts = [step.fraction for step in augmented_features.extract_silences(avatar, "mel80")]
-    assert parts == sorted(parts) and parts[-1] == 1.0
-    for rows, waveform in zip(
-        augmented_features.silence_features(avatar, "mel80"), augmentation.silent_waveforms(), strict=True
-    ):
-        np.testing.assert_array_equal(rows, features.extract(waveform, "mel80").values)
+def test_loudness_of_the_recording_does_not_matter() -> None:
+    parts = sound((2, 0), (2, -35), (2, 0))
+    np.testing.assert_allclose(weight(parts * 0.1), weight(parts), atol=1e-4)
 
 
-def away_from_rest(generator: Generator, data: TrainingData, noise: np.ndarray) -> float:
-    """How far from its rest the mouth is, as a share of what speech moves it by."""
-    heard = features.extract(noise, "whisper-tiny")
-    told = mouth_shapes(generator, heard, np.arange(0.5, 2.5, 0.04), noise, rest=False)
-    usual = generator.encode_shapes(data.points).norm(dim=1).mean()
-    return float((told - generator.rest_pose).norm(dim=1).mean() / usual)
+def test_few_words_in_a_long_noisy_silence() -> None:
+    found = weight(sound((30, -30), (1, 0), (30, -30)))
+    assert found[:2900].min() == 1 and found[3200:].min() == 1
+    assert (found[3000:3100] == 0).all()
 
 
-def test_mouth_rests_in_a_noise_it_has_not_heard(learn_motion: Callable, figure: Callable[[str], None]) -> None:
-    noise = (np.random.default_rng(9).normal(size=16000 * 3) * 10 ** (-65 / 20)).astype(np.float32)
-    learnt = away_from_rest(*learn_motion(100), noise)
-    not_learnt = away_from_rest(*learn_motion(100, MotionSettings(silent_weight=0.0)), noise)
-    figure(f"mouth off its rest in faint noise: {learnt:.2f}, without silence in training {not_learnt:.2f}")
-    assert learnt < 0.4 * not_learnt
+def test_after_the_recording_it_is_silent() -> None:
+    found = silence(sound((1, 0)), np.arange(0, 3, 0.01))
+    assert found[95] == 0 and (found[130:] == 1).all()
