@@ -196,7 +196,7 @@ def drawn_crops(
     moments (m,): the row of `rows` (n, 2, 1024) that drives each frame; None = the frame's own moment, the clip's rows.
     """
     moments, rows = frames if moments is None else moments, data.rows if rows is None else rows
-    painter, spec = PublishedCompositor(network), data.avatar.crop
+    compositor, spec = PublishedCompositor(network), data.avatar.crop
     transforms, first = data.avatar.track().transforms, int(frames[0])
     wanted = {int(number): k for k, number in enumerate(frames)}
     result = np.zeros((len(frames), spec.size, spec.size, 3), np.uint8)
@@ -204,7 +204,7 @@ def drawn_crops(
     for number, frame in enumerate(read_frames(data.avatar.video, start=first, count=span), first):
         if number in wanted:
             k = wanted[number]
-            painted = painter.paint([frame], [data.squares[number]], rows, moments[k : k + 1])[0]
+            painted = compositor.composite([frame], [data.squares[number]], rows, moments[k : k + 1])[0]
             result[k] = crop_module.crop(painted, transforms[number], spec)
     return result
 
