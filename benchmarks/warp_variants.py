@@ -17,7 +17,7 @@ from udh_core.avatar.dataset import TrainingData
 from udh_core.models.blocks import ResidualBlock
 from udh_core.models.generator import Generator
 from udh_core.models.tensors import to_input
-from udh_core.models.warping import WarpConfig, WarpNet
+from udh_core.models.warping import Sample, WarpConfig, WarpNet
 from udh_core.prefetch import prefetch
 from udh_core.training.generator import GeneratorRun
 from udh_core.training.loop import Averaged, Schedule
@@ -242,8 +242,8 @@ class InnerMouth(WarpNet):
         nn.init.constant_(self.layer_head.bias, -3.0)
         self._behind = torch.zeros(())
 
-    def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
-        self._behind = super()._warp(features, condition, references)
+    def _warp(self, features: Tensor, condition: Tensor, references: Tensor, sample: Sample) -> Tensor:
+        self._behind = super()._warp(features, condition, references, sample)
         return self._behind
 
     def _residual(self, features: Tensor) -> Tensor:
