@@ -86,13 +86,21 @@ def with_picture(
     return open_avatar(root)
 
 
+def forget_offset(source: Path, target: Path) -> None:
+    """Write an avatar.json without the offset of the sound that was replaced."""
+    state = json.loads(source.read_text(encoding="utf-8"))
+    state.pop("av_offset", None)
+    target.write_text(json.dumps(state), encoding="utf-8")
+
+
 def with_sound(avatar: Avatar, waveform: np.ndarray, folder: Path) -> Avatar:
     """The same picture with another sound."""
     root = folder / "avatar"
     root.mkdir()
     for file in avatar.root.iterdir():
-        if file.is_file() and file.name != "audio.wav":
+        if file.is_file() and file.name not in ("audio.wav", "avatar.json"):
             (root / file.name).symlink_to(file)
+    forget_offset(avatar.root / "avatar.json", root / "avatar.json")
     write_wave(root / "audio.wav", waveform)
     return replace(avatar, root=root)
 

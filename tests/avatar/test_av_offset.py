@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from udh_core.avatar import av_offset
 from udh_core.avatar.av_offset import MIN_FRAMES, align_sound, estimate
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import open_avatar
-from udh_core.avatar.prepare import add_features
+from udh_core.avatar.options import PrepareOptions
+from udh_core.avatar.prepare import add_features, import_clip, track_face
+from udh_core.errors import FormatError
 from udh_core.face.mouth import mouth_opening
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.speech.mel import log_mel
@@ -28,9 +33,20 @@ def copied(real_minute: Path, tmp_path: Path) -> Path:
     return root
 
 
-def delay(root: Path, frames: int) -> None:
-    sound = load_waveform(root / "audio.wav")
-    write_wave(root / "audio.wav", np.roll(sound, round(frames / FPS * SAMPLE_RATE_HZ)))
+def replace_sound(root: Path, sound: np.ndarray) -> None:
+    """Write another sound into an avatar, as into one that was prepared before offsets were stored."""
+    write_wave(root / "audio.wav", sound)
+    change_state(root, lambda state: state.pop("av_offset"))
+
+
+def change_state(root: Path, change: Callable[[dict], object]) -> None:
+    state = json.loads((root / "avatar.json").read_text(encoding="utf-8"))
+    change(state)
+    (root / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
+
+
+def delayed(root: Path, frames: int) -> np.ndarray:
+    return np.roll(load_waveform(root / "audio.wav"), round(frames / FPS * SAMPLE_RATE_HZ))
 
 
 def test_a_clip_in_step_is_left_alone(real_minute: Path, figure) -> None:
@@ -47,7 +63,7 @@ def test_a_clip_in_step_is_left_alone(real_minute: Path, figure) -> None:
 @pytest.mark.parametrize("frames", [-7, 3, 10])
 def test_delayed_sound_is_found_and_set_right(copied: Path, frames: int, caplog) -> None:
     before = estimate(open_avatar(copied)).offset_frames
-    delay(copied, frames)
+    replace_sound(copied, delayed(copied, frames))
     found = estimate(open_avatar(copied))
     assert found.offset_frames - before == pytest.approx(frames, abs=0.2)
     with caplog.at_level(logging.WARNING):
@@ -64,7 +80,7 @@ def test_training_listens_where_the_sound_is(copied: Path) -> None:
     """After a delay of ten frames, what training hears with a frame is what it heard before, but for a frame."""
     before = load_training_data(open_avatar(copied), "whisper-tiny")
     rows = np.rint(before.rows_at(np.arange(300, 1200, 50))).astype(int)
-    delay(copied, 10)
+    replace_sound(copied, delayed(copied, 10))
     list(add_features(copied, "whisper-tiny"))
     after = load_training_data(open_avatar(copied), "whisper-tiny")
     heard = np.rint(after.rows_at(np.arange(300, 1200, 50))).astype(int)
@@ -74,7 +90,7 @@ def test_training_listens_where_the_sound_is(copied: Path) -> None:
 
 def test_foreign_sound_is_noticed(copied: Path, clips: Path, caplog) -> None:
     speech = load_waveform(clips / "audio/musetalk_eng.wav")
-    write_wave(copied / "audio.wav", np.resize(speech, 60 * SAMPLE_RATE_HZ))
+    replace_sound(copied, np.resize(speech, 60 * SAMPLE_RATE_HZ))
     found = estimate(open_avatar(copied))
     assert not found.belongs and not found.certain
     assert found.corrected_frames(FPS) == 0
@@ -89,3 +105,36 @@ def test_a_short_clip_proves_nothing(real_minute: Path) -> None:
     opening = mouth_opening(avatar.track().landmarks)[frames]
     found = align_sound(opening, frames, log_mel(load_waveform(avatar.audio), 40), FPS)
     assert found.belongs and not found.certain
+
+
+def test_preparing_measures_once_and_says_so_once(
+    copied: Path,
+    clips: Path,
+    models: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, options = clips / "video/grid_s1_train_5min.mp4", PrepareOptions(128, duration_s=60)
+    write_wave(tmp_path / "late.wav", delayed(copied, 10))
+    with caplog.at_level(logging.WARNING):
+        import_clip(source, copied, options, audio=tmp_path / "late.wav").run()
+        avatar = track_face(copied, options, models=models).run()
+    assert caplog.text.count("the sound comes later than the mouth by") == 1
+    monkeypatch.setattr(av_offset, "load_waveform", None)  # nothing is measured any more
+    caplog.clear()
+    found = av_offset.of(avatar)
+    assert found.corrected_frames(FPS) == pytest.approx(10, abs=1)
+    assert caplog.text == ""
+    before = (copied / "avatar.json").stat().st_mtime_ns
+    track_face(copied, options, models=models).run()
+    assert (copied / "avatar.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stored", [{}, [], {"offset_frames": "2"}, {"offset_frames": float("nan")}, {"certain": 1}])
+def test_a_damaged_offset_is_refused(copied: Path, stored: object) -> None:
+    whole = {"offset_frames": 0.0, "correlation": 0.5, "certain": True, "belongs": True}
+    value = {**whole, **stored} if isinstance(stored, dict) and stored else stored
+    change_state(copied, lambda state: state.update(av_offset=value))
+    with pytest.raises(FormatError, match=r"avatar\.json is damaged"):
+        av_offset.of(open_avatar(copied))

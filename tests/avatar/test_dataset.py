@@ -43,8 +43,8 @@ def test_held_out_lies_behind_a_guard_gap(person_avatar: Path, held_out: float) 
     assert len(data.train_frames) == 150 - len(data.held_out) - 25
 
 
-def test_too_little_to_learn_from(person_avatar: Path) -> None:
-    with pytest.raises(NoFaceError, match="only 35 frames with a face to learn from and 90 to judge by"):
+def test_too_little_to_train_on(person_avatar: Path) -> None:
+    with pytest.raises(NoFaceError, match="only 35 frames with a face to train on and 90 to validate on"):
         load_training_data(open_avatar(person_avatar), "mel80", held_out=0.6)
 
 

@@ -30,6 +30,7 @@ from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
 
 OPTIONS = PrepareOptions(160, "mel80")
+FIRST = ["video", "audio", "landmarks", "crops", "offset"]
 SLOW = Fraction(10)  # fps of the small clips made here
 
 
@@ -146,7 +147,7 @@ def test_preparing_twice_does_nothing(copy: Path, person: Path, models: Path) ->
 def test_changed_source_is_noticed(copy: Path, frames: list[np.ndarray], person: Path, models: Path) -> None:
     before = open_avatar(copy)
     other = write_clip(copy.parent / "person.mp4", frames[150:88:-1], sound=person / "speech.wav")
-    assert stages(prepare(other, copy, OPTIONS, models=models)) == ["video", "audio", "landmarks", "crops", "features"]
+    assert stages(prepare(other, copy, OPTIONS, models=models)) == [*FIRST, "features"]
     after = open_avatar(copy)
     assert after.identity != before.identity
     assert len(after.crops()) == len(after.track().valid) == after.info.frame_count
@@ -156,7 +157,7 @@ def test_changed_sound_keeps_the_picture(copy: Path, person: Path, long_sound: P
     before = open_avatar(copy)
     track = changed_at(copy)["track.npz"]
     steps = prepare(person / "person.mp4", copy, OPTIONS, audio=long_sound, models=models)
-    assert stages(steps) == ["audio", "features"]
+    assert stages(steps) == ["audio", "offset", "features"]
     assert changed_at(copy)["track.npz"] == track
     assert open_avatar(copy).identity == before.identity
     assert open_avatar(copy).features("mel80").duration_s == pytest.approx(12, abs=0.05)
@@ -171,7 +172,12 @@ def test_interrupted_preparation_is_refused_and_can_be_completed(
     steps.close()  # type: ignore[attr-defined]
     with pytest.raises(FormatError, match="stopped before track; run prepare again"):
         open_avatar(root)
-    assert stages(prepare(person / "person.mp4", root, OPTIONS, models=models)) == ["landmarks", "crops", "features"]
+    assert stages(prepare(person / "person.mp4", root, OPTIONS, models=models)) == [
+        "landmarks",
+        "crops",
+        "offset",
+        "features",
+    ]
     assert np.array_equal(open_avatar(root).crops(), open_avatar(person_avatar).crops())
     assert not list(root.rglob("*.part*"))
 
@@ -350,7 +356,7 @@ def test_folder_that_cannot_be_made(person: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [100, 64])
 def test_wrong_options(size: int) -> None:
-    with pytest.raises(OptionError, match=f"crop size {size}"):
+    with pytest.raises(OptionError, match=f"crop_px = {size}: choose"):
         PrepareOptions(size)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from ..avatar.av_offset import estimate
+from ..avatar import av_offset
 from ..avatar.folder import Avatar
 from ..intervals import runs
 from ..media.audio import load_waveform
@@ -31,7 +31,7 @@ def audit(avatar: Avatar, *, models: Path | None = None) -> Generator[Progress, 
     speaks = speech_mask(waveform, avatar.frame_times_s(), models=models)
     picture = yield from video_findings(avatar, track, speaks, models)
     yield Progress("audit sound", 0, 1)
-    sound = [*audio_findings(waveform, speaks, fps), *sync_findings(estimate(avatar), fps)]
+    sound = [*audio_findings(waveform, speaks, fps), *sync_findings(av_offset.of(avatar), fps)]
     yield Progress("audit sound", 1, 1)
     speech_s = tuple((start / fps, stop / fps) for start, stop in runs(speaks))
     return Audit((*picture, *sound), speech_s)

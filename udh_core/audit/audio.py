@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..avatar.av_offset import Alignment
+from ..avatar.av_offset import AvOffset
 from ..intervals import runs
 from ..media.audio import SAMPLE_RATE_HZ
 from ..speech.activity import levels_db
@@ -39,7 +39,7 @@ def audio_findings(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list
     return [*background, echo, _clipping(waveform), _silence(speaks, fps), _amount(speaks, fps)]
 
 
-def sync_findings(found: Alignment, fps: float) -> list[Finding]:
+def sync_findings(found: AvOffset, fps: float) -> list[Finding]:
     """The findings about sound and picture together."""
     certain, shift = found.certain, found.corrected_frames(fps)
     measured = f"{abs(found.offset_frames):.1f} frames ({abs(found.offset_frames) / fps * 1000:.0f} ms)"

@@ -18,8 +18,8 @@ from ..speech.activity import speech_mask
 from . import av_offset
 from .folder import Avatar, check_features
 
-GUARD_S = 1.0  # cut away between what is learnt and what is held out: the audio windows reach over the border
-MIN_FRAMES = 50
+GUARD_S = 1.0  # left out between the training and the held-out frames: audio windows extend over the border
+MIN_FRAMES, MIN_HELD_OUT = 50, 5
 LOST = -1
 
 
@@ -31,7 +31,8 @@ class TrainingData:
     crops: np.ndarray  # (N, S, S, 3) uint8 memmap
     pose: Tensor  # (N, 4) float32 how the head is turned, in standard deviations; 0 where the face is lost
     points: Tensor  # (N, P, 2) float32 lips and jaw, face units, as in the mean pose of the head
-    landmarks: np.ndarray  # (N, 468, 2) float32
+    landmarks: np.ndarray  # (N, 468, 2) float32, source px; NaN where the face is lost
+    transforms: np.ndarray  # (N, 2, 3) float32, source px → crop px; NaN likewise
     shots: Tensor  # (N,) int64 number of the shot; LOST where the face is lost: no neighbour of any other frame
     features: np.ndarray  # (T, D) float32 memmap
     rate_hz: float
@@ -54,43 +55,55 @@ def load_training_data(
 ) -> TrainingData:
     """Open an avatar for training; the last `held_out` of the clip is kept apart behind a guard gap.
 
-    Sound that is out of step with the picture is set right here, and the user told.
+    Sound that is out of step with the picture is shifted (see `av_offset`).
     Raises NoFaceError when too few frames with a face are left, MismatchError when the features do not fit.
     """
     features, track = check_features(avatar, encoder), avatar.track()
-    count = avatar.info.frame_count
-    border = round(count * (1 - held_out))
-    guard = round(GUARD_S * float(avatar.info.fps))
-    valid = np.flatnonzero(track.valid & track.present)
-    learnt, kept = valid[valid < border - guard], valid[valid >= border]
-    if len(learnt) < MIN_FRAMES or len(kept) < 5:
-        raise NoFaceError(
-            f"{avatar.root}: only {len(learnt)} frames with a face to learn from and {len(kept)} to judge by; "
-            f"at least {MIN_FRAMES} and 5 are needed, use a longer clip"
-        )
+    count, fps = avatar.info.frame_count, float(avatar.info.fps)
+    train_frames, kept = _split(avatar, np.flatnonzero(track.valid & track.present), held_out)
     shots = torch.from_numpy(np.where(track.present, np.cumsum(track.shot_starts), LOST).astype(np.int64))
-    shift = av_offset.check(avatar)
-    heard_s = (np.arange(count) + 0.5 + shift) / float(avatar.info.fps)
-    pose, points = _pose_and_mouth(avatar, track, features.at(heard_s), learnt)
+    audio_offset = av_offset.of(avatar).corrected_frames(fps)
+    audio_times_s = (np.arange(count) + 0.5 + audio_offset) / fps
+    pose, points = _pose_and_mouth(avatar, track, features.at(audio_times_s), train_frames)
     return TrainingData(
-        avatar,
-        avatar.crops(),
-        pose,
-        points,
-        track.landmarks,
-        shots,
-        features.values,
-        features.rate_hz,
-        learnt,
-        kept,
-        speech_mask(load_waveform(avatar.audio), heard_s, models=models),
-        shift,
+        avatar=avatar,
+        crops=avatar.crops(),
+        pose=pose,
+        points=points,
+        landmarks=track.landmarks,
+        transforms=track.transforms,
+        shots=shots,
+        features=features.values,
+        rate_hz=features.rate_hz,
+        train_frames=train_frames,
+        held_out=kept,
+        spoken=speech_mask(load_waveform(avatar.audio), audio_times_s, models=models),
+        audio_offset=audio_offset,
     )
 
 
-def _pose_and_mouth(avatar: Avatar, track: FaceTrack, heard: np.ndarray, learnt: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Pose of the head (N, 4), and lips and jaw (N, P, 2) without it; their means where the face is lost."""
-    where, fps = (track.landmarks, track.transforms, avatar.crop), float(avatar.info.fps)
-    points, stable = mouth.mouth_shape(*where), crop.stable_places(*where)
-    pose = head_pose(stable, np.cumsum(track.shot_starts), learnt, fps)
-    return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, heard, learnt, fps))
+def _split(avatar: Avatar, valid: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training and held-out frames of those valid (n,): the last part is held out, GUARD_S before it is left out."""
+    border = round(avatar.info.frame_count * (1 - held_out))
+    guard = round(GUARD_S * float(avatar.info.fps))
+    train_frames, kept = valid[valid < border - guard], valid[valid >= border]
+    if len(train_frames) < MIN_FRAMES or len(kept) < MIN_HELD_OUT:
+        raise NoFaceError(
+            f"{avatar.root}: only {len(train_frames)} frames with a face to train on and {len(kept)} to validate on; "
+            f"at least {MIN_FRAMES} and {MIN_HELD_OUT} are needed, use a longer clip"
+        )
+    return train_frames, kept
+
+
+def _pose_and_mouth(
+    avatar: Avatar, track: FaceTrack, features: np.ndarray, train_frames: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Pose of the head (N, 4), and lips and jaw (N, P, 2) without it; their means where the face is lost.
+
+    features: (N, D) float32 audio features at the frames.
+    """
+    spec, fps = avatar.crop, float(avatar.info.fps)
+    points = mouth.mouth_shape(track.landmarks, track.transforms, spec)
+    stable = crop.stable_places(track.landmarks, track.transforms, spec)
+    pose = head_pose(stable, np.cumsum(track.shot_starts), train_frames, fps)
+    return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, features, train_frames, fps))

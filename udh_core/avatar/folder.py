@@ -26,6 +26,8 @@ from ..speech.features import AudioFeatures
 
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
+STATE = "avatar.json"
+FEATURES = "features"  # folder of the audio features
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Avatar:
 
     @property
     def video(self) -> Path:
-        return self.root / "video.mp4"
+        """The clip's picture, H.264 at a constant frame rate, without sound."""
+        return self.root / FILES["video"]
 
     @property
     def audio(self) -> Path:
-        return self.root / "audio.wav"
+        """The clip's sound, 16 kHz mono."""
+        return self.root / FILES["audio"]
 
     def crops(self) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB memmap; zeros where the face is lost."""
@@ -51,6 +55,7 @@ class Avatar:
             return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def track(self) -> FaceTrack:
+        """Landmarks, transforms and shots of every frame, read from disk; FormatError when damaged."""
         with _undamaged(self.root / FILES["track"]) as path, np.load(path, allow_pickle=False) as data:
             return FaceTrack(
                 data["landmarks"], data["transforms"], data["valid"], data["shot_starts"], str(data["scheme"])
@@ -58,7 +63,7 @@ class Avatar:
 
     def features(self, encoder: str) -> AudioFeatures:
         """The features of the avatar's own sound."""
-        return features.load(self.root / "features", encoder)
+        return features.load(self.root / FEATURES, encoder)
 
     def frame_times_s(self) -> np.ndarray:
         """(N,) float64: the middle of every frame."""
@@ -86,7 +91,7 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
         )
     if missing:
         raise FormatError(f"{root}: its preparation stopped before {missing[0]}; run prepare again, it continues")
-    with _undamaged(root / "avatar.json"):
+    with _undamaged(root / STATE):
         return Avatar(root, video_info(state["video"]), CropSpec.from_dict(state["crop"]), state["stages"]["video"])
 
 
@@ -107,7 +112,7 @@ def video_info(facts: Mapping[str, Any]) -> VideoInfo:
 
 def read_state(root: Path) -> dict[str, Any]:
     """What avatar.json says; FormatError when it is missing, damaged or of another version."""
-    path = root / "avatar.json"
+    path = root / STATE
     if not path.is_file():
         raise FormatError(f"{root} is not an avatar folder (it has no avatar.json); make one with prepare")
     try:

@@ -25,7 +25,8 @@ from ..progress import Progress, job
 from ..speech import features
 from ..speech.encoders import canonical_name
 from ..speech.features import AudioFeatures
-from .folder import FILES, FORMAT, Avatar, is_bundle, open_avatar, read_state
+from . import av_offset
+from .folder import FEATURES, FILES, FORMAT, STATE, Avatar, is_bundle, open_avatar, read_state
 from .options import PrepareOptions
 
 MIN_DURATION_S = 5.0
@@ -44,7 +45,7 @@ def prepare(
 ) -> Generator[Progress, None, Avatar]:
     """Make or complete the avatar folder `root` from a clip; `audio` replaces the clip's own sound.
 
-    Finished stages are skipped as long as their input is the same; a source that changed is noticed and done anew.
+    Finished stages are skipped as long as their input is the same; a source whose `fingerprint` changed is done anew.
     Raises MediaError, FileError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
     canonical_name(options.encoder)  # a wrong name is known before the work, not after it
@@ -94,7 +95,7 @@ def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | Non
         if lasts_s < 0.9 * picture_s:
             raise MediaError(f"{sound}: its sound lasts {lasts_s:.1f} s, the picture {picture_s:.1f} s; trim the clip")
         write_wave(root / FILES["audio"], waveform)
-        shutil.rmtree(root / "features", ignore_errors=True)  # they belong to the sound that was here before
+        shutil.rmtree(root / FEATURES, ignore_errors=True)  # they belong to the sound that was here before
         state.finish("audio", audio_key)
         yield Progress("audio", 1, 1)
 
@@ -125,6 +126,10 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generato
     if state.begin("crops", crops_key):
         yield from _cut_crops(root)
         state.finish("crops", crops_key)
+    if av_offset.KEY not in state.values:
+        yield Progress("offset", 0)
+        state.note(av_offset.KEY, asdict(av_offset.measure(open_avatar(root))))
+        yield Progress("offset", 1)
 
 
 @job
@@ -135,7 +140,7 @@ def add_features(
 
     Raises MediaError without sound, FileError while another run works in the folder, WeightsError without the encoder.
     """
-    folder = Path(root) / "features"
+    folder = Path(root) / FEATURES
     with exclusive_lock(root):
         folder.mkdir(exist_ok=True)
         waveform = load_waveform(Path(root) / FILES["audio"])
@@ -149,7 +154,11 @@ def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = N
 
 
 def fingerprint(path: Path) -> str:
-    """Identity of a file's content: its size, first and last MiB."""
+    """Identity of a file: a hash of its size, first and last MiB.
+
+    A change of nothing but the middle, at the same size, is not noticed: video files of gigabytes are asked about at
+    every run, and any re-encoding changes size and end.
+    """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -185,7 +194,7 @@ class _State:
     def __init__(self, root: Path) -> None:
         self.root = root
         fresh: dict[str, Any] = {"format": FORMAT, "stages": {}}
-        self.values = read_state(root) if (root / "avatar.json").is_file() else fresh
+        self.values = read_state(root) if (root / STATE).is_file() else fresh
         if is_bundle(self.values):
             raise FormatError(f"{root} is an opened bundle, which cannot be prepared further; give another folder")
 
@@ -206,13 +215,19 @@ class _State:
         self.values.update(facts)
         self._save()
 
+    def note(self, name: str, facts: object) -> None:
+        self.values[name] = facts
+        self._save()
+
     def _forget(self, stage: str) -> None:
         for dependent in _DEPENDENT[stage]:
             self.values["stages"].pop(dependent, None)
+        if {"audio", "track"} & set(_DEPENDENT[stage]):
+            self.values.pop(av_offset.KEY, None)
         self._save()
 
     def _save(self) -> None:
-        with atomic_write(self.root / "avatar.json") as temporary:
+        with atomic_write(self.root / STATE) as temporary:
             temporary.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
 
 
