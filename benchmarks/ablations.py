@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +29,19 @@ from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.face.crop import in_crop, mask
 from udh_core.face.detector import FaceMesh
-from udh_core.inference import driving
 from udh_core.inference.driving import mouth_shapes
 from udh_core.intervals import run_starts
 from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.lpips import Lpips
-from udh_core.models.motion import MotionConfig, MotionNet
+from udh_core.models.motion import MotionConfig, MotionNet, MotionTrainingConfig
 from udh_core.models.tensors import autocast_dtype, to_input, to_uint8
 from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.training import augmented_features
 from udh_core.training.calibration import ClipSound, fit_feature_statistics, openings, rest_shape
 from udh_core.training.loop import Schedule
-from udh_core.training.motion import Chunks, MotionSettings, MotionTraining, TrainingSounds
+from udh_core.training.motion import Chunks, MotionTraining, TrainingSounds
 from udh_core.training.options import GeneratorOptions
 
 ENCODER = "whisper-tiny"
@@ -151,13 +148,11 @@ def motion(chosen: argparse.Namespace) -> Iterator[str]:
             continue
         if variant.started:
             other = learnt_motion(variant, data[0], chosen.steps, None, sounds(variant, data[0].avatar))
-        with with_constants(variant):
-            start = other.motion if variant.started and other else None
-            heard, begun = sounds(variant, data[-1].avatar), time.perf_counter()
-            generator = learnt_motion(variant, data[-1], chosen.steps, start, heard)
-            seconds = time.perf_counter() - begun
-            cells = judge(generator)
-        yield f"| {variant.name} | {cells} | {seconds:.0f} |"
+        start = other.motion if variant.started and other else None
+        heard, begun = sounds(variant, data[-1].avatar), time.perf_counter()
+        generator = learnt_motion(variant, data[-1], chosen.steps, start, heard)
+        seconds = time.perf_counter() - begun
+        yield f"| {variant.name} | {judge(generator)} | {seconds:.0f} |"
 
 
 def learnt_motion(
@@ -167,7 +162,9 @@ def learnt_motion(
     sizes = MotionConfig(**{**MotionConfig(data.features.shape[1]).to_dict(), **variant.sizes})
     spec = data.avatar.crop
     torch.manual_seed(variant.seed)
-    generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
+    training = MotionTrainingConfig() if variant.silence else MotionTrainingConfig(silent_weight=0.0)
+    config = GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1], variant.adaptation, training)
+    generator = Generator(config, spec)
     generator.fit_shape_space(data.points[data.train_frames])
     for k, member in enumerate(generator.motion.members):
         if variant.change is not None:
@@ -177,11 +174,9 @@ def learnt_motion(
             member.load_state_dict({n: w for n, w in weights.items() if not n.startswith("output_proj")}, strict=False)
     shapes = generator.encode_shapes(data.points)
     generator.rest_pose.copy_(rest_shape(data, shapes))
-    settings, sound = MotionSettings(), ClipSound(data)
-    if not variant.silence:
-        settings = replace(settings, silent_weight=0.0)
+    sound = ClipSound(data)
     fit_feature_statistics(generator, data, shapes, sound)
-    chunks = Chunks(generator, data, heard, sound.spoken, settings)
+    chunks = Chunks(generator, data, heard, sound.spoken)
     for _ in MotionTraining(generator, data, shapes, chunks, seed=variant.seed).steps(Schedule(steps, None)):
         pass
     if not variant.gain:
@@ -197,17 +192,6 @@ def sounds(variant: MotionVariant, avatar: Avatar) -> TrainingSounds:
         heard = features.extract(augmentation.augmented(waveform, one), ENCODER)
         others.append(augmented_features.AugmentedFeatures(heard.values, one.speed))
     return TrainingSounds(others, silences)
-
-
-@contextmanager
-def with_constants(variant: MotionVariant) -> Iterator[None]:
-    """The variant's constants of `inference.driving` in place of the usual ones."""
-    usual = {name: getattr(driving, name) for name in variant.constants}
-    try:
-        vars(driving).update(variant.constants)
-        yield
-    finally:
-        vars(driving).update(usual)
 
 
 class MotionJudge:

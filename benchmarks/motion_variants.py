@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from udh_core.models.blocks import DilatedBlock
+from udh_core.models.generator import AdaptationConfig
 from udh_core.models.motion import MotionMember
 from udh_core.speech.augmentation import AUGMENTATIONS, Augmentation
 
@@ -90,7 +91,7 @@ class MotionVariant:
     gain: bool = True  # the spread that averaging took away is brought back
     disguises: tuple[Augmentation, ...] = AUGMENTATIONS  # in which it hears the speech, too
     silence: bool = True  # rests in recordings of silence and faint noise
-    constants: dict[str, float] = field(default_factory=dict)  # of `speaker`, while learning and when judged
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     started: bool = False  # from what the network learnt of the other person
 
 
@@ -104,9 +105,9 @@ def motion_variants() -> Iterator[MotionVariant]:
         "other speeds alone", disguises=tuple(Augmentation(augmentation.speed) for augmentation in AUGMENTATIONS)
     )
     yield MotionVariant("stronger disguises", disguises=STRONG)
-    yield MotionVariant("voices not brought to the mean", constants={"MEAN_VARIANCE": np.inf})
-    yield MotionVariant("movement not brought to the usual", constants={"MOVEMENT_VARIANCE": np.inf})
-    yield MotionVariant("movement brought back by twice at most", constants={"MOST": 2.0})
+    yield MotionVariant("voices not brought to the mean", adaptation=AdaptationConfig(mean_variance=np.inf))
+    yield MotionVariant("movement not brought to the usual", adaptation=AdaptationConfig(movement_variance=np.inf))
+    yield MotionVariant("movement brought back by twice at most", adaptation=AdaptationConfig(max_gain=2.0))
     yield MotionVariant("no silence", silence=False)
     yield MotionVariant("single values dropped", change=dropping_values)
     yield MotionVariant("started from the other person", started=True)

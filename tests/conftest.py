@@ -201,27 +201,29 @@ def learn_motion(real_minute: Path) -> Callable:
     from udh_core.avatar.dataset import load_training_data
     from udh_core.avatar.folder import open_avatar
     from udh_core.models.generator import Generator, GeneratorConfig
-    from udh_core.models.motion import MotionConfig
+    from udh_core.models.motion import MotionConfig, MotionTrainingConfig
     from udh_core.models.warping import WarpConfig
     from udh_core.training.augmented_features import extract_augmented, extract_silences
     from udh_core.training.calibration import ClipSound, fit_feature_statistics, rest_shape
     from udh_core.training.loop import Schedule
-    from udh_core.training.motion import Chunks, MotionSettings, MotionTraining, TrainingSounds
+    from udh_core.training.motion import Chunks, MotionTraining, TrainingSounds
 
     avatar, encoder = open_avatar(real_minute), "whisper-tiny"
     data = load_training_data(avatar, encoder)
     sounds = TrainingSounds(extract_augmented(avatar, encoder).run(), extract_silences(avatar, encoder).run())
 
-    def learn(steps: int, settings: MotionSettings = MotionSettings()):
+    def learn(steps: int, **settings: float):
         torch.manual_seed(0)
         sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop
-        generator = Generator(GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1]), spec)
+        training = MotionTrainingConfig(**settings)  # pyright: ignore[reportArgumentType]
+        config = GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1], motion_training=training)
+        generator = Generator(config, spec)
         generator.fit_shape_space(data.points[data.train_frames])
         shapes = generator.encode_shapes(data.points)
         generator.rest_pose.copy_(rest_shape(data, shapes))
         sound = ClipSound(data)
         fit_feature_statistics(generator, data, shapes, sound)
-        chunks = Chunks(generator, data, sounds, sound.spoken, settings)
+        chunks = Chunks(generator, data, sounds, sound.spoken)
         for _ in MotionTraining(generator, data, shapes, chunks).steps(Schedule(steps, None)):
             pass
         return generator.eval(), data

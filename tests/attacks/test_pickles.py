@@ -78,7 +78,7 @@ OPENERS: dict[str, Callable[[Path], object]] = {
     "any checkpoint": read_info,
     "generator": open_generator,
     "syncnet": open_syncnet,
-    "published model": open_published,
+    "published_model": open_published,
     "import": lambda path: import_model(path, path.with_name("out.safetensors")),
     "bundle": lambda path: open_bundle(path, path.with_name("opened")),
     "state dict": read_state_dict,

@@ -25,7 +25,7 @@ from udh_core.inference.driving import (
     speech_rows,
 )
 from udh_core.media.audio import load_waveform
-from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.generator import AdaptationConfig, Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
@@ -121,7 +121,7 @@ def test_without_a_voice_in_the_clip_nothing_is_changed(generator: Generator, kn
 @pytest.mark.parametrize("factor", [0.1, 10.0])
 def test_gain_has_limits(generator: Generator, factor: float) -> None:
     shapes = factor * float(generator.mouth_amplitude) / 12**0.5 * torch.randn(3000, 12)
-    wanted = driving.MOST if factor < 1 else 1 / driving.MOST
+    wanted = AdaptationConfig.max_gain if factor < 1 else 1 / AdaptationConfig.max_gain
     assert amplitude_gain(generator, shapes, 60.0) == pytest.approx(wanted)
 
 

@@ -28,10 +28,11 @@ from udh_core.training.calibration import rest_shape
 
 def test_gain_is_monotone_and_stays_within_the_clip() -> None:
     rest, shapes = torch.full((3,), -1.0), torch.tensor([[-1.0, 0.5, 2.9], [-2.0, -1.5, 4.0]])
-    assert torch.equal(scale_movement(shapes, rest, 1.0), shapes)
-    wider = [(scale_movement(shapes, rest, gain) - rest).abs() for gain in (0.5, 0.8, 1.0, 1.2, 1.5)]
+    assert torch.equal(scale_movement(shapes, rest, 1.0, 3.0), shapes)
+    wider = [(scale_movement(shapes, rest, gain, 3.0) - rest).abs() for gain in (0.5, 0.8, 1.0, 1.2, 1.5)]
     assert all((more >= less).all() for less, more in pairwise(wider))
-    torch.testing.assert_close(scale_movement(shapes, rest, 1.5), torch.tensor([[-1.0, 1.25, 3.0], [-2.5, -1.75, 4.0]]))
+    wide = torch.tensor([[-1.0, 1.25, 3.0], [-2.5, -1.75, 4.0]])
+    torch.testing.assert_close(scale_movement(shapes, rest, 1.5, 3.0), wide)
 
 
 @pytest.mark.parametrize("amplitude", [0.4, 1.6, -1.0, float("nan")])

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def read_bundle(path: Path) -> None:
     info, tensors = checkpoint.load(path, "bundle")
     config = {name: value for name, value in info.config.items() if name != "sha256"}
     unsealed = Checkpoint(**{**vars(info), "config": config})
-    sealed = {**config, "sha256": bundles._fingerprint(unsealed, tensors)}
+    sealed = {**config, "sha256": bundles._fingerprint(asdict(unsealed), tensors)}
     checkpoint.save(path, Checkpoint(**{**vars(info), "config": sealed}), tensors)
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     open_generator(bundles.open_bundle(path, path.with_suffix("")).generator)
@@ -95,7 +96,7 @@ def read_bundle(path: Path) -> None:
 MADE: dict[str, tuple[Callable[[Path, Path], None], Callable[[Path], object]]] = {
     "generator": (generator, read_generator),
     "syncnet": (syncnet, open_syncnet),
-    "published model": (published, open_published),
+    "published_model": (published, open_published),
     "resume": (resume, read_resume),
     "bundle": (bundle, read_bundle),
 }
@@ -183,7 +184,7 @@ def test_a_generator_that_does_not_say_what_it_was_trained_on(tmp_path: Path) ->
 
 
 def test_another_version_is_named_before_its_description_is_read(tmp_path: Path) -> None:
-    text = json.dumps({"format": 2, "networks": {}})
+    text = json.dumps({"format": 3, "networks": {}})
     save_file(small_generator()[1].state_dict(), tmp_path / "g.safetensors", metadata={"udh": text})
-    with pytest.raises(FormatError, match="has format 2, this program reads 1"):
+    with pytest.raises(FormatError, match="has format 3, this program reads 1 to 2"):
         open_generator(tmp_path / "g.safetensors")

@@ -35,7 +35,7 @@ def test_published_checkpoint_comes_over_whole(tmp_path: Path, variant: str, wra
     torch.save(forms[wrapped], tmp_path / "x.pth")
     import_model(tmp_path / "x.pth", tmp_path / "x.safetensors")
     info, opened = open_published(tmp_path / "x.safetensors")
-    assert (info.kind, info.encoder, opened.variant) == ("published model", variant, variant)
+    assert (info.kind, info.encoder, opened.variant) == ("published_model", variant, variant)
     assert info.made_from.startswith("x.pth:")
     pairs = zip(opened.state_dict().values(), state.values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

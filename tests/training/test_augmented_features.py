@@ -14,7 +14,6 @@ from udh_core.media.audio import load_waveform
 from udh_core.models.generator import Generator
 from udh_core.speech import augmentation, features
 from udh_core.training import augmented_features
-from udh_core.training.motion import MotionSettings
 
 
 def test_augmented_rows_stand_for_the_same_sounds(person_avatar: Path) -> None:
@@ -55,6 +54,6 @@ def away_from_rest(generator: Generator, data: TrainingData, noise: np.ndarray) 
 def test_mouth_rests_in_a_noise_it_was_not_trained_on(learn_motion: Callable, figure: Callable[[str], None]) -> None:
     noise = (np.random.default_rng(9).normal(size=16000 * 3) * 10 ** (-65 / 20)).astype(np.float32)
     trained = away_from_rest(*learn_motion(100), noise)
-    untrained = away_from_rest(*learn_motion(100, MotionSettings(silent_weight=0.0)), noise)
+    untrained = away_from_rest(*learn_motion(100, silent_weight=0.0), noise)
     figure(f"mouth off its rest in faint noise: {trained:.2f}, without silence in training {untrained:.2f}")
     assert trained < 0.4 * untrained

@@ -30,7 +30,7 @@ from ..files import atomic_folder, check_writable
 from ..media.probe import VideoInfo
 from ..media.transcode import import_video
 from ..models import checkpoint
-from ..models.checkpoint import Checkpoint, open_generator
+from ..models.checkpoint import open_generator
 from ..progress import Progress, job
 
 SUFFIX = ".safetensors"
@@ -78,7 +78,7 @@ def export_bundle(
     facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
     config = {"generator": info.config, "video": facts, "first_frame": part.start}
     described = replace(info, kind=KIND, config=config)
-    sealed = {**config, _SEAL: _fingerprint(described, tensors)}
+    sealed = {**config, _SEAL: _fingerprint(asdict(described), tensors)}
     checkpoint.save(out, replace(described, config=sealed), tensors)
     yield Progress("frames", frames, frames)
     return out
@@ -92,8 +92,7 @@ def open_bundle(bundle: str | Path, folder: str | Path) -> OpenedBundle:
     bundle, folder = Path(bundle), Path(folder)
     info, tensors = checkpoint.load(bundle, KIND)
     config = {name: value for name, value in info.config.items() if name != _SEAL}
-    if info.config.get(_SEAL) != _fingerprint(replace(info, config=config), tensors):
-        raise FormatError(f"{bundle} is damaged; copy it again, or export the avatar again")
+    _check_seal(bundle)
     _check_content(bundle, config, tensors)
     state = {"format": avatar_module.FORMAT, "bundle": True, "source": bundle.name, "crop": info.crop.to_dict()}
     state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
@@ -182,9 +181,17 @@ def _compact(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
 
 
-def _fingerprint(info: Checkpoint, tensors: Mapping[str, Tensor]) -> str:
-    """Hex digits of the SHA-256 of everything in the file."""
-    digest = hashlib.sha256(info.to_json().encode())
+def _check_seal(bundle: Path) -> None:
+    """FormatError when description and tensors, as they lie in the file, are not those that were sealed."""
+    described, tensors = checkpoint.load_as_stored(bundle)
+    config = {name: value for name, value in described["config"].items() if name != _SEAL}
+    if described["config"].get(_SEAL) != _fingerprint({**described, "config": config}, tensors):
+        raise FormatError(f"{bundle} is damaged; copy it again, or export the avatar again")
+
+
+def _fingerprint(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Hex digits of the SHA-256 of everything in the file but the seal."""
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from ..errors import FileError, UdhError
 from ..face import crop
 from ..files import atomic_write
-from ..inference import driving
-from ..inference.driving import LIMIT
 from ..models.checkpoint import Checkpoint, open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..progress import Progress, job
@@ -82,7 +80,7 @@ def export_onnx(generator: str | Path, folder: str | Path) -> Generator[Progress
 def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
     """Everything that is needed to use the two files, as plain values for JSON."""
     config, size = network.config, info.crop.size
-    shape, frames = config.motion.shape_width, config.warp.frames
+    shape, frames, adaptation = config.motion.shape_width, config.warp.frames, config.adaptation
     picture = "RGB, 0..1"
     deviations = "standard deviations, about -3..3"
     return {
@@ -98,12 +96,12 @@ def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
         "voice": {
             "mean": network.motion.speech_mean.tolist(),
             "deviation": network.motion.feature_std.tolist(),
-            "mean_variance": driving.MEAN_VARIANCE,
+            "mean_variance": adaptation.mean_variance,
             "mouth_amplitude": float(network.mouth_amplitude),
-            "amplitude_variance": driving.MOVEMENT_VARIANCE,
-            "most": driving.MOST,
-            "limit": LIMIT,
-            "least_s": driving.LEAST_S,
+            "amplitude_variance": adaptation.movement_variance,
+            "most": adaptation.max_gain,
+            "limit": adaptation.max_deviation,
+            "least_s": adaptation.least_s,
         },
         "references": config.warp.references,
         "crop": crop.description(info.crop),

@@ -18,12 +18,6 @@ from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
 
-# Of passages of the clip's own voice, one second long; n seconds have an n-th of it (whisper-tiny, GRID and news clip,
-# passages of 2 to 16 s).
-MEAN_VARIANCE = 0.12  # of the mean of a feature, whose own variance is 1
-MOVEMENT_VARIANCE = 0.035  # of the logarithm of how much the mouth moves
-MOST = 1.6  # a movement is scaled by this factor, or divided by it, at most
-LEAST_S = 0.5  # of speech, to say anything about a voice
 _BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network reaches 14 rows
 
 
@@ -48,7 +42,8 @@ def mouth_shapes(
     shift = feature_shift(generator, mean_of(features.values, spoken), seconds)
     rows, resting = predict_rows(generator, features, shift), generator.rest_pose.cpu()
     gain *= amplitude_gain(generator, rows[torch.from_numpy(spoken)], seconds)
-    shapes = scale_movement(at_times(rows, features.rate_hz, times_s), resting, gain)
+    at_frames = at_times(rows, features.rate_hz, times_s)
+    shapes = scale_movement(at_frames, resting, gain, generator.config.adaptation.max_deviation)
     if not rest:
         return shapes
     return torch.lerp(shapes, resting.expand_as(shapes), torch.from_numpy(silence(waveform, times_s))[:, None])
@@ -72,22 +67,23 @@ def mean_of(values: np.ndarray, rows: np.ndarray) -> Tensor:
 
 def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
     """(D,) float32 to add to the features of a voice, which in so many seconds of speech have this mean (D,)."""
-    motion = generator.motion
+    motion, config = generator.motion, generator.config.adaptation
     difference = motion.speech_mean.cpu() - mean
-    if seconds < LEAST_S or generator.mouth_amplitude == 0:
+    if seconds < config.least_s or generator.mouth_amplitude == 0:
         return torch.zeros_like(difference)
     evidence = (difference / motion.feature_std.cpu()).square().mean().clamp_min(1e-9)
-    return difference * (1 - MEAN_VARIANCE / seconds / evidence).clamp_min(0)
+    return difference * (1 - config.mean_variance / seconds / evidence).clamp_min(0)
 
 
 def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
     """What brings the movement of these shapes (k, shape_width), so many seconds of speech, to that of the clip."""
-    told = mouth_amplitude(generator, shapes) if seconds >= LEAST_S else 0.0
-    if told == 0 or generator.mouth_amplitude == 0:
+    config = generator.config.adaptation
+    predicted = mouth_amplitude(generator, shapes) if seconds >= config.least_s else 0.0
+    if predicted == 0 or generator.mouth_amplitude == 0:
         return 1.0
-    ratio = np.log(float(generator.mouth_amplitude) / told)
-    ratio *= ratio**2 / (ratio**2 + MOVEMENT_VARIANCE / seconds)
-    return float(np.exp(np.clip(ratio, -np.log(MOST), np.log(MOST))))
+    ratio = np.log(float(generator.mouth_amplitude) / predicted)
+    ratio *= ratio**2 / (ratio**2 + config.movement_variance / seconds)
+    return float(np.exp(np.clip(ratio, -np.log(config.max_gain), np.log(config.max_gain))))
 
 
 def mouth_amplitude(generator: Generator, shapes: Tensor) -> float:
@@ -114,10 +110,11 @@ def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor) -
     return torch.cat(parts)
 
 
-LIMIT = 3.0  # standard deviations a gain may reach: further out the clip showed nothing
+def scale_movement(shapes: Tensor, rest_pose: Tensor, gain: float, max_deviation: float) -> Tensor:
+    """Shapes (n, shape_width) with their distance from the rest pose (shape_width,) times gain, (n, shape_width).
 
-
-def scale_movement(shapes: Tensor, rest: Tensor, gain: float) -> Tensor:
-    """(n, shape_width) with their distance from the rest shape scaled, within what a clip shows."""
-    limit = shapes.abs().clamp_min(LIMIT)  # what is predicted beyond it stays where it is
-    return (rest + gain * (shapes - rest)).clamp(-limit, limit)
+    max_deviation: standard deviations that scaling reaches at most. A closed mouth stays closed; `WarpNet.amplitude`,
+    which calibrates the network rather than the movement, scales about the mean shape.
+    """
+    limit = shapes.abs().clamp_min(max_deviation)  # what is predicted beyond it stays where it is
+    return (rest_pose + gain * (shapes - rest_pose)).clamp(-limit, limit)

@@ -1,4 +1,7 @@
-"""Checkpoints: safetensors with one JSON string of metadata; the resume state is a second file beside it."""
+"""Checkpoints: safetensors with one JSON string of metadata; the resume state is a second file beside it.
+
+Files of format 1 are read by today's names, see `renamed`; every file that is written has format 2.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,17 +20,18 @@ from torch import Tensor, nn
 from ..errors import DivergedError, FileError, FormatError, MismatchError, OptionError
 from ..face.crop import CropSpec
 from ..files import atomic_write
+from . import renamed
 from .generator import Generator, GeneratorConfig
 
 M = TypeVar("M", bound=nn.Module)
-FORMAT = 1
+FORMAT = 2
 _KEY = "udh"
 BEGUN_FROM = "begun_from"  # the setting that names the file a run took its first weights from, by its fingerprint
 _NAMES = {BEGUN_FROM: "init"}  # of settings, for people
 FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
-Kind = Literal["syncnet", "generator", "published model", "resume", "bundle"]
+Kind = Literal["syncnet", "generator", "published_model", "resume", "bundle"]
 
-_KINDS = {"kind": str, "config": dict, "step": int, "encoder": str, "made_from": str, "metrics": dict, "format": int}
+_TYPES = {"kind": str, "config": dict, "step": int, "encoder": str, "made_from": str, "metrics": dict, "format": int}
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,23 @@ class Checkpoint:
     step: int
     encoder: str
     crop: CropSpec
-    made_from: str  # identity of the avatar it was learnt from
+    made_from: str  # identity of the avatar it was trained on
     metrics: dict[str, float] = field(default_factory=dict)
     format: int = FORMAT
 
     def to_json(self) -> str:
+        """The description as it is written into the file."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @staticmethod
-    def from_json(text: str) -> Checkpoint:
-        """KeyError, TypeError or ValueError when the text says something else."""
-        values = json.loads(text)
+    def from_dict(values: Mapping[str, Any]) -> Checkpoint:
+        """From JSON; KeyError, TypeError or ValueError when it says something else."""
         info = Checkpoint(**{**values, "crop": CropSpec.from_dict(values["crop"])})
-        for name, kind in _KINDS.items():
+        for name, kind in _TYPES.items():
             if type(getattr(info, name)) is not kind:
                 raise ValueError(f"{name} is no {kind.__name__}")
+        if info.kind not in get_args(Kind):
+            raise ValueError(f"there is no kind {info.kind}")
         return info
 
 
@@ -66,14 +72,26 @@ def save(path: Path, info: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
 
 def read_info(path: Path, kind: Kind | None = None) -> Checkpoint:
     """What a checkpoint says of itself. FormatError when it is no checkpoint of ours, or not of the kind asked for."""
-    return _open(Path(path), kind)[0]
+    return _open(Path(path), kind).info
 
 
 def load(path: Path, kind: Kind) -> tuple[Checkpoint, dict[str, Tensor]]:
     """Description and tensors (on the CPU) of a checkpoint of the given kind; errors as in `read_info`."""
-    info, names = _open(Path(path), kind)
+    opened = _open(Path(path), kind)
     with safe_open(path, "pt") as file:
-        return info, {name: file.get_tensor(name) for name in names}
+        return opened.info, {name: file.get_tensor(stored) for name, stored in opened.tensors.items()}
+
+
+def stored_format(path: Path) -> int:
+    """The format a checkpoint is stored in; FormatError as in `read_info`."""
+    return _open(Path(path), None).description["format"]
+
+
+def load_as_stored(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and tensors by the names the file itself uses, whatever its format; FormatError as in `read_info`."""
+    opened = _open(Path(path), None)
+    with safe_open(path, "pt") as file:
+        return opened.description, {stored: file.get_tensor(stored) for stored in opened.tensors.values()}
 
 
 def build(path: Path, make: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
@@ -96,7 +114,15 @@ def build(path: Path, make: Callable[[], M], tensors: Mapping[str, Tensor]) -> M
     return network
 
 
-def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
+class _Opened(NamedTuple):
+    """What was read of a file before its tensors."""
+
+    description: dict[str, Any]  # as it is stored
+    info: Checkpoint
+    tensors: dict[str, str]  # today's name → the name it is stored by
+
+
+def _open(path: Path, kind: Kind | None) -> _Opened:
     if not path.is_file():
         raise FileError(f"no such file: {path}")
     try:
@@ -110,22 +136,38 @@ def _open(path: Path, kind: Kind | None) -> tuple[Checkpoint, list[str]]:
     if _KEY not in metadata:
         raise FormatError(f"{path} is a safetensors file of another program; give a checkpoint written by this one")
     try:
-        _check_format(path, metadata[_KEY])
-        info = Checkpoint.from_json(metadata[_KEY])
+        description = json.loads(metadata[_KEY])
+        _check_format(path, description)
+        info = Checkpoint.from_dict(_with_todays_names(description))
     except (ValueError, TypeError, KeyError, OptionError) as error:
         raise FormatError(
             f"{path}: its description is damaged or of another version of this program; train again or update it"
         ) from error
     if kind is not None and info.kind != kind:
-        raise FormatError(f"{path} holds a {info.kind}, where a {kind} is needed; give another file")
-    return info, names
+        raise FormatError(f"{path} holds a {_title(info.kind)}, where a {_title(kind)} is needed; give another file")
+    stored = {renamed.tensor_name(info.kind, name) if description["format"] < FORMAT else name: name for name in names}
+    return _Opened(description, info, stored)
 
 
-def _check_format(path: Path, description: str) -> None:
+def _title(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _with_todays_names(description: dict[str, Any]) -> dict[str, Any]:
+    if description["format"] == FORMAT:
+        return description
+    return {**renamed.description(description), "format": FORMAT}
+
+
+def _check_format(path: Path, description: Mapping[str, Any]) -> None:
     """FormatError where another version says so; its description may be another one altogether."""
-    found = json.loads(description)["format"]
-    if type(found) is int and found != FORMAT:
-        raise FormatError(f"{path} has format {found}, this program reads {FORMAT}; train again or update")
+    found = description["format"]
+    if type(found) is not int:
+        raise ValueError("format is no whole number")
+    if not renamed.OLDEST <= found <= FORMAT:
+        raise FormatError(
+            f"{path} has format {found}, this program reads {renamed.OLDEST} to {FORMAT}; train again or update"
+        )
 
 
 def _looks_pickled(path: Path) -> bool:
@@ -142,7 +184,7 @@ def check_match(
     for what, own, other in pairs:
         if other is not None and own != other:
             raise MismatchError(
-                f"the {info.kind} was trained with {what} {_brief(own)}, here is {what} {_brief(other)}; "
+                f"the {_title(info.kind)} was trained with {what} {_brief(own)}, here is {what} {_brief(other)}; "
                 "use files that belong together, or train again"
             )
 
@@ -238,6 +280,8 @@ def load_resume(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
         raise FormatError(f"{resume_path(path)} is damaged or of another version; train without resume") from error
     if not isinstance(state, dict):
         raise FormatError(f"{resume_path(path)} is damaged or of another version; train without resume")
+    if stored_format(resume_path(path)) < FORMAT:
+        state = renamed.resume_state(state)
     return info, state
 
 

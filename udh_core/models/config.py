@@ -1,52 +1,76 @@
-"""Configurations of networks, read from the JSON of a checkpoint."""
+"""Configurations of networks and trainings: to the JSON of a checkpoint, and from it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Config")
 LARGEST = 1 << 16  # of the whole numbers in a configuration
 
 
-def from_json(config: type[T], values: object) -> T:
-    """A dataclass of whole numbers, numbers and tuples of whole numbers, of JSON, where tuples have become lists.
+@dataclass(frozen=True)
+class Config:
+    """A dataclass whose fields are whole numbers, numbers, tuples of either, or other configurations."""
 
-    ValueError naming what is missing, not known, or of another kind.
-    """
-    known = {field.name: field.default is MISSING for field in fields(config)}  # pyright: ignore[reportArgumentType]
-    values = table(values, config.__name__)
-    missing = [name for name, needed in known.items() if needed and name not in values]
-    unknown = [name for name in values if name not in known]
-    if missing or unknown:
-        raise ValueError(f"{config.__name__} {'lacks' if missing else 'does not know'} {(missing or unknown)[0]}")
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls: type[C], values: object) -> C:
+        """From JSON, where tuples have become lists. What an older file does not name has its default.
+
+        ValueError naming what is missing, not known, or of another kind.
+        """
+        return _from_json(cls, values)
+
+
+def _from_json(config: type[T], values: object) -> T:
+    needed = {
+        field.name: field.default is MISSING and field.default_factory is MISSING
+        for field in fields(config)  # pyright: ignore[reportArgumentType]
+    }
+    values = _table(values, config.__name__)
+    missing = [name for name, is_needed in needed.items() if is_needed and name not in values]
+    unknown = [name for name in values if name not in needed]
+    if missing:
+        raise ValueError(f"{config.__name__} lacks {missing[0]}")
+    if unknown:
+        raise ValueError(f"{config.__name__} does not know {unknown[0]}")
     kinds = get_type_hints(config)
     return config(**{name: _checked(f"{config.__name__}.{name}", kinds[name], v) for name, v in values.items()})
 
 
-def table(values: object, name: str) -> Mapping[str, Any]:
+def _table(values: object, name: str) -> Mapping[str, Any]:
     """The values, when they are a JSON object; else ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} is not there, or no table of values")
     return values
 
 
-def whole(value: object, name: str) -> int:
+def _checked(name: str, kind: Any, value: object) -> object:  # noqa: ANN401 (any type)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _from_json(kind, value)
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"{name} is no list of {'whole ' if inner is int else ''}numbers")
+        return tuple(_checked(name, inner, item) for item in value)
+    return _whole(value, name) if kind is int else _number(value, name)
+
+
+def _whole(value: object, name: str) -> int:
     """The value, when it is a whole number that a network can be built with; else ValueError."""
     if type(value) is not int or not 0 < value <= LARGEST:
         raise ValueError(f"{name} is no whole number from 1 to {LARGEST}")
     return value
 
 
-def _checked(name: str, kind: object, value: object) -> object:
-    if kind is int:
-        return whole(value, name)
-    if kind is float:
-        if type(value) not in (int, float) or not math.isfinite(value):  # pyright: ignore[reportArgumentType]
-            raise ValueError(f"{name} is no number")
-        return value
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"{name} is no list of whole numbers")
-    return tuple(whole(item, name) for item in value)
+def _number(value: object, name: str) -> int | float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} is no number")
+    return value

@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ..face.crop import CropSpec
-from .config import table, whole
-from .motion import MotionConfig, MotionNet
+from .config import Config
+from .motion import MotionConfig, MotionNet, MotionTrainingConfig
 from .warping import WarpConfig, WarpNet
 
 SHAPE_REACH = 6.0  # standard deviations
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
-    """Sizes of both networks."""
+class AdaptationConfig(Config):
+    """How far another voice is brought to that of the clip, see `inference/driving.py`.
+
+    The variances are those between passages of the clip's own voice, one second long; n seconds have an n-th of them
+    (measured with whisper-tiny over passages of 2 to 16 s of two clips, of GRID and of the news).
+    """
+
+    mean_variance: float = 0.12  # of the mean of a feature, whose own variance is 1
+    movement_variance: float = 0.035  # of the logarithm of how much the mouth moves
+    max_gain: float = 1.6  # a movement is scaled by this factor, or divided by it, at most
+    max_deviation: float = 3.0  # standard deviations that scaling may reach: further out the clip showed nothing
+    least_s: float = 0.5  # of speech, to say anything about a voice
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(Config):
+    """Sizes of both networks, and the constants of training and speaker adaptation."""
 
     motion: MotionConfig
     warp: WarpConfig
-    shape_points: int
+    shape_points: int  # P landmarks of lips and jaw
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    motion_training: MotionTrainingConfig = field(default_factory=MotionTrainingConfig)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"motion": self.motion.to_dict(), "warp": self.warp.to_dict(), "shape_points": self.shape_points}
-
-    @staticmethod
-    def from_dict(values: object) -> GeneratorConfig:
-        """From JSON; ValueError as in `from_json`, or when the networks do not share a space of mouth shapes."""
-        parts = table(values, "GeneratorConfig")
-        motion, warp = MotionConfig.from_dict(parts.get("motion")), WarpConfig.from_dict(parts.get("warp"))
-        if motion.shape_width != warp.shape_width:
-            raise ValueError(f"its networks differ in shape_width: {motion.shape_width} and {warp.shape_width}")
-        return GeneratorConfig(motion, warp, whole(parts.get("shape_points"), "shape_points"))
+    def __post_init__(self) -> None:
+        if self.motion.shape_width != self.warp.shape_width:
+            raise ValueError(
+                f"its networks differ in shape_width: {self.motion.shape_width} and {self.warp.shape_width}"
+            )
 
 
 class Generator(nn.Module):
-    """Both networks and the space of mouth shapes they share: principal components of lips and jaw."""
+    """Both networks and the space of mouth shapes they share: principal components of lips and jaw.
+
+    Thirteen statistics are fitted to the clip, not trained by gradients. S: shape_width; P: shape_points; D: feature
+    width; K, C: number of references, px of the crop; V: 3 · POSE_INPUT_PX². σ: standard deviations of a component.
+
+    | name | shape | unit | fitted by | used by |
+    |---|---|---|---|---|
+    | shape_mean | (2P,) | face units | `fit_shape_space` | `encode_shapes` |
+    | shape_basis | (S, 2P) | – | `fit_shape_space` | `encode_shapes` |
+    | shape_std | (S,) | face units | `fit_shape_space` | `encode_shapes`, losses |
+    | rest_pose | (S,) | σ | training/calibration.py | silence, scaling |
+    | mouth_amplitude | () | face units | `fit_feature_statistics` | amplitude gain; 0: unknown |
+    | motion.feature_mean | (D,) | features | `fit_feature_statistics` | `MotionNet.normalise` |
+    | motion.feature_std | (D,) | features | `fit_feature_statistics` | `MotionNet.normalise` |
+    | motion.speech_mean | (D,) | features | `fit_feature_statistics` | feature shift |
+    | motion.variance_gain | (S,) | factor | training/motion.py, held-out folds | `MotionNet.forward` |
+    | warp.references | (K, 3, C, C) | RGB 0..255 | training/references.py | `WarpNet.draw` |
+    | warp.pose_weight and pose_bias | (V, 4), (4,) | σ | `WarpNet.fit_pose_inputs` | `WarpNet.pose` |
+    | warp.amplitude | () | factor | training/calibration.py | `WarpNet.draw`, eval mode |
+    | warp.sharpening | () | share | training/calibration.py | `WarpNet.draw`, eval mode |
+
+    `warp.amplitude` scales shapes about the mean of the principal components, because it undoes how far the network
+    itself falls short of any shape it is given; the gains of `inference/driving.py` scale about `rest_pose`.
+    """
 
     shape_mean: Tensor
     shape_basis: Tensor
@@ -55,19 +88,19 @@ class Generator(nn.Module):
         self.register_buffer("shape_mean", torch.zeros(width))
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
         self.register_buffer("shape_std", torch.ones(config.motion.shape_width))
-        self.register_buffer("rest_pose", torch.zeros(config.motion.shape_width))  # the shape of silence
-        self.register_buffer("mouth_amplitude", torch.zeros(()))  # of the mouth in speech, see `speaker`; 0: unknown
+        self.register_buffer("rest_pose", torch.zeros(config.motion.shape_width))
+        self.register_buffer("mouth_amplitude", torch.zeros(()))
 
     @torch.no_grad()
     def fit_shape_space(self, points: Tensor) -> Tensor:
         """Principal components of points (N, P, 2) float32 in face units; sets the shape space.
 
-        (N,) bool: which of them it is of. The others, more than SHAPE_REACH from the rest, are of landmarks gone
-        astray, as in broken pictures.
+        (N,) bool: which of them it was fitted to. The others are outliers, more than SHAPE_REACH standard deviations
+        from the mean, as landmarks of broken pictures are.
         """
         flat = points.flatten(1)
         within = torch.ones(len(flat), dtype=torch.bool)
-        for _ in range(2):  # the astray stretch the first space, and hide in it
+        for _ in range(2):  # refitted, because outliers widen the first space and are masked by it
             self._span(flat[within])
             within = (self._deviations(flat).abs() <= SHAPE_REACH).all(1)
         self._span(flat[within])

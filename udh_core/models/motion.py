@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from .blocks import ChannelDropout, DilatedBlock
-from .config import from_json
+from .config import Config
 
 MOST_MEMBERS = 64
 
 
 @dataclass(frozen=True)
-class MotionConfig:
+class MotionConfig(Config):
     """Sizes of the motion network."""
 
     feature_width: int
@@ -29,13 +28,22 @@ class MotionConfig:
         if self.members > MOST_MEMBERS:
             raise ValueError(f"{self.members} motion networks; {MOST_MEMBERS} are the most")
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @staticmethod
-    def from_dict(values: object) -> MotionConfig:
-        """From JSON; ValueError as in `from_json`."""
-        return from_json(MotionConfig, values)
+@dataclass(frozen=True)
+class MotionTrainingConfig(Config):
+    """How the motion network is trained. All numbers chosen, but for those that `benchmarks.ablations` varies."""
+
+    chunk_s: float = 4.0
+    batch: int = 16  # chunks
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.02
+    noise: float = 0.1  # added to the normalised features, in their standard deviations
+    augmented_share: float = 0.5  # of the batches come from augmented speech
+    silent_weight: float = 1 / 16  # of the one stretch of silence in each batch: as much as one chunk
+    check_every: int = 50  # steps
+    max_gain: float = 1.5  # of `MotionNet.variance_gain`
+    correlation_gate: tuple[float, ...] = (0.3, 0.7)  # from which on the spread of a component is restored, and fully
 
 
 class MotionMember(nn.Module):

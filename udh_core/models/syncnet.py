@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import DilatedBlock
-from .config import from_json
+from .config import Config
 
 
 @dataclass(frozen=True)
-class SyncNetConfig:
+class SyncNetConfig(Config):
     """Sizes of the SyncNet."""
 
     feature_width: int
@@ -25,14 +24,6 @@ class SyncNetConfig:
     embedding: int = 128
     channels: tuple[int, ...] = (32, 64, 128, 192)
     dropout: float = 0.2
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: object) -> SyncNetConfig:
-        """From JSON; ValueError as in `from_json`."""
-        return from_json(SyncNetConfig, values)
 
 
 class SyncNet(nn.Module):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from ..face.crop import CropSpec, hidden, mask, mask_box
 from .blocks import ResidualBlock, box_blur, identity_grid, unshuffle_channels_last, upsample_matrix
-from .config import from_json
+from .config import Config
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
@@ -28,7 +27,7 @@ def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class WarpConfig:
+class WarpConfig(Config):
     """Sizes of the warp network. `stride` is the scale at which it thinks: its body sees size/stride squared."""
 
     size: int = 256
@@ -47,14 +46,6 @@ class WarpConfig:
     def enlarged(self) -> int:
         """How many times larger the references are sampled from than they are kept; 512 px ones would fill memory."""
         return 3 if self.size <= 320 else 2
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: object) -> WarpConfig:
-        """From JSON; ValueError as in `from_json`."""
-        return from_json(WarpConfig, values)
 
 
 class WarpNet(nn.Module):

@@ -47,7 +47,7 @@ def save_published(out: Path, network: PublishedUNet, made_from: str, step: int 
     """Write a model of the published architecture as a checkpoint of ours, atomically."""
     config = {"model": "ultralight-unet", "variant": network.variant}
     # Its crop follows the published rule, not CropSpec's; only the size says something here.
-    info = Checkpoint("published model", config, step, network.variant, CropSpec(SIDE), made_from)
+    info = Checkpoint("published_model", config, step, network.variant, CropSpec(SIDE), made_from)
     checkpoint.save(Path(out), info, network.state_dict())
     return info
 
@@ -57,7 +57,7 @@ def open_published(path: Path, device: str = "cpu") -> tuple[Checkpoint, Publish
     path = Path(path)
     if path.is_file() and zipfile.is_zipfile(path):
         raise FormatError(f"{path} is a checkpoint as published; convert it once with udh import")
-    info, tensors = checkpoint.load(path, "published model")
+    info, tensors = checkpoint.load(path, "published_model")
     variant = info.config.get("variant")
     if variant not in get_args(Variant):
         raise FormatError(f"{path} holds a {variant} model of a newer version of this program; update it")

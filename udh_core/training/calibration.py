@@ -21,10 +21,11 @@ from .. import metrics
 from ..avatar.dataset import TrainingData
 from ..face.detector import FaceMesh, box_of
 from ..face.mouth import mouth_opening
-from ..inference.driving import LEAST_S, mean_of, mouth_amplitude, speech_rows
+from ..inference.driving import mean_of, mouth_amplitude, speech_rows
 from ..intervals import describe_ranges, runs
 from ..media.audio import load_waveform
 from ..models.generator import Generator
+from ..models.motion import MotionTrainingConfig
 from ..models.tensors import to_input, to_uint8
 from ..models.warping import WarpNet
 from ..progress import Progress
@@ -43,8 +44,6 @@ CLOSED = 0.05  # of all frames, where there are too few pauses; chosen
 AMPLITUDE_GOAL = 0.9
 MAX_AMPLITUDE = 1.4  # shapes further than this from the mean were hardly trained on; chosen
 MAX_SHARPENING = 1.0  # of the detail that is there may be added; chosen
-MAX_GAIN = 1.5  # of a component of the predicted shapes; chosen
-CORRELATED = (0.3, 0.7)  # correlation from which, and at which fully, the spread of a component is brought back; chosen
 _BATCH = 8  # crops drawn at a time
 _POSE_BATCH = 32
 
@@ -127,14 +126,16 @@ def rest_shape(data: TrainingData, shapes: Tensor) -> Tensor:
 
 def fit_feature_statistics(generator: Generator, data: TrainingData, shapes: Tensor, sound: ClipSound) -> None:
     """Mean and spread of the features, their mean in speech, and how much the mouth moves in speech, of the training
-    split; shapes (N, shape_width). With less than LEAST_S of speech the amplitude stays 0, which means unknown."""
+    split; shapes (N, shape_width). With less than `AdaptationConfig.least_s` of speech the amplitude stays 0: unknown.
+    """
     motion, spoken = generator.motion, sound.spoken
     features = trained_features(data)
     motion.feature_mean.copy_(features.mean(0))
     motion.feature_std.copy_(features.std(0).clamp_min(1e-3))
     motion.speech_mean.copy_(mean_of(data.features, spoken))
     moving = data.train_frames[data.spoken[data.train_frames]]
-    known = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps)) >= LEAST_S
+    speech_s = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps))
+    known = speech_s >= generator.config.adaptation.least_s
     generator.mouth_amplitude.fill_(mouth_amplitude(generator, shapes[moving]) if known else 0.0)
 
 
@@ -144,7 +145,7 @@ def trained_features(data: TrainingData) -> Tensor:
     return torch.from_numpy(np.array(data.features[: last + 1], np.float32))
 
 
-def spread_gain(outside: list[tuple[Tensor, Tensor]]) -> Tensor:
+def spread_gain(outside: list[tuple[Tensor, Tensor]], settings: MotionTrainingConfig) -> Tensor:
     """(shape_width,) gain that brings the spread of predictions back to the true spread.
 
     outside: (predicted, true) shapes (n, shape_width) each, of frames that were left out of training. The less a
@@ -154,8 +155,8 @@ def spread_gain(outside: list[tuple[Tensor, Tensor]]) -> Tensor:
     true = torch.cat([one for _, one in outside])
     product = ((predicted - predicted.mean(0)) * (true - true.mean(0))).mean(0)
     correlation = product / (predicted.std(0) * true.std(0)).clamp_min(1e-6)
-    ratio = (true.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, MAX_GAIN)
-    low, high = CORRELATED
+    ratio = (true.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, settings.max_gain)
+    low, high = settings.correlation_gate
     return 1 + ((correlation - low) / (high - low)).clamp(0, 1) * (ratio - 1)
 
 

@@ -26,7 +26,7 @@ from . import run_log
 from .augmented_features import extract_augmented, extract_silences
 from .calibration import ClipSound, fit_statistics
 from .loop import Schedule, Speed, StepReport, saving_at_the_end
-from .motion import Chunks, MotionSettings, MotionTraining, TrainingSounds
+from .motion import Chunks, MotionTraining, TrainingSounds
 from .options import GeneratorOptions, ModelSize
 from .run_log import Start
 from .warp import WarpTraining, warp_state
@@ -142,7 +142,7 @@ class GeneratorRun:
         ).steps()
         silences = yield from extract_silences(avatar, self.encoder, models=self.models, device=device).steps()
         sounds = TrainingSounds(augmented, silences)
-        chunks = Chunks(self.generator, self.data, sounds, self.sound.spoken, MotionSettings())
+        chunks = Chunks(self.generator, self.data, sounds, self.sound.spoken)
         shapes = self.generator.encode_shapes(self.data.points)
         return MotionTraining(self.generator, self.data, shapes, chunks, seed=self.options.seed, trained=self.members)
 

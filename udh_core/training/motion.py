@@ -25,21 +25,6 @@ GUARD_S = 0.4  # around a left-out fold: its neighbours share its audio windows 
 
 
 @dataclass(frozen=True)
-class MotionSettings:
-    """How the motion network is trained. All numbers chosen, but for those that `benchmarks.ablations` varies."""
-
-    chunk_s: float = 4.0
-    batch: int = 16  # chunks
-    learning_rate: float = 1e-3
-    warmup_steps: int = 50
-    weight_decay: float = 0.02
-    noise: float = 0.1  # added to the normalised features, in their standard deviations
-    augmented_share: float = 0.5  # of the batches come from augmented speech
-    silent_weight: float = 1 / 16  # of the one stretch of silence in each batch: as much as one chunk
-    check_every: int = 50
-
-
-@dataclass(frozen=True)
 class TrainingSounds:
     """Features that the motion network is trained on beside those of the clip."""
 
@@ -56,10 +41,10 @@ class Chunks:
         data: TrainingData,
         sounds: TrainingSounds,
         spoken: np.ndarray,
-        settings: MotionSettings,
     ) -> None:
         """spoken: (k,) rows of the clip's features with speech."""
-        self.settings, self._motion = settings, generator.motion
+        settings = self.settings = generator.config.motion_training
+        self._motion = generator.motion
         self.frames = min(round(settings.chunk_s * float(data.avatar.info.fps)), len(data.points))
         self.rows = torch.from_numpy(data.rows_at(np.arange(len(data.points)))).float()  # (N,) of the frames
         self.plain = self._normalised(data.features)
@@ -153,7 +138,7 @@ class MotionTraining:
                 done = (k + report.done) / count
                 yield StepReport.of("motion", report.step, done, report.losses, metrics=report.metrics)
             self.trained.add(k)
-        self.motion.variance_gain.copy_(spread_gain([self._left_out(k) for k in range(count)]))
+        self.motion.variance_gain.copy_(spread_gain([self._left_out(k) for k in range(count)], self.chunks.settings))
 
     def train_member(self, k: int, schedule: Schedule) -> Steps[StepReport, None, None]:
         """Train one member of the ensemble."""
@@ -170,7 +155,7 @@ class MotionTraining:
             metrics = {}
             if step % settings.check_every == 0 or schedule.done(step) >= 1:
                 predicted, true = self._left_out(k)
-                rest = self.rest / spread_gain([(predicted, true)])  # the gain will make the rest pose of it
+                rest = self.rest / spread_gain([(predicted, true)], settings)  # the gain will make the rest pose of it
                 score = float(((predicted - true).abs() * self.weight).sum(-1).mean())
                 metrics = {"left_out_l1": score}
                 if score < best:
