@@ -39,7 +39,7 @@ def person(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("person")
     for _ in make_clip(folder, seconds=SECONDS, seed=3):
         pass
-    udh("prepare", folder / "person.mp4", "--avatar", folder / "avatar", "--size", 128)
+    udh("prepare", folder / "person.mp4", "--avatar", folder / "avatar", "--crop-px", 128)
     udh("train-syncnet", "--avatar", folder / "avatar", "--out", folder / "s.safetensors", "--steps", 60)
     arguments = [
         "--avatar",
@@ -119,7 +119,7 @@ def test_evaluation_has_a_floor_and_a_ceiling(person):
 
 def test_sixty_seconds_of_a_real_clip(clips, models, tmp_path, figure):
     common = ["--avatar", tmp_path / "avatar"]
-    udh("prepare", clips / "video/grid_s1_train_5min.mp4", *common, "--size", 128, "--duration", 60)
+    udh("prepare", clips / "video/grid_s1_train_5min.mp4", *common, "--crop-px", 128, "--duration", 60)
     settings = ["--steps", 250, "--motion-steps", 150, "--no-report"]
     udh("train", *common, "--out", tmp_path / "g.safetensors", *settings)
     udh("evaluate", *common, "--generator", tmp_path / "g.safetensors", "--json", tmp_path / "figures.json")
