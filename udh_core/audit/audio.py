@@ -13,7 +13,7 @@ from ..speech.activity import levels_db
 from .finding import Finding, Level, by_figure, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips, five speech recordings).
-EXCERPTS, EXCERPT_S = 20, 3.0  # what a longer recording is judged by: a minute, evenly spread
+EXCERPTS, EXCERPT_S = 20, 3.0  # what of a longer recording is looked at: a minute, evenly spread
 QUIETEST = 5  # percent of the time that shows the background: most speech pauses that often
 BACKGROUND_DB = (26.0, 17.0)  # speech over background; yellow, red below [27–77; noise at 20 dB: 23–25, 10 dB: 14–15]
 TONAL_FLATNESS = 0.15  # spectral flatness of the quiet parts; noise has more [0.36–0.56], music less [0.000–0.013]
@@ -72,7 +72,7 @@ def flatness(waveform: np.ndarray) -> float:
 
 
 def decay_s(waveform: np.ndarray) -> float:
-    """Reverberation time heard where the level of a waveform's (n,) bands falls steadily; NaN: too seldom."""
+    """Reverberation time measured where the level of a waveform's (n,) bands falls steadily; NaN: too seldom."""
     import librosa
 
     hop = SAMPLE_RATE_HZ // DECAY_RATE_HZ

@@ -70,18 +70,18 @@ def train_command(
     from ..training.run_log import open_log
 
     opened = open_avatar(avatar)
-    judge = open_syncnet(syncnet, device) if syncnet else None
-    if judge is not None:
-        check_match(judge.info, encoder=encoder)
+    scorer = open_syncnet(syncnet, device) if syncnet else None
+    if scorer is not None:
+        check_match(scorer.info, encoder=encoder)
     motion = motion_steps or GeneratorOptions.motion_steps
     options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
     start = _start(resume, set_aside, overwrite)
-    training = train_generator(opened, out, options, encoder=encoder, syncnet=judge, start=start, device=device)
+    training = train_generator(opened, out, options, encoder=encoder, syncnet=scorer, start=start, device=device)
     _train(training, out)
     if not no_report:
         from .report import report_training
 
-        report_training(opened, out, judge, open_log(out).reports, device)
+        report_training(opened, out, scorer, open_log(out).reports, device)
 
 
 def _start(resume: bool, set_aside: bool, overwrite: bool) -> Start:

@@ -51,7 +51,7 @@ class HeldOut:
 def hold_out(data: TrainingData, max_frames: int = MAX_FRAMES) -> HeldOut:
     """The first held-out frames, at most so many."""
     frames = data.held_out[:max_frames]
-    return HeldOut(data, frames, data.avatar.track().transforms, np.array(data.crops[frames]))
+    return HeldOut(data, frames, data.transforms, np.array(data.crops[frames]))
 
 
 def crop_jitter(held_out: HeldOut) -> float:

@@ -15,7 +15,7 @@ from .detector import _ROI_SCALE, MIN_SCORE, FaceBox, FaceDetector, FaceMesh, bo
 from .topology import LANDMARK_COUNT, SCHEME
 
 _SETTLED = 0.03  # of the face's side: how far it moves from frame to frame; further, landmarks slip
-_CUT_SIDE = 48  # px of the thumbnail on which cuts are judged
+_CUT_SIDE = 48  # px of the thumbnail on which cuts are found
 _CUT_RATIO, _CUT_MIN = 2.5, 3.0  # a cut differs this many times more than its neighbours, and this many grey levels
 _CUT_AROUND_S = 0.16  # on either side: the neighbours it is compared with
 _ABRUPT = 12.0  # grey levels: the face may be anywhere in the next picture

@@ -57,7 +57,7 @@ class MouthRegion:
 def _mouth_bump(data: TrainingData) -> Tensor:
     """1 where this person's lips are in the frames to train on, falling off around: (1, 1, S, S)."""
     frames = data.train_frames[:: max(1, len(data.train_frames) // _BUMP_FRAMES)]
-    places = in_crop(data.landmarks[frames][:, MOUTH_EXTENT], data.avatar.track().transforms[frames])
+    places = in_crop(data.landmarks[frames][:, MOUTH_EXTENT], data.transforms[frames])
     low, high = np.percentile(places.reshape(-1, 2), _BUMP_PERCENTILES, axis=0)
     centre, radius = (low + high) / 2, (high - low) / 2 * _BUMP_RADIUS
     axis = torch.arange(data.avatar.crop.size) + 0.5

@@ -73,7 +73,7 @@ class WarpValidation:
     @cached_property
     def _real(self) -> RealMouths:
         data, frames = self._training.data, self.calibrated_by
-        places = in_crop(data.landmarks[frames], data.avatar.track().transforms[frames])
+        places = in_crop(data.landmarks[frames], data.transforms[frames])
         return RealMouths(FaceMesh(self._models), data.crops[frames], places)
 
     @cached_property
