@@ -62,14 +62,15 @@ def check(options: Any) -> None:  # noqa: ANN401 (any dataclass)
         if said.least is None and said.most is None:
             continue
         if not isinstance(value, int | float) or not math.isfinite(value) or not _within(value, said):
-            raise OptionError(f"{one.name} = {value}: choose {_range(said)}")
+            raise OptionError(f"{one.name} = {value}: choose {range_of(said)}")
 
 
 def _within(value: float, said: Option) -> bool:
     return (said.least is None or value >= said.least) and (said.most is None or value <= said.most)
 
 
-def _range(said: Option) -> str:
+def range_of(said: Option) -> str:
+    """In words: "from 1 to 9"."""
     if said.most is None:
         return f"{said.least:g} or more"
     return f"{said.most:g} or less" if said.least is None else f"from {said.least:g} to {said.most:g}"

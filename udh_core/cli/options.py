@@ -9,13 +9,17 @@ import typer
 from typer.models import OptionInfo
 
 from ..avatar.options import PrepareOptions
-from ..options import described
+from ..options import described, range_of
 
 
 def quoted(options: type, name: str, *flags: str) -> OptionInfo:
-    """A command line option that says what the dataclass says: help and range, and so on `flags`."""
+    """A command line option that says what the dataclass says: help and range; `flags` are its names.
+
+    The range is checked by the dataclass, in one line like every other fault of the input.
+    """
     said = described(options, name)
-    return typer.Option(*flags, help=said.help, min=said.least, max=said.most)
+    limits = "" if said.least is None and said.most is None else f" Range: {range_of(said)}."
+    return typer.Option(*flags, help=said.help + limits)
 
 
 AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepared avatar.")]
