@@ -1,8 +1,10 @@
-"""From anybody's speech to this person's mouth shapes: whoever speaks is brought to the voice of the clip.
+"""From anybody's speech to this person's mouth shapes: speaker adaptation, then the motion network.
 
-A network that has learnt one voice hears another a little beside it, and moves the mouth less. So the mean of a voice's
-features is moved to that of the clip, and its movement scaled to the movement of the clip. Passages of one voice
-differ, too, the more the shorter they are: only what differs by more than that is taken for the voice.
+A network trained on one voice moves the mouth less for another, whose features have another mean. So the mean of
+the features is shifted to that of the clip, and the amplitude of the mouth scaled to that of the clip. Passages of
+one voice differ, too, the more the shorter they are, so both corrections are shrunk towards none: the shift as James
+and Stein (1961) do it, by 1 − expected variance / observed difference², not below 0; the logarithm of the gain r by
+r² / (r² + expected variance). The variances are in `AdaptationConfig`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
 
-_BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network reaches 14 rows
+_BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network sees 14 rows to either side
 
 
 def mouth_shapes(
@@ -33,8 +35,8 @@ def mouth_shapes(
 ) -> Tensor:
     """(n, shape_width) float32 mouth shapes at `times_s` (n,), in standard deviations.
 
-    waveform: (m,) of the features. The voice is judged by what is heard between the first of the times and the last.
-    `gain` scales the movement further; with `rest` the mouth rests where it is silent.
+    waveform: (m,) float32 that the features are of. The voice is adapted by what is spoken between the first of the
+    times and the last. `gain` scales the movement further; with `rest` the mouth takes its rest pose in silence.
     `models`: folder of the weight files.
     """
     spoken = speech_rows(waveform, len(features.values), features.rate_hz, times_s, models=models)
@@ -52,7 +54,7 @@ def mouth_shapes(
 def speech_rows(
     waveform: np.ndarray, count: int, rate_hz: float, times_s: np.ndarray, *, models: Path | None = None
 ) -> np.ndarray:
-    """(k,) int64: of `count` rows of features those with speech in them, from the first of the times to the last."""
+    """(k,) int64: of `count` rows of features those with speech, from the first of the times (n,) to the last."""
     rows_s = (np.arange(count) + 0.5) / rate_hz
     within = np.flatnonzero((rows_s >= times_s.min()) & (rows_s <= times_s.max()))
     return within[speech_mask(waveform, rows_s[within], models=models)]

@@ -1,4 +1,4 @@
-"""A trained SyncNet at work: opening its checkpoint, embedding mouths and sound, and its loss for the generator."""
+"""The SyncNet as a scorer: opens its checkpoint, embeds mouths and audio, is a loss and gives distances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..models.syncnet import SyncNet, SyncNetConfig
 from ..models.tensors import interpolate_rows, to_input
 from ..speech.features import AudioFeatures
 
-OFFSETS = np.arange(-15, 16)  # frames the sound is shifted by when something is judged
+OFFSETS = np.arange(-15, 16)  # frames the audio is shifted by when something is scored; as in SyncNet's evaluation
 FAR = 3  # frames from which a shift counts as off-sync
 MIN_SPOKEN = 0.6  # of a window's frames: it counts as one with speech
 WINDOW_RATE_HZ = 50.0  # feature times a window is sampled at, whatever the encoder's own rate
@@ -29,7 +29,7 @@ _GREY = (0.299, 0.587, 0.114)
 
 
 def grey_mouths(crops: Tensor, spec: CropSpec, config: SyncNetConfig) -> Tensor:
-    """crops (B, 3, S, S) RGB 0..1 → (B, height, width) grey lower faces as the SyncNet sees them."""
+    """crops (B, 3, S, S) RGB 0..1 → (B, height, width) grey lower faces as the SyncNet takes them."""
     rows, columns = mouth_window(spec)
     weight = crops.new_tensor(_GREY)[None, :, None, None]
     grey = (crops[:, :, rows, columns] * weight).sum(1, keepdim=True)
@@ -59,7 +59,7 @@ def load_mouths(crops: np.ndarray, spec: CropSpec, config: SyncNetConfig) -> np.
 
 @dataclass(frozen=True)
 class SyncReport:
-    """How well in-sync is told from off-sync, over windows in which somebody speaks.
+    """How well in-sync is distinguished from off-sync, over windows with speech.
 
     LSE-D and LSE-C follow Wav2Lip's definitions (least mean distance over the offsets; median less least), over the
     embedding of this SyncNet: they compare only with figures of the same one.
@@ -109,7 +109,7 @@ class SyncScorer:
 
     @property
     def frames(self) -> int:
-        """Consecutive frames it looks at."""
+        """Number of consecutive frames in a window."""
         return self.network.config.frames
 
     def loss(self, drawn: Tensor, data: TrainingData, frames: np.ndarray) -> Tensor:
@@ -140,10 +140,10 @@ def save_syncnet(path: Path, info: Checkpoint, network: SyncNet) -> None:
 
 @dataclass(frozen=True)
 class AudioSegment:
-    """What is heard with each of m frames."""
+    """The audio at each of m frames."""
 
     sound: AudioFeatures
-    times_s: np.ndarray  # (m,) float64: when in that sound
+    times_s: np.ndarray  # (m,) float64: where in that audio
     spoken: np.ndarray  # (m,) bool
 
     @staticmethod
@@ -159,13 +159,16 @@ def sync_distances(
 ) -> np.ndarray:
     """(n, 31) distances between mouths (m, height, width) uint8 of `frames` (m,), sorted, and sound shifted by OFFSETS.
 
-    Only windows with speech, where there are any. Real mouths judge the SyncNet, generated ones judge the generator.
+    Only windows with speech, where there are any. With real mouths they say how good the SyncNet is, with generated
+    ones how good the generator is. NoFaceError when nowhere enough frames follow each other.
     """
     network.eval()
     config, fps, device = network.config, float(data.avatar.info.fps), network.feature_mean.device
     rows = np.searchsorted(frames, run_starts(frames, data.shots.numpy(), config.frames))[:, None]
     rows = rows + np.arange(config.frames)
-    rows = rows[np.isclose(np.ptp(heard.times_s[rows], axis=1), (config.frames - 1) / fps)]  # heard in one go
+    rows = rows[
+        np.isclose(np.ptp(heard.times_s[rows], axis=1), (config.frames - 1) / fps)
+    ]  # without a cut in the audio
     spoken = heard.spoken[rows].mean(1) >= MIN_SPOKEN
     rows = rows[spoken] if spoken.any() else rows
     if len(rows) == 0:
@@ -177,6 +180,6 @@ def sync_distances(
     distances = np.empty((len(rows), len(OFFSETS)))
     for k, offset in enumerate(OFFSETS):
         windows = sound_windows(values, window_rows(middles_s + offset / fps, heard.sound.rate_hz, config))
-        told = torch.cat([network.embed_audio(part.to(device)) for part in windows.split(256)])
-        distances[:, k] = (seen - told).norm(dim=1).cpu().numpy()
+        embedded = torch.cat([network.embed_audio(part.to(device)) for part in windows.split(256)])
+        distances[:, k] = (seen - embedded).norm(dim=1).cpu().numpy()
     return distances

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Film(nn.Module):
-    """Scale and shift of every channel from a condition vector; starts as the identity."""
+    """Scale and shift of every channel from a condition vector (FiLM, Perez et al. 2018); starts as the identity."""
 
     def __init__(self, condition: int, channels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
 
 
 class ChannelDropout(nn.Dropout):
-    """Drops channels for a whole stretch of time. Learns as well as dropping single values, in half the time."""
+    """Drops channels for a whole stretch of time: trains as well as dropping single values does, in half the time."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, T, C) → (B, T, C)."""
@@ -81,7 +81,10 @@ def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tenso
 
 
 def unshuffle_channels_last(x: Tensor, stride: int) -> Tensor:
-    """`F.pixel_unshuffle` with the result channels last, as convolutions want it: together three times as fast."""
+    """`F.pixel_unshuffle` of (B, C, H, W) → (B, C · stride², H / stride, W / stride), channels last for convolutions.
+
+    Three times as fast as both steps one after the other.
+    """
     height, width = x.shape[2:]
     parts = x.unflatten(3, (width // stride, stride)).unflatten(2, (height // stride, stride))
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
@@ -95,7 +98,7 @@ def box_blur(x: Tensor) -> Tensor:
 
 
 def upsample_matrix(length: int, stride: int) -> Tensor:
-    """(length / stride, length) float32: a row of a low-resolution map times this is that row, bilinearly enlarged.
+    """(length / stride, length) float32: a row of a low-resolution map times this is that row, enlarged linearly.
 
     The result of the matrix products lies in memory as sampling wants it; that of `interpolate` does not.
     """

@@ -64,7 +64,7 @@ class MotionMember(nn.Module):
 class MotionNet(nn.Module):
     """Average of a few members, brought back to the variance that averaging and regression take away.
 
-    Works at the features' own rate, so a model learnt at one frame rate serves any other.
+    Works at the features' own rate, so a model trained at one frame rate serves any other.
     """
 
     feature_mean: Tensor
@@ -82,7 +82,7 @@ class MotionNet(nn.Module):
         self.register_buffer("variance_gain", torch.ones(config.shape_width))
 
     def normalise(self, features: Tensor) -> Tensor:
-        """(…, D) → (…, D), each feature to zero mean and unit variance over the learnt clip."""
+        """(…, D) → (…, D), each feature to zero mean and unit variance over the training split."""
         return (features - self.feature_mean) / self.feature_std
 
     def forward(self, features: Tensor) -> Tensor:

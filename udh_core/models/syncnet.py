@@ -1,4 +1,8 @@
-"""SyncNet: does this stretch of sound belong to these five mouths?"""
+"""SyncNet (after Chung & Zisserman 2016, "Out of time"): does this stretch of audio belong to these five mouths?
+
+Both are embedded on one unit sphere and trained with the InfoNCE loss (van den Oord et al. 2018); faces and layers are
+smaller than in the original, and the audio comes as features of an encoder.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ class SyncNetConfig(Config):
 
     feature_width: int
     frames: int = 5
-    rows: int = 10  # feature times looked at for five frames
+    rows: int = 10  # times at which features are taken for five frames
     height: int = 64
     width: int = 96
     embedding: int = 128
@@ -27,7 +31,7 @@ class SyncNetConfig(Config):
 
 
 class SyncNet(nn.Module):
-    """Embeds mouths and sound on one unit sphere; their cosine says how well they fit. No ReLU on the embeddings."""
+    """Embeds mouths and audio on one unit sphere; their cosine says how well they fit. No ReLU on the embeddings."""
 
     feature_mean: Tensor
     feature_std: Tensor

@@ -15,10 +15,10 @@ from .config import Config
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
 RESIDUAL_REACH = 0.5
-POSE_INPUT_PX = 16  # px squared: the covered crop, shrunk to this, tells the head's pose
+POSE_INPUT_PX = 16  # px squared: the pose of the head is regressed from the masked crop, shrunk to this
 POSE = 4  # principal components of the places of what speech does not move
 Sample = Callable[[Tensor, Tensor], Tensor]  # as `sample_bilinear`
-RIDGE = 0.1  # of what a seen crop varies by
+RIDGE = 0.1  # as a share of the summed variance of the masked, shrunk crops
 
 
 def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
@@ -28,13 +28,13 @@ def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class WarpConfig(Config):
-    """Sizes of the warp network. `stride` is the scale at which it thinks: its body sees size/stride squared."""
+    """Sizes of the warp network. `stride` is the scale its body works at: it sees size/stride squared."""
 
     size: int = 256
     stride: int = 0  # 0 = by size, so that the body works on 32 to 40 px squared
     references: int = 4
     shape_width: int = 12
-    frames: int = 3  # mouth shapes of this many consecutive frames steer one output
+    frames: int = 3  # mouth shapes of this many consecutive frames condition one output
     widths: tuple[int, ...] = (64, 96, 128, 192)
     condition: int = 256
 
@@ -51,9 +51,8 @@ class WarpConfig(Config):
 class WarpNet(nn.Module):
     """Warps the person's own reference crops by flows and adds a small residual.
 
-    References are constants of the model, fixed over a render. Nothing of the edited frame's mouth, jaw or throat
-    enters:
-    `forward` covers it before the network sees the crop.
+    References are constants of the model, fixed over a render. Nothing of the edited frame's mouth, jaw or neck
+    enters: `forward` masks it before the network sees the crop.
     """
 
     references: Tensor
@@ -76,7 +75,7 @@ class WarpNet(nn.Module):
         self.box = (rows, columns)
         widths, condition = config.widths, config.condition
         self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
-        # two that are set when training is over and count in eval mode only, see `detail.py` and `reach.py`
+        # both are calibrated when training is over and count in eval mode only
         self.register_buffer("sharpening", torch.zeros(()))
         self.register_buffer("amplitude", torch.ones(()))
         self.register_buffer("pose_weight", torch.zeros(3 * POSE_INPUT_PX**2, POSE))
@@ -111,7 +110,7 @@ class WarpNet(nn.Module):
                 nn.init.zeros_(parameter)
 
     def mask_input(self, crops: Tensor) -> Tensor:
-        """crops (B, 3, S, S) → (B, 4, S, S): everything under the cover set to grey, and the cover itself."""
+        """crops (B, 3, S, S) → (B, 4, S, S): what is hidden set to grey, and the mask of what is hidden."""
         seen = crops.lerp(self.fill, self.hidden)  # a weight of 1 leaves nothing of the crop
         return torch.cat([seen, self.hidden.expand(crops.shape[0], -1, -1, -1)], dim=1)
 
@@ -128,12 +127,12 @@ class WarpNet(nn.Module):
         `sample`: computes what `sample_bilinear` does.
         """
         crops = crops.contiguous()  # whole planes of one colour are mixed faster than pixels of three
-        covered = self.mask_input(crops)
+        masked = self.mask_input(crops)
         if not self.training:
             shapes = shapes * self.amplitude
-        told = torch.cat([shapes.flatten(1), self.pose(covered)], dim=1)
-        condition = self.condition_mlp(told.to(self.input_conv.weight.dtype))
-        features = self._body(unshuffle_channels_last(covered, self.config.stride), condition)
+        inputs = torch.cat([shapes.flatten(1), self.pose(masked)], dim=1)
+        condition = self.condition_mlp(inputs.to(self.input_conv.weight.dtype))
+        features = self._body(unshuffle_channels_last(masked, self.config.stride), condition)
         redrawn = self._warp(features, condition, references, sample) + self._residual(features)
         if not self.training:
             redrawn = box_blur(redrawn).lerp(redrawn, 1 + self.sharpening)
@@ -143,14 +142,14 @@ class WarpNet(nn.Module):
         result[:, :, rows, columns] = inside.lerp(redrawn.to(crops.dtype), weight)
         return result
 
-    def pose(self, covered: Tensor) -> Tensor:
-        """covered crops (B, 4, S, S) → (B, POSE) how the head is turned, in standard deviations, as it is seen."""
-        return (self._view(covered) @ self.pose_weight + self.pose_bias).clamp(-4, 4)
+    def pose(self, masked: Tensor) -> Tensor:
+        """Masked crops (B, 4, S, S) → (B, POSE) pose of the head in standard deviations, at most 4, as it is seen."""
+        return (self._pose_input(masked) @ self.pose_weight + self.pose_bias).clamp(-4, 4)
 
     @torch.no_grad()
     def fit_pose_inputs(self, crops: Iterable[Tensor], pose: Tensor) -> None:
-        """Ridge regression of pose (n, POSE) on what is seen of crops, which come in batches (b, 3, S, S) RGB 0..1."""
-        views = torch.cat([self._view(self.mask_input(part)) for part in crops]).double()
+        """Ridge regression of pose (n, POSE) on masked crops, which come in batches (b, 3, S, S) RGB 0..1."""
+        views = torch.cat([self._pose_input(self.mask_input(part)) for part in crops]).double()
         middle, mean = views.mean(0), pose.double().mean(0)
         x = views - middle
         gram = x.T @ x
@@ -160,10 +159,10 @@ class WarpNet(nn.Module):
         self.pose_bias.copy_(mean - middle @ found)
 
     @staticmethod
-    def _view(covered: Tensor) -> Tensor:
+    def _pose_input(masked: Tensor) -> Tensor:
         """(B, 4, S, S) → (B, 3 · POSE_INPUT_PX²) float32."""
-        with torch.autocast(covered.device.type, enabled=False):
-            return F.avg_pool2d(covered[:, :3].float(), covered.shape[-1] // POSE_INPUT_PX).flatten(1)
+        with torch.autocast(masked.device.type, enabled=False):
+            return F.avg_pool2d(masked[:, :3].float(), masked.shape[-1] // POSE_INPUT_PX).flatten(1)
 
     def render_in(self, dtype: torch.dtype) -> None:
         """Convert the weights for rendering; pixels are sampled and mixed in float32 all the same."""
