@@ -236,6 +236,12 @@ def test_the_last_preview_is_kept_byte_for_byte(tmp_path):
     assert [r.step for r in open_log(tmp_path / "g.safetensors", step=2).reports] == [1, 2]
 
 
+def test_losses_of_an_earlier_version_belong_to_todays_stages(tmp_path: Path) -> None:
+    rows = [["motion", 1, 0.1, {"loss": 2.0}, {}], ["pixels", 1, 0.5, {"loss": 1.0}, {}]]
+    (tmp_path / "g.losses.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert [report.stage for report in open_log(tmp_path / "g.safetensors").reports] == ["motion", "warp"]
+
+
 def test_damaged_losses_name_the_remedy(tmp_path):
     (tmp_path / "g.losses.json").write_text(json.dumps([["warp", 1]]))
     with pytest.raises(FormatError, match=r"g\.losses\.json is damaged; delete it"):

@@ -155,7 +155,7 @@ class AudioSegment:
 
 @torch.no_grad()
 def sync_distances(
-    network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray, heard: AudioSegment
+    network: SyncNet, data: TrainingData, mouths: np.ndarray, frames: np.ndarray, segment: AudioSegment
 ) -> np.ndarray:
     """(n, 31) distances between mouths (m, height, width) uint8 of `frames` (m,), sorted, and sound shifted by OFFSETS.
 
@@ -166,20 +166,24 @@ def sync_distances(
     config, fps, device = network.config, float(data.avatar.info.fps), network.feature_mean.device
     rows = np.searchsorted(frames, run_starts(frames, data.shots.numpy(), config.frames))[:, None]
     rows = rows + np.arange(config.frames)
-    rows = rows[
-        np.isclose(np.ptp(heard.times_s[rows], axis=1), (config.frames - 1) / fps)
-    ]  # without a cut in the audio
-    spoken = heard.spoken[rows].mean(1) >= MIN_SPOKEN
+    spans_s = np.ptp(segment.times_s[rows], axis=1)
+    rows = rows[np.isclose(spans_s, (config.frames - 1) / fps)]  # without a cut in the audio
+    spoken = segment.spoken[rows].mean(1) >= MIN_SPOKEN
     rows = rows[spoken] if spoken.any() else rows
     if len(rows) == 0:
-        raise NoFaceError(f"{data.avatar.root}: no {config.frames} frames in a row to judge by; use a longer clip")
+        raise NoFaceError(f"{data.avatar.root}: no {config.frames} frames in a row to score; use a longer clip")
     stacks = torch.from_numpy(mouths[rows]).float() / 255
     seen = torch.cat([network.embed_mouths(part.to(device)) for part in stacks.split(256)])
-    middles_s = heard.times_s[rows].mean(1)
-    values = torch.from_numpy(np.array(heard.sound.values, np.float32))
-    distances = np.empty((len(rows), len(OFFSETS)))
-    for k, offset in enumerate(OFFSETS):
-        windows = sound_windows(values, window_rows(middles_s + offset / fps, heard.sound.rate_hz, config))
-        embedded = torch.cat([network.embed_audio(part.to(device)) for part in windows.split(256)])
-        distances[:, k] = (seen - embedded).norm(dim=1).cpu().numpy()
-    return distances
+    times_s = segment.times_s[rows].mean(1)[:, None] + OFFSETS / fps
+    audio = _embed_at(network, segment.sound, times_s.reshape(-1)).unflatten(0, times_s.shape)
+    return torch.linalg.vector_norm(seen[:, None] - audio, dim=2).cpu().numpy().astype(np.float64)
+
+
+def _embed_at(network: SyncNet, sound: AudioFeatures, times_s: np.ndarray) -> Tensor:
+    """(n, embedding) of the audio windows around these times (n,); a time that comes again is embedded once."""
+    unique_s, places = np.unique(np.round(times_s, 6), return_inverse=True)
+    values = torch.from_numpy(np.array(sound.values, np.float32))
+    windows = sound_windows(values, window_rows(unique_s, sound.rate_hz, network.config))
+    device = network.feature_mean.device
+    embedded = torch.cat([network.embed_audio(part.to(device)) for part in windows.split(256)])
+    return embedded[torch.from_numpy(places).to(device)]

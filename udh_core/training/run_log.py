@@ -20,6 +20,7 @@ from ..errors import FileError, FormatError, MismatchError
 from ..files import atomic_write
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, resume_path
+from ..models.renamed import PHASES
 from ..progress import Progress
 from .loop import StepReport
 
@@ -149,7 +150,7 @@ def open_log(out: Path, step: int | None = None) -> RunLog:
         try:
             rows = json.loads(losses.read_text(encoding="utf-8"))
             reports = [
-                StepReport(stage, done, step=at, losses=losses_then, metrics=metrics)
+                StepReport(PHASES.get(stage, stage), done, step=at, losses=losses_then, metrics=metrics)
                 for stage, at, done, losses_then, metrics in rows
             ]
         except (ValueError, TypeError) as error:
