@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from udh_core.weights.registry import WeightFile, fetch_weights
 
 CONTENT = b"the weights"
 MEMBER = "udh_probe/data/probe.bin"
-OUTSIDE = "/tmp/udh_escape"  # noqa: S108
+OUTSIDE = str(Path(tempfile.gettempdir()) / "udh_escape")
 PATHS = ("../escape", f"../../../../../..{OUTSIDE}", OUTSIDE, "..\\escape", "C:\\escape", "probe.bin", "a/../../b")
 
 
