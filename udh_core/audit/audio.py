@@ -44,7 +44,7 @@ def sync_findings(found: AvOffset, fps: float) -> list[Finding]:
     certain, shift = found.certain, found.corrected_frames(fps)
     measured = f"{abs(found.offset_frames):.1f} frames ({abs(found.offset_frames) / fps * 1000:.0f} ms)"
     which = "later" if found.offset_frames > 0 else "earlier"
-    offset = f"the sound comes {measured} {which} than the mouth" if certain else "cannot be told from this clip"
+    offset = f"the sound comes {measured} {which} than the mouth" if certain else "cannot be measured in this clip"
     remedy = "training corrects that; better give the clip in sync"
     explains = f"the sound explains the mouth by {found.correlation:.2f} (1 = entirely)"
     foreign: Level = "green" if found.belongs else "red"
@@ -129,7 +129,7 @@ def _background(above_db: float, flat: float, echo: Finding) -> Iterator[Finding
 
 def _echo(seconds: float) -> Finding:
     if np.isnan(seconds):
-        return by_figure("echo", "cannot be told from this clip", "green", "")
+        return by_figure("echo", "cannot be measured in this clip", "green", "")
     figure = f"sounds fade within {seconds:.2f} s (60 dB; good: under {ECHO_S[0]:.2f})"
     remedy = "record closer to the microphone, in a room with curtains or carpets, or dereverberate the sound"
     return by_figure("echo", figure, grade(seconds, *ECHO_S), remedy)

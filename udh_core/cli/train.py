@@ -49,7 +49,7 @@ def train_command(
     avatar: AvatarDir,
     out: Annotated[Path, typer.Option(help="Where the generator goes (.safetensors).")],
     syncnet: Annotated[
-        Path | None, typer.Option(help="A SyncNet to listen to late in training; for clips of several minutes.")
+        Path | None, typer.Option(help="A SyncNet whose loss is added late in training; for clips of several minutes.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
