@@ -150,7 +150,7 @@ def open_log(out: Path, step: int | None = None) -> RunLog:
         try:
             rows = json.loads(losses.read_text(encoding="utf-8"))
             reports = [
-                StepReport(PHASES.get(stage, stage), done, step=at, losses=losses_then, metrics=metrics)
+                StepReport(PHASES.get(str(stage), str(stage)), done, step=at, losses=losses_then, metrics=metrics)
                 for stage, at, done, losses_then, metrics in rows
             ]
         except (ValueError, TypeError) as error:
