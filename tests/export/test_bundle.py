@@ -104,7 +104,7 @@ def test_damage_is_noticed(person_avatar, shaken, tmp_path, place):
 
 
 def test_files_that_are_something_else(person_avatar, shaken, tmp_path):
-    with pytest.raises(FormatError, match="a generator, where an bundle is needed"):
+    with pytest.raises(FormatError, match="a generator, where a bundle is needed"):
         open_bundle(shaken, tmp_path / "unpacked")
     export_bundle(open_avatar(person_avatar), shaken, tmp_path / "p.safetensors", duration_s=1.0).run()
     (tmp_path / "taken").mkdir()
