@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import chain
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..progress import Job
+from ..progress import Progress as Step
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 console = Console(highlight=False)
@@ -18,14 +20,18 @@ errors = Console(stderr=True, highlight=False)
 
 
 def run(job: Job[R], prefix: str = "") -> R:
-    """Pull a job to its end with one bar for each stage; its result."""
-    show(job, lambda step: (prefix + step.stage, step.done, step.total, step.detail))
+    """Pull a job to its end with one bar for each stage; its result.
+
+    Nothing is shown before the first step, so that an error before it stands alone.
+    """
+    with closing(job):
+        first = next(job, None)
+        if first is not None:
+            _show(chain([first], job), prefix)
     return job.result
 
 
-def show(items: Iterable[T], describe: Callable[[T], tuple[str, float, float, str]]) -> T | None:
-    """Pull an iterator to its end with one bar per stage; returns the last item."""
-    last: T | None = None
+def _show(steps: Iterable[Step], prefix: str) -> None:
     columns = (
         TextColumn("{task.description:28}"),
         BarColumn(),
@@ -35,15 +41,14 @@ def show(items: Iterable[T], describe: Callable[[T], tuple[str, float, float, st
     with Progress(*columns, TextColumn("{task.fields[remark]}"), console=console) as progress:
         task: TaskID | None = None
         current = ""
-        for last in items:
-            name, done, total, remark = describe(last)
+        for step in steps:
+            name = prefix + step.stage
             if name != current:
                 _complete(progress, task)
-                task, current = progress.add_task(name, total=total, remark=remark), name
+                task, current = progress.add_task(name, total=step.total, remark=step.detail), name
             if task is not None:
-                progress.update(task, completed=done, total=total, remark=remark)
+                progress.update(task, completed=step.done, total=step.total, remark=step.detail)
         _complete(progress, task)
-    return last
 
 
 def _complete(progress: Progress, task: TaskID | None) -> None:
