@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +64,15 @@ def test_no_compiler_is_one_line(small, monkeypatch):
         small.compile(2)
     assert "\n" not in str(caught.value)
     assert small.generate(np.zeros((1, 96, 96, 3), np.uint8), torch.zeros(1, 3, 12)).shape == (1, 96, 96, 3)
+
+
+def test_looking_for_pip_does_not_break_compiling():
+    """Before Python 3.12, setuptools, which torch.compile imports, fails then."""
+    code = (
+        "import importlib.util, os; from udh_core.inference import compositor; importlib.util.find_spec('pip');"
+        "before = dict(os.environ); compositor._import_setuptools(); assert os.environ == before;"
+        "import torch.utils.cpp_extension"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

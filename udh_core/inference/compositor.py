@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -44,6 +48,7 @@ class Compositor:
         config, plain = self._network.config, self._draw
         crops = np.zeros((batch, self.spec.size, self.spec.size, 3), np.uint8)
         self._draw = _in_whole_batches(self._network, batch)
+        _import_setuptools()
         try:
             self.generate(crops, torch.zeros(batch, config.frames, config.shape_width))
         except (RuntimeError, OSError) as error:  # torch wraps whatever goes wrong in a RuntimeError
@@ -89,6 +94,28 @@ def _sample_as_it_is(references: Tensor, grids: Tensor) -> Tensor:
 @_sample_as_it_is.register_fake
 def _(references: Tensor, grids: Tensor) -> Tensor:
     return references.new_empty(*references.shape[:2], *grids.shape[1:3])
+
+
+def _import_setuptools() -> None:
+    """Import what torch.compile will import, so that it succeeds.
+
+    Before Python 3.12 setuptools replaces the standard distutils, and fails at it once anything has looked for pip
+    (ComfyUI-Manager and huggingface_hub do). Told not to replace it, setuptools is imported all the same.
+    """
+    if sys.version_info >= (3, 12) or "setuptools" in sys.modules:
+        return
+    name = "SETUPTOOLS_USE_DISTUTILS"
+    before = os.environ.get(name)
+    os.environ[name] = "stdlib"
+    try:
+        with warnings.catch_warnings(), contextlib.suppress(ImportError):
+            warnings.simplefilter("ignore")  # that this use of distutils is deprecated
+            import setuptools  # noqa: F401
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _in_whole_batches(network: WarpNet, batch: int) -> Draw:
