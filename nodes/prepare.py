@@ -14,7 +14,8 @@ from ..udh_core.audit.contact_sheet import face_sheet, track_report
 from ..udh_core.audit.plot import draw_audit
 from ..udh_core.avatar.folder import Avatar, open_avatar
 from ..udh_core.avatar.options import PrepareOptions
-from ..udh_core.avatar.prepare import identity_of, import_clip, track_face
+from ..udh_core.avatar.prepare import import_clip, track_face
+from ..udh_core.avatar.source import is_made_from
 from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.video import read_frames
@@ -88,8 +89,9 @@ class LoadAvatarVideo(io.ComfyNode):
             root = folders.new_path("avatars", folders.safe_name(name, source.stem))
         except OptionError:  # no name: running the node says so
             return folders.stamp(source)
-        own = (identity_of(source, start_s, given(duration_s)), crop_px)
-        return f"{folders.stamp(source)} {'' if _made_from(root) in (None, own) else 'taken over'}"
+        made = _made_from(root)
+        own = made is None or (made[1] == crop_px and is_made_from(made[0], source, start_s, given(duration_s)))
+        return f"{folders.stamp(source)} {'' if own else 'taken over'}"
 
     @classmethod
     def execute(

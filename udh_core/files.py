@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import shutil
 import uuid
@@ -12,6 +14,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import FileError
+
+_HASHED_BYTES = 1 << 20  # at a time
 
 
 @contextmanager
@@ -79,6 +83,28 @@ def check_writable(path: Path) -> None:
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     _create(temporary, path)
     temporary.unlink()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of all of a file, 64 hexadecimal digits, at about 1 GB/s.
+
+    Remembered while the process runs, until the file's size or time of change is another. FileError: cannot be read.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+        return _content_hash(path.resolve(), status.st_mtime_ns, status.st_size)
+    except OSError as e:
+        raise FileError(f"cannot read {path}: {e.strerror or e}") from e
+
+
+@functools.lru_cache(maxsize=256)
+def _content_hash(path: Path, _modified_ns: int, _size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _create(temporary: Path, path: Path) -> None:

@@ -27,6 +27,7 @@ from ..speech.features import AudioFeatures
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
 STATE = "avatar.json"
+SEEN = "seen"  # in avatar.json: today's keys of sources whose stages have an earlier version's key
 FEATURES = "features"  # folder of the audio features
 
 
@@ -118,7 +119,7 @@ def read_state(root: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         known = state["format"]
-        if known == FORMAT and not isinstance(state["stages"], dict):
+        if known == FORMAT and not all(isinstance(x, dict) for x in (state["stages"], state.get(SEEN, {}))):
             raise ValueError("stages")
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path} is damaged; delete it and run prepare again") from error

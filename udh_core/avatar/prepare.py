@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Generator
@@ -26,8 +25,9 @@ from ..speech import features
 from ..speech.encoders import canonical_name
 from ..speech.features import AudioFeatures
 from . import av_offset
-from .folder import FEATURES, FILES, FORMAT, STATE, Avatar, is_bundle, open_avatar, read_state
+from .folder import FEATURES, FILES, FORMAT, SEEN, STATE, Avatar, is_bundle, open_avatar, read_state
 from .options import PrepareOptions
+from .source import fingerprint, former_fingerprint, former_identity_of, identity_of, stage_key
 
 MIN_DURATION_S = 5.0
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
@@ -79,15 +79,16 @@ def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | Non
     start, duration = options.start_s, options.duration_s
     state.set_crop(CropSpec(options.crop_px))
     video_key = identity_of(source, start, duration)
-    if state.begin("video", video_key):
+    if state.begin("video", video_key, former_identity_of(source, start, duration)):
         work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
         info = yield from work.steps()
         if info.duration_s < MIN_DURATION_S:
             raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; it is cut off or too short")
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
         yield Progress("video", info.frame_count, info.frame_count)
-    audio_key = _key("audio", fingerprint(sound), start, duration)
-    if state.begin("audio", audio_key):
+    audio_key = stage_key("audio", fingerprint(sound), start, duration)
+    former_audio_key = stage_key("audio", former_fingerprint(sound), start, duration)
+    if state.begin("audio", audio_key, former_audio_key):
         yield Progress("audio", 0, 1)
         own_start = start if audio is None else 0.0  # sound given apart starts with the trimmed picture
         waveform = load_waveform(sound, start_s=own_start, duration_s=duration)
@@ -118,11 +119,11 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generato
     state = _State(root)
     video_key = open_avatar(root, ("video",)).identity
     face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
-    track_key = _key("track", video_key, face)
+    track_key = stage_key("track", video_key, face)
     if state.begin("track", track_key):
         yield from _find_landmarks(root, options, models)
         state.finish("track", track_key)
-    crops_key = _key("crops", track_key, state.values["crop"])
+    crops_key = stage_key("crops", track_key, state.values["crop"])
     if state.begin("crops", crops_key):
         yield from _cut_crops(root)
         state.finish("crops", crops_key)
@@ -146,30 +147,6 @@ def add_features(
         waveform = load_waveform(Path(root) / FILES["audio"])
         work = features.extract_to(folder, waveform, encoder, device=device, models=models)
         return (yield from work.steps())
-
-
-def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
-    """What `Avatar.identity` is, or will be, of an avatar made from this part of a clip."""
-    return _key("video", fingerprint(source), start_s, duration_s)
-
-
-def fingerprint(path: Path) -> str:
-    """Identity of a file: a hash of its size, first and last MiB.
-
-    A change of nothing but the middle, at the same size, is not noticed: video files of gigabytes are asked about at
-    every run, and any re-encoding changes size and end.
-    """
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(1 << 20))
-        file.seek(max(0, size - (1 << 20)))
-        digest.update(file.read())
-    return digest.hexdigest()[:16]
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> None:
@@ -203,12 +180,30 @@ class _State:
             self.values["crop"] = spec.to_dict()
             self._forget("crops")
 
-    def begin(self, stage: str, key: str) -> bool:
-        """Whether a stage must run. It and what depends on it are taken back first: a stop leaves no mixture."""
-        if self.values["stages"].get(stage) == key and (self.root / FILES[stage]).is_file():
+    def begin(self, stage: str, key: str, former_key: str = "") -> bool:
+        """Whether a stage must run. It and what depends on it are taken back first: a stop leaves no mixture.
+
+        former_key: what an earlier version called the same source; a stage that has it is kept.
+        """
+        if self._holds(stage, key, former_key) and (self.root / FILES[stage]).is_file():
             return False
         self._forget(stage)
         return True
+
+    def _holds(self, stage: str, key: str, former_key: str) -> bool:
+        """Whether a stage is finished and made of this source.
+
+        A former key stays as it is, because checkpoints remember it as the avatar's identity; but it does not notice
+        every change of the source. So the key of today is written down beside it, and from then on that must hold.
+        """
+        made_of = self.values["stages"].get(stage)
+        if made_of != former_key:
+            return made_of == key
+        seen: dict[str, str] = self.values.setdefault(SEEN, {})
+        if stage not in seen:
+            seen[stage] = key
+            self._save()
+        return seen[stage] == key
 
     def finish(self, stage: str, key: str, **facts: object) -> None:
         self.values["stages"][stage] = key
@@ -222,6 +217,7 @@ class _State:
     def _forget(self, stage: str) -> None:
         for dependent in _DEPENDENT[stage]:
             self.values["stages"].pop(dependent, None)
+            self.values.get(SEEN, {}).pop(dependent, None)
         if {"audio", "track"} & set(_DEPENDENT[stage]):
             self.values.pop(av_offset.KEY, None)
         self._save()

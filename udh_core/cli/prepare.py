@@ -84,10 +84,11 @@ def audit_command(
 def _prepared(video: Path, root: Path) -> Generator[Progress, None, Avatar]:
     """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
     from ..avatar.folder import open_avatar
-    from ..avatar.prepare import identity_of, import_clip, track_face
+    from ..avatar.prepare import import_clip, track_face
+    from ..avatar.source import is_made_from
 
     with suppress(FormatError):  # no avatar yet, or an unfinished one
-        if open_avatar(root).identity == identity_of(video):
+        if is_made_from(open_avatar(root).identity, video):
             return open_avatar(root)
     options = PrepareOptions(skip_lost=True)
     yield from import_clip(video, root, options).steps()
