@@ -20,6 +20,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
 COMFYUI = ("0.30.0", "0.16.3")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WHOLE = ["-n2", "--dist=loadgroup", "--no-loadscope-reorder", "--cov=udh_core", "--cov-report=term:skip-covered"]
 EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
 
 
@@ -41,7 +42,7 @@ def main() -> int:
 
 def test(arguments: list[str]) -> int:
     """Check and test, what is quick first; the exit code of the first that fails. `arguments` are pytest's own."""
-    coverage = [] if arguments else ["--cov=udh_core", "--cov-report=term:skip-covered"]  # of the whole run only
+    whole = [] if arguments else WHOLE
     set_up_browser()
     return (
         run(["-m", "ruff", "check"], ROOT)
@@ -49,7 +50,7 @@ def test(arguments: list[str]) -> int:
         or set_up_comfyui()
         or run(["-m", "pyright"], ROOT)
         or run(["-m", "udh_core", "weights", "fetch"], ROOT)
-        or run(["-m", "pytest", *coverage, *arguments], ROOT)
+        or run(["-m", "pytest", *whole, *arguments], ROOT)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -24,20 +25,38 @@ COMFY = ROOT / "tests" / "comfy"
 sys.path.append(str(COMFY))  # program.py
 
 
-FIGURES: list[str] = []
+LONGEST = ("comfy", "test_chain.py", "real_minute", "test_inside.py")  # groups that begin first, so that none is alone
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is costly to make run in one process of several, else those of a file."""
+    groups = {item: group_of(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: LONGEST.index(groups[item]) if groups[item] in LONGEST else len(LONGEST))
+
+
+def group_of(item: pytest.Item) -> str:
+    """The name of the costly fixture that the test uses, or of its file."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in ("comfy", "real_minute") if name in fixtures), item.path.name)
 
 
 @pytest.fixture
-def figure() -> Callable[[str], None]:
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Takes a measured figure in words; all of them stand at the end of the test run."""
-    return FIGURES.append
+    return functools.partial(record_property, "figure")
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    if FIGURES:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    lines = [value for report in calls for name, value in report.user_properties if name == "figure"]
+    if lines:
         terminalreporter.section("measured")
-        for line in FIGURES:
-            terminalreporter.write_line(line)
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 def unavailable(reason: str) -> None:
@@ -168,7 +187,7 @@ def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory
     from udh_core.training.options import GeneratorOptions
 
     out = tmp_path_factory.mktemp("generator") / "g.safetensors"
-    options = GeneratorOptions(steps=2, motion_steps=2, batch=4)
+    options = GeneratorOptions(steps=2, motion_steps=2, batch=4, model_size="small")
     for _ in train_generator(open_avatar(person_avatar), out, options, encoder="mel80"):
         pass
     return out

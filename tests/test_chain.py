@@ -49,7 +49,7 @@ def person(tmp_path_factory, models) -> Path:
         "--syncnet",
         folder / "s.safetensors",
     ]
-    udh("train", *arguments, "--steps", 300, "--motion-steps", 120, "--no-report")
+    udh("train", *arguments, "--steps", 150, "--motion-steps", 120, "--no-report")
     return folder
 
 
@@ -120,7 +120,7 @@ def test_evaluation_has_a_floor_and_a_ceiling(person):
 def test_sixty_seconds_of_a_real_clip(clips, models, tmp_path, figure):
     common = ["--avatar", tmp_path / "avatar"]
     udh("prepare", clips / "video/grid_s1_train_5min.mp4", *common, "--crop-px", 128, "--duration", 60)
-    settings = ["--steps", 250, "--motion-steps", 150, "--no-report"]
+    settings = ["--steps", 100, "--motion-steps", 150, "--no-report"]
     udh("train", *common, "--out", tmp_path / "g.safetensors", *settings)
     udh("evaluate", *common, "--generator", tmp_path / "g.safetensors", "--json", tmp_path / "figures.json")
     found = json.loads((tmp_path / "figures.json").read_text())["rows"]["generated"]["opening_correlation"]

@@ -36,7 +36,9 @@ WORDS = "start_s\tend_s\tword\n45.0\t45.3\tblue\n46.0\t46.2\tagain\n48.0\t48.3\t
 def bench(real_minute: Path, real_syncnet: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
     avatar = open_avatar(real_minute)
-    for _ in train_generator(avatar, folder / "g.safetensors", GeneratorOptions(steps=1, motion_steps=1, batch=2)):
+    for _ in train_generator(
+        avatar, folder / "g.safetensors", GeneratorOptions(steps=1, motion_steps=1, batch=2, model_size="small")
+    ):
         pass
     (folder / "words.tsv").write_text(WORDS)
     held_out = hold_out(load_training_data(avatar, "whisper-tiny", 0.3), 200)

@@ -30,7 +30,7 @@ from udh_core.training.run_log import RunLog, open_log, set_aside
 from udh_core.training.syncnet import SyncNetRun, train_syncnet
 from udh_core.training.warp import WarpTraining
 
-TINY = GeneratorOptions(steps=2, motion_steps=2, batch=4)
+TINY = GeneratorOptions(steps=2, motion_steps=2, batch=4, model_size="small")
 SYNC = SyncNetOptions(steps=2, neighbourhoods=2)
 
 
