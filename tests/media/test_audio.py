@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from udh_core.errors import MediaError
-from udh_core.media import ffmpeg
+from udh_core.media import sound_track
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
 
@@ -56,14 +56,18 @@ def foreign(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("part", [{}, {"start_s": 0.31}, {"start_s": 0.2, "duration_s": 0.4}, {"duration_s": 9.0}])
-def test_own_wav_needs_no_ffmpeg_and_gives_the_same_samples(
+def test_own_wav_is_not_decoded_and_gives_the_same_samples(
     tmp_path: Path, part: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wave(tmp_path / "a.wav", np.random.default_rng(0).uniform(-1, 1, 16001))
     decoded = load_waveform(foreign(tmp_path / "a.wav"), **part)
-    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: "no such program")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no decoder")
+
+    monkeypatch.setattr(sound_track.av, "open", refuse)
     assert np.array_equal(load_waveform(tmp_path / "a.wav", **part), decoded)
-    with pytest.raises(OSError, match="no such program"):
+    with pytest.raises(OSError, match="no decoder"):
         load_waveform(tmp_path / "foreign_a.wav", **part)
 
 

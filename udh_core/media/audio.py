@@ -2,92 +2,204 @@
 
 from __future__ import annotations
 
-import re
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import MediaError
 from ..files import atomic_write
-from .ffmpeg import QUIET, check_readable, container_zero_s, describe, process, url
+from .channels import fold, to_stereo
+from .ffmpeg import check_readable
+from .sound_track import Block, decode, one_of, sound_tracks
 
 SAMPLE_RATE_HZ = 16000
+PLAIN_HZ = 48000  # of the sound of a finished video
 MIN_DURATION_S = 0.1
 HEADER_BYTES = 44  # of a wav file that write_wave wrote
-CHUNK_SAMPLES = 1 << 18  # decoded at a time: 1 MB
 
 
-def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
+class Channels(NamedTuple):
+    """Sound as it was recorded, at SAMPLE_RATE_HZ."""
+
+    samples: np.ndarray  # (n, channels) float32
+    names: tuple[str, ...]  # "FL", "FR", "FC" …
+
+
+class _Piece(NamedTuple):
+    """Resampled sound; it follows directly on the piece before."""
+
+    samples: np.ndarray  # (n, channels) float32
+    names: tuple[str, ...]
+
+
+class _WaveForm(NamedTuple):
+    """How a wav file is laid out."""
+
+    subtype: str  # libsndfile's name, "PCM_16"
+    rate_hz: int
+    channels: int
+    frames: int
+
+
+def load_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None, track: int = 1) -> np.ndarray:
     """(n,) float32 mono [-1, 1] at SAMPLE_RATE_HZ; sample 0 is the container's zero plus `start_s`.
 
-    A sound stream that starts later than the picture begins with silence here, so that both share one clock.
-    MediaError: no such file, no sound, shorter than MIN_DURATION_S, or samples that are not finite numbers.
+    A sound track that starts later than the picture begins with silence here, so that both share one clock. `track`
+    counts the file's sound tracks from 1. Channels are folded, see `channels.fold`; what holds speech is chosen by
+    `speech.voice.load_voice`. MediaError: no such file or track, no sound, shorter than MIN_DURATION_S, or samples that
+    are not finite numbers.
+    """
+    found = load_channels(path, start_s=start_s, duration_s=duration_s, track=track)
+    return limited(fold(found.samples, found.names, SAMPLE_RATE_HZ).waveform)
+
+
+def load_channels(path: Path, *, start_s: float = 0.0, duration_s: float | None = None, track: int = 1) -> Channels:
+    """As `load_waveform`, every channel by itself, 64 kB a second each.
+
+    Where the channels change in mid-file, every part is folded to one.
     """
     path = check_readable(path)
     begin = round(start_s * SAMPLE_RATE_HZ)
     count = None if duration_s is None else round(duration_s * SAMPLE_RATE_HZ)
-    read = _read_own if _is_own(path) else _decode_resampled
-    waveform = read(path, begin, count)
-    if len(waveform) < MIN_DURATION_S * SAMPLE_RATE_HZ:
+    if track == 1 and _is_own(path):
+        found = Channels(_read_own(path, begin, count)[:, None], ("FC",))
+    else:
+        until_s = None if count is None else (begin + count) / SAMPLE_RATE_HZ + MIN_DURATION_S
+        found = _joined(_cut(_resampled(decode(path, track=track, until_s=until_s), SAMPLE_RATE_HZ), begin, count))
+    if len(found.samples) < MIN_DURATION_S * SAMPLE_RATE_HZ:
         least = f"{MIN_DURATION_S * 1000:g} ms are the least"
-        raise MediaError(f"{path}: {_milliseconds(waveform)} of sound from {start_s:g} s on; {least}")
-    return np.clip(waveform, -1.0, 1.0, out=waveform)
+        raise MediaError(f"{path}: {_milliseconds(found.samples)} of sound from {start_s:g} s on; {least}")
+    return found
+
+
+def load_sound(
+    path: Path, *, start_s: float = 0.0, duration_s: float | None = None, track: int = 1
+) -> tuple[np.ndarray, int]:
+    """((n, 2) float32 [-1, 1], rate in Hz): stereo at the track's own rate, on the clock of `load_waveform`.
+
+    MediaError: no such file or track, no sound in it or in the part asked for, or samples that are not finite numbers.
+    """
+    rate_hz = own_rate_hz(path, track)
+    end_s = None if duration_s is None else start_s + duration_s
+    begin, end = round(start_s * rate_hz), None if end_s is None else round(end_s * rate_hz)
+    pieces = _resampled(decode(path, track=track, until_s=end_s), rate_hz)
+    parts = [to_stereo(*piece) for piece in _cut(pieces, begin, None if end is None else end - begin)]
+    if not parts:
+        raise MediaError(f"{path}: there is no sound from {start_s:g} s on")
+    return limited(np.concatenate(parts)), rate_hz
+
+
+@contextmanager
+def plain_sound(path: Path, track: int = 1) -> Iterator[Path]:
+    """A file with nothing but a sound track, on its clock, at one rate and in one layout; while the block lasts.
+
+    That is the file itself where it is a wav file, else a temporary one: stereo, 16 bits, 11.5 MB a minute. Errors as
+    in `load_sound`.
+    """
+    if is_wave(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _write_plain(path, track, Path(folder) / "sound.wav")
+        yield Path(folder) / "sound.wav"
+
+
+def is_wave(path: Path) -> bool:
+    """Whether a file is a wav file of one or two channels."""
+    form = _wave_form(path)
+    return form is not None and form.channels <= 2
+
+
+def _write_plain(path: Path, track: int, target: Path) -> None:
+    import soundfile
+
+    with soundfile.SoundFile(target, "w", PLAIN_HZ, 2, subtype="PCM_16", format="RF64") as file:  # more than 4 GB, too
+        for samples, names in _resampled(decode(path, track=track), PLAIN_HZ):
+            file.write(np.rint(limited(to_stereo(samples, names)) * 32767.0).astype(np.int16))
+
+
+def own_rate_hz(path: Path, track: int = 1) -> int:
+    """The rate at which a sound track begins. MediaError: no such file or track, no sound."""
+    rates_hz = {one.number: one.rate_hz for one in sound_tracks(path)}
+    if track not in rates_hz:
+        raise MediaError(f"{path} has no sound track {track}; choose {one_of(rates_hz)}")
+    return rates_hz[track]
+
+
+def limited(samples: np.ndarray) -> np.ndarray:
+    """The same array, cut off at full scale."""
+    return np.clip(samples, -1.0, 1.0, out=samples)
 
 
 def _is_own(path: Path) -> bool:
     """Whether a file is laid out as `write_wave` does at SAMPLE_RATE_HZ, mono: it can be read as it is."""
+    form = _wave_form(path)
+    if form is None or form[:3] != ("PCM_16", SAMPLE_RATE_HZ, 1):
+        return False
+    return path.stat().st_size == HEADER_BYTES + 2 * form.frames
+
+
+def _wave_form(path: Path) -> _WaveForm | None:
+    """What libsndfile says of a wav file; None when it is another."""
     import soundfile
 
     if path.suffix.lower() != ".wav":
-        return False
+        return None
     try:
-        info = soundfile.info(path)
+        with path.open("rb") as file:  # libsndfile itself takes no name that is no text
+            info = soundfile.info(file)
     except soundfile.LibsndfileError:
-        return False
-    form = (info.format, info.subtype, info.samplerate, info.channels)
-    return form == ("WAV", "PCM_16", SAMPLE_RATE_HZ, 1) and path.stat().st_size == HEADER_BYTES + 2 * info.frames
+        return None
+    if info.format != "WAV":
+        return None
+    return _WaveForm(info.subtype, info.samplerate, info.channels, info.frames)
 
 
 def _read_own(path: Path, begin: int, count: int | None) -> np.ndarray:
     """`count` samples from `begin` on, (n,) float32; fewer where the file ends."""
     import soundfile
 
-    with soundfile.SoundFile(path) as file:
+    with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
         file.seek(min(max(0, begin), file.frames))
         return file.read(-1 if count is None else count, dtype="float32")
 
 
-def _decode_resampled(path: Path, begin: int, count: int | None) -> np.ndarray:
-    """The same of any file that ffmpeg reads, resampled to SAMPLE_RATE_HZ."""
+def _resampled(blocks: Iterator[Block], rate_hz: int) -> Iterator[_Piece]:
+    """The same sound at another rate; where its own rate or layout changes, a new resampler goes on."""
     import soxr
 
-    rate_hz, zero_s = _clock(path)
-    until_s = None if count is None else (begin + count) / SAMPLE_RATE_HZ + MIN_DURATION_S
-    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    parts: list[np.ndarray] = []
-    done = 0
-    for chunk in _decode(path, round(zero_s * rate_hz), until_s):
-        part = resampler.resample_chunk(chunk)
-        parts.append(part[max(0, begin - done) :])
-        done += len(part)
-    parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True)[max(0, begin - done) :])
-    return np.concatenate(parts)[:count]
+    for (own_hz, names), same in groupby(blocks, key=lambda block: (block.rate_hz, block.channels)):
+        resampler = soxr.ResampleStream(own_hz, rate_hz, len(names), dtype="float32", quality="HQ")
+        for block in same:
+            yield _Piece(resampler.resample_chunk(block.samples), names)
+        yield _Piece(resampler.resample_chunk(np.empty((0, len(names)), np.float32), last=True), names)
 
 
-def load_sound(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:
-    """((n, 2) float32 [-1, 1], rate in Hz): stereo at the file's own rate, on the clock of `load_waveform`.
+def _cut(pieces: Iterator[_Piece], begin: int, count: int | None) -> Iterator[_Piece]:
+    """What of the pieces lies in `count` samples from `begin` on."""
+    position = 0
+    for samples, names in pieces:
+        kept = samples[max(0, begin - position) : None if count is None else max(0, begin + count - position)]
+        position += len(samples)
+        if len(kept):
+            yield _Piece(kept, names)
 
-    MediaError: no such file, no sound in it or in the part asked for, or samples that are not finite numbers.
-    """
-    rate_hz, zero_s = _clock(check_readable(path))
-    end_s = None if duration_s is None else start_s + duration_s
-    parts = list(_decode(path, round(zero_s * rate_hz), end_s, channels=2))
-    begin, end = round(start_s * rate_hz), None if end_s is None else round(end_s * rate_hz)
-    sound = np.concatenate([part.reshape(-1, 2) for part in parts] or [np.empty((0, 2), np.float32)])[begin:end]
-    if len(sound) == 0:
-        raise MediaError(f"{path}: there is no sound from {start_s:g} s on")
-    return np.clip(sound, -1.0, 1.0), rate_hz
+
+def _joined(pieces: Iterator[_Piece]) -> Channels:
+    """Pieces as one array; each part is folded to one channel where there are several layouts."""
+    parts = [
+        Channels(np.concatenate([piece.samples for piece in same]), names)
+        for names, same in groupby(pieces, key=lambda piece: piece.names)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    folded = [fold(*part, SAMPLE_RATE_HZ).waveform for part in parts]
+    return Channels(np.concatenate(folded or [np.empty(0, np.float32)])[:, None], ("FC",))
 
 
 def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> None:
@@ -104,36 +216,5 @@ def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) 
         soundfile.write(temporary, samples, rate_hz, subtype="PCM_16", format="WAV")
 
 
-def _milliseconds(waveform: np.ndarray) -> str:
-    return f"{len(waveform) * 1000 / SAMPLE_RATE_HZ:.1f} ms"
-
-
-def _clock(path: Path) -> tuple[int, float]:
-    """The sound's own rate, and the container's zero on the file's own clock."""
-    text = describe(path)
-    found = re.search(r"Stream #\S+ Audio: [^\n]*?(\d+) Hz", text)
-    if found:
-        return int(found[1]), container_zero_s(text)
-    if re.search(r"Stream #\S+ Video: ", text):
-        raise MediaError(f"{path} has no sound; give a separate audio file")
-    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
-
-
-def _decode(path: Path, first_sample: int, until_s: float | None, channels: int = 1) -> Iterator[np.ndarray]:
-    """(n,) float32 chunks, channels interleaved, at the file's own rate, from the container's zero."""
-    # One resampler does it all: pads a late start, and folds the channels without exceeding full scale.
-    layout = "mono" if channels == 1 else "stereo"
-    filters = (
-        f"aresample=async=1:first_pts={first_sample}:rematrix_maxval=1,aformat=sample_fmts=flt:channel_layouts={layout}"
-    )
-    limit = [] if until_s is None else ["-t", f"{until_s:.6f}"]
-    arguments = ["-copyts", "-i", url(path), "-map", "0:a:0", *limit, "-af", filters, "-f", "f32le", "pipe:1"]
-    position = 0
-    with process([*QUIET, *arguments], "stdout") as child:
-        while data := child.stdout.read(CHUNK_SAMPLES * 4):
-            chunk = np.frombuffer(data[: len(data) // 4 * 4], "<f4")
-            if not np.isfinite(chunk).all():
-                raise MediaError(f"{path}: samples that are not numbers (NaN or infinite) near sample {position}")
-            position += len(chunk) // channels
-            yield chunk
-        child.finish(f"{path}: the sound cannot be decoded")
+def _milliseconds(samples: np.ndarray) -> str:
+    return f"{len(samples) * 1000 / SAMPLE_RATE_HZ:.1f} ms"
