@@ -8,9 +8,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..udh_core.avatar.options import PrepareOptions
-from ..udh_core.media.audio import load_waveform
 from ..udh_core.speech.encoders import ENCODERS, weight_files
 from ..udh_core.speech.features import extract_to
+from ..udh_core.speech.voice import load_voice
 from .host import folders, media, worker
 from .types import CATEGORY, FEATURES, Features
 
@@ -49,8 +49,8 @@ class ExtractAudioFeatures(io.ComfyNode):
     def execute(cls, audio: Mapping[str, Any] | None, encoder: str, model: str) -> io.NodeOutput:
         sound = media.sound_file(audio, "Extract Audio Features")
         name = f"{encoder}:{model.strip()}" if ENCODERS[encoder].model and model.strip() else encoder
-        models = folders.weights(*weight_files(encoder))
+        models = folders.weights(folders.SPEECH, *weight_files(encoder))
         folder = folders.temp_folder() / f"{sound.stem}-features"
-        waveform = load_waveform(sound)
+        waveform = load_voice(sound, models=models).waveform
         values = worker.run_job(extract_to(folder, waveform, name, device=worker.device(), models=models))
         return io.NodeOutput(Features(values, folder, sound))

@@ -62,6 +62,7 @@ class LoadAvatarVideo(io.ComfyNode):
                     optional=True,
                     tooltip="Speech that belongs to the clip, in sync with it, instead of the clip's own sound.",
                 ),
+                widget(PrepareOptions, "audio_track", optional=True),
             ],
             outputs=[
                 AVATAR.Output("avatar", tooltip="The stored clip; goes into Detect Landmarks."),
@@ -103,15 +104,17 @@ class LoadAvatarVideo(io.ComfyNode):
         duration_s: float,
         video: object = None,
         audio: Mapping[str, Any] | None = None,
+        audio_track: int = 0,
     ) -> io.NodeOutput:
         source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
         fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
         root = folders.new_path("avatars", folders.safe_name(name, fallback))
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
-        options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s)
-        worker.run_job(import_clip(source, root, options, audio=sound))
+        options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s, audio_track=audio_track)
+        worker.run_job(import_clip(source, root, options, audio=sound, models=folders.weights(folders.SPEECH)))
         avatar = open_avatar(root, ("video", "audio"))
-        own_sound = load_sound(sound or source, start_s=0.0 if sound else start_s, duration_s=length_s)
+        track, begin_s = avatar.audio_track(), 0.0 if sound else start_s
+        own_sound = load_sound(sound or source, start_s=begin_s, duration_s=length_s, track=track)
         first = next(read_frames(avatar.video, count=1))
         return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(first))
 

@@ -63,9 +63,10 @@ def reopened(avatar: Avatar, *stages: str) -> Avatar:
     return now
 
 
-def widget(options: type, name: str) -> io.Input:
+def widget(options: type, name: str, optional: bool = False) -> io.Input:
     """The widget of an option that a dataclass declares: its default, range, step, choices and help are quoted.
 
+    `optional`: a whole number added to a node that saved workflows know without it.
     An option whose default is None, which means "not given", is a number whose 0 means that; see `given`.
     """
     said = described(options, name)
@@ -83,6 +84,7 @@ def widget(options: type, name: str) -> io.Input:
             min=int(said.least or 0),
             max=int(most),
             step=int(said.step or 1),
+            optional=optional,
             control_after_generate=False,  # a seed that changes by itself would train anew with every Run
             tooltip=said.help,
         )

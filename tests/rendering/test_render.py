@@ -10,6 +10,8 @@ import pytest
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import MismatchError, OptionError
 from udh_core.inference.compositor import Compositor
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from udh_core.media.ffmpeg import run, url
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -99,3 +101,34 @@ def test_render_compiles_where_it_is_asked_to(person_avatar, generator_file, spe
     assert asked == [RenderOptions.batch]
     assert [step.done for step in steps if step.stage == "compile"] == [0]
     assert steps[-1].done == 50
+
+
+def hum(path: Path, seconds: float) -> Path:
+    write_wave(path, 0.3 * np.sin(2 * np.pi * 50 * np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ))
+    return path
+
+
+def test_audio_without_speech_is_said_and_leaves_the_mouth_at_rest(
+    person_avatar: Path, generator_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_wave(tmp_path / "silence.wav", np.zeros(SAMPLE_RATE_HZ // 2))
+    pictures = []
+    for audio in (tmp_path / "silence.wav", hum(tmp_path / "hum.wav", 0.5)):
+        caplog.clear()
+        out = render(open_avatar(person_avatar), generator_file, audio, tmp_path / f"{audio.stem}.mp4").run()
+        assert f"there is no speech in {audio}: the mouth keeps its rest pose" in caplog.text
+        pictures.append(np.stack(list(read_frames(out))))
+    assert np.array_equal(*pictures)
+
+
+def test_the_sound_track_that_drives_the_mouth_is_in_the_video(
+    person_avatar: Path, generator_file: Path, speech: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two.mka"
+    inputs = ["-i", url(hum(tmp_path / "hum.wav", 2.0)), "-i", url(speech)]
+    run([*inputs, "-map", "0", "-map", "1", "-c:a", "flac", url(two)], "test")
+    out = render(open_avatar(person_avatar), generator_file, two, tmp_path / "o.mp4").run()
+    said, given = load_waveform(out), load_waveform(speech)
+    assert np.corrcoef(said[: len(given)], given[: len(said)])[0, 1] > 0.95
+    with pytest.raises(OptionError, match="audio_track = 3: choose 1 or 2"):
+        render(open_avatar(person_avatar), generator_file, two, out, RenderOptions(audio_track=3)).run()

@@ -9,7 +9,7 @@ import numpy as np
 from ..avatar.av_offset import AvOffset
 from ..intervals import runs
 from ..media.audio import SAMPLE_RATE_HZ
-from ..speech.activity import levels_db
+from ..speech.activity import is_enough, levels_db
 from .finding import Finding, Level, by_figure, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips, five speech recordings).
@@ -146,6 +146,9 @@ def _silence(speaks: np.ndarray, fps: float) -> Finding:
     pauses = [(a / fps, b / fps) for a, b in runs(~speaks) if b - a > LONG_PAUSE_S * fps]
     figure = f"nobody speaks in {share:.0%} of the clip"
     remedy = "cut the long pauses away: a silent mouth teaches little"
+    if not is_enough(float(speaks.sum()) / fps, len(speaks) / fps):
+        figure = "there is no speech in the sound"
+        remedy = "give the clip's own speech, or another sound track: nothing can be trained on this"
     found = by_figure("silence", figure, grade(share, *SILENT), remedy)
     return Finding(found.name, found.level, found.sentence, tuple(pauses))
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import NoFaceError
+from ..errors import MediaError, NoFaceError
 from ..face import crop, mouth
 from ..face.head_pose import head_pose, without_pose
 from ..face.tracking import FaceTrack
 from ..media.audio import load_waveform
-from ..speech.activity import speech_mask
+from ..speech.activity import is_enough, speech_mask
 from . import av_offset
 from .folder import Avatar, check_features
 
@@ -80,6 +80,16 @@ def load_training_data(
         spoken=speech_mask(load_waveform(avatar.audio), audio_times_s, models=models),
         audio_offset=audio_offset,
     )
+
+
+def check_speech(data: TrainingData) -> None:
+    """MediaError when nobody speaks in the avatar's sound: a mouth cannot be trained on it."""
+    fps = float(data.avatar.info.fps)
+    if not is_enough(float(data.spoken.sum()) / fps, len(data.spoken) / fps):
+        raise MediaError(
+            f"there is no speech in {data.avatar.audio}, and nothing can be trained on it: prepare the avatar again "
+            "from a clip with its own speech, or give that with --audio or --audio-track"
+        )
 
 
 def _split(avatar: Avatar, valid: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:

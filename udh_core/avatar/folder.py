@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import FormatError, MismatchError, OptionError
 from ..face.crop import CropSpec
 from ..face.tracking import FaceTrack
+from ..media.note import Note
 from ..media.probe import VideoInfo
 from ..speech import features
 from ..speech.features import AudioFeatures
@@ -29,6 +30,8 @@ FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crop
 STATE = "avatar.json"
 SEEN = "seen"  # in avatar.json: today's keys of sources whose stages have an earlier version's key
 FEATURES = "features"  # folder of the audio features
+NOTES = ("video_notes", "audio_notes")  # of avatar.json
+AUDIO_TRACK = "audio_track"  # of avatar.json
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,16 @@ class Avatar:
     def features(self, encoder: str) -> AudioFeatures:
         """The features of the avatar's own sound."""
         return features.load(self.root / FEATURES, encoder)
+
+    def notes(self) -> tuple[Note, ...]:
+        """What was remarkable about the source's picture and sound when they were imported."""
+        state = read_state(self.root)
+        with _undamaged(self.root / STATE):
+            return tuple(Note(**facts) for name in NOTES for facts in state.get(name, []))
+
+    def audio_track(self) -> int:
+        """Which of the source's sound tracks was imported, counted from 1."""
+        return int(read_state(self.root).get(AUDIO_TRACK, 1))
 
     def frame_times_s(self) -> np.ndarray:
         """(N,) float64: the middle of every frame."""

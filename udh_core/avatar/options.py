@@ -31,6 +31,9 @@ class PrepareOptions:
         1.0, "Longest stretch without a face that is bridged, seconds.", least=0, most=3600, step=0.1
     )
     skip_lost: bool = option(False, "Leave longer stretches without a face out instead of refusing the clip.")
+    audio_track: int = option(
+        0, "Which of the file's sound tracks, counted from 1. 0 = the one with speech.", least=0, step=1
+    )
 
     def __post_init__(self) -> None:
         check(self)

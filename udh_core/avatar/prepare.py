@@ -17,13 +17,16 @@ from ..face.crop import CropSpec
 from ..files import atomic_write, exclusive_lock
 from ..intervals import describe_ranges, lost_ranges
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from ..media.note import Note
 from ..media.probe import probe
 from ..media.transcode import import_video
 from ..media.video import read_frames
 from ..progress import Progress, job
 from ..speech import features
+from ..speech.activity import speech_share
 from ..speech.encoders import canonical_name
 from ..speech.features import AudioFeatures
+from ..speech.voice import Voice, load_voice
 from . import av_offset
 from .folder import FEATURES, FILES, FORMAT, SEEN, STATE, Avatar, is_bundle, open_avatar, read_state
 from .options import PrepareOptions
@@ -49,7 +52,7 @@ def prepare(
     Raises MediaError, FileError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
     canonical_name(options.encoder)  # a wrong name is known before the work, not after it
-    yield from import_clip(source, root, options, audio=audio).steps()
+    yield from import_clip(source, root, options, audio=audio, models=models).steps()
     yield from track_face(root, options, models=models).steps()
     yield from add_features(root, options.encoder, models=models, device=device).steps()
     return open_avatar(root)
@@ -57,11 +60,17 @@ def prepare(
 
 @job
 def import_clip(
-    source: Path, root: Path, options: PrepareOptions = PrepareOptions(), *, audio: Path | None = None
+    source: Path,
+    root: Path,
+    options: PrepareOptions = PrepareOptions(),
+    *,
+    audio: Path | None = None,
+    models: Path | None = None,
 ) -> Generator[Progress, None, Avatar]:
     """First part of `prepare`: the folder gets the picture at a constant frame rate and the sound.
 
-    The avatar it makes has neither landmarks nor crops yet. Raises MediaError or FileError.
+    The avatar it makes has neither landmarks nor crops yet. Raises MediaError, OptionError (no such sound track),
+    FileError, or WeightsError without the network that finds speech.
     """
     source, root = Path(source), Path(root)
     _check_source(source, audio, options)
@@ -70,11 +79,13 @@ def import_clip(
     except OSError as error:
         raise FileError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
     with exclusive_lock(root):
-        yield from _import(source, root, options, audio)
+        yield from _import(source, root, options, audio, models)
     return open_avatar(root, ("video", "audio"))
 
 
-def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | None) -> Generator[Progress, None, None]:
+def _import(
+    source: Path, root: Path, options: PrepareOptions, audio: Path | None, models: Path | None
+) -> Generator[Progress, None, None]:
     state, sound = _State(root), audio or source
     start, duration = options.start_s, options.duration_s
     state.set_crop(CropSpec(options.crop_px))
@@ -86,19 +97,30 @@ def _import(source: Path, root: Path, options: PrepareOptions, audio: Path | Non
             raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; it is cut off or too short")
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
         yield Progress("video", info.frame_count, info.frame_count)
-    audio_key = stage_key("audio", fingerprint(sound), start, duration)
-    former_audio_key = stage_key("audio", former_fingerprint(sound), start, duration)
+    part = (start, duration, options.audio_track) if options.audio_track else (start, duration)
+    audio_key = stage_key("audio", fingerprint(sound), *part)
+    former_audio_key = stage_key("audio", former_fingerprint(sound), *part)
     if state.begin("audio", audio_key, former_audio_key):
         yield Progress("audio", 0, 1)
         own_start = start if audio is None else 0.0  # sound given apart starts with the trimmed picture
-        waveform = load_waveform(sound, start_s=own_start, duration_s=duration)
-        lasts_s, picture_s = len(waveform) / SAMPLE_RATE_HZ, open_avatar(root, ("video",)).info.duration_s
+        track = options.audio_track
+        voice = load_voice(sound, start_s=own_start, duration_s=duration, track=track, models=models)
+        lasts_s, picture_s = len(voice.waveform) / SAMPLE_RATE_HZ, open_avatar(root, ("video",)).info.duration_s
         if lasts_s < 0.9 * picture_s:
             raise MediaError(f"{sound}: its sound lasts {lasts_s:.1f} s, the picture {picture_s:.1f} s; trim the clip")
-        write_wave(root / FILES["audio"], waveform)
+        write_wave(root / FILES["audio"], voice.waveform)
         shutil.rmtree(root / FEATURES, ignore_errors=True)  # they belong to the sound that was here before
-        state.finish("audio", audio_key)
+        noted = [asdict(note) for note in (*voice.notes, *_no_speech(sound, voice, models))]
+        state.finish("audio", audio_key, audio_notes=noted, audio_track=voice.track)
         yield Progress("audio", 1, 1)
+
+
+def _no_speech(sound: Path, voice: Voice, models: Path | None) -> list[Note]:
+    """The note on a sound that cannot be trained on."""
+    if speech_share(voice.waveform, models=models):
+        return []
+    remedy = "training will refuse it: give the speech of the person that is seen, or another sound track"
+    return [Note("no speech", f"there is no speech in {sound}; {remedy}")]
 
 
 @job

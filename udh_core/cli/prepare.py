@@ -38,12 +38,13 @@ def prepare_command(
     face_at: Annotated[tuple[float, float] | None, quoted(PrepareOptions, "face_point")] = None,
     max_gap: Annotated[float, quoted(PrepareOptions, "max_gap_s")] = PrepareOptions.max_gap_s,
     skip_lost: Annotated[bool, quoted(PrepareOptions, "skip_lost", "--skip-lost")] = PrepareOptions.skip_lost,
+    audio_track: Annotated[int, quoted(PrepareOptions, "audio_track")] = PrepareOptions.audio_track,
     device: Device = "cpu",
 ) -> None:
     from ..avatar.prepare import prepare
     from ..intervals import describe_ranges, lost_ranges
 
-    options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost)
+    options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost, audio_track)
     made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
     lost = lost_ranges(track.landmarks)
@@ -52,6 +53,8 @@ def prepare_command(
         f"{int(track.valid.sum())} with a face, {int(track.shot_starts.sum())} shots"
         + (f"; no face at {describe_ranges(lost, fps)}" if lost else "")
     )
+    for note in made.notes():
+        console.print(f"{escape(note.name)}: {escape(note.sentence)}", soft_wrap=True)
 
 
 def audit_command(

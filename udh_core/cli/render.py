@@ -32,6 +32,7 @@ def render_command(
     ] = RenderOptions.when_audio_shorter,
     amplitude: Annotated[float, quoted(RenderOptions, "amplitude")] = RenderOptions.amplitude,
     rest: Annotated[bool, quoted(RenderOptions, "rest", "--rest/--no-rest")] = RenderOptions.rest,
+    audio_track: Annotated[int, quoted(RenderOptions, "audio_track")] = RenderOptions.audio_track,
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
@@ -41,7 +42,14 @@ def render_command(
 
     if (audio is None) == (text is None):
         raise OptionError("give either --audio or --text")
-    options = RenderOptions(when_audio_longer, when_audio_shorter, compiled=compiled, rest=rest, amplitude=amplitude)
+    options = RenderOptions(
+        when_audio_longer,
+        when_audio_shorter,
+        compiled=compiled,
+        rest=rest,
+        amplitude=amplitude,
+        audio_track=audio_track,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))
         if audio is None:

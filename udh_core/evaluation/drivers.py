@@ -9,13 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..errors import MediaError
 from ..inference.driving import mouth_shapes
 from ..inference.sync_scorer import AudioSegment
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..models.generator import Generator
 from ..speech import features
-from ..speech.activity import speech_mask
+from ..speech.activity import speech_mask, speech_share
 from ..speech.features import AudioFeatures
+from ..speech.voice import load_voice
 from .held_out import HeldOut
 from .result import GENERATED, OTHER, SILENCE, SILENCE_PREDICTED, TRUE_SHAPE, VOICE, Driver
 
@@ -69,8 +71,16 @@ def driven_rows(held_out: HeldOut, predictor: ShapePredictor, voice: Path | None
         OTHER: DrivenRow(other, predictor.predict(other.audio, waveform)),
     }
     if voice is not None:
-        rows[VOICE] = _other_voice(held_out, predictor, load_waveform(voice))
+        rows[VOICE] = _other_voice(held_out, predictor, _speech_of(voice, predictor.models))
     return rows | _silent_rows(held_out, predictor)
+
+
+def _speech_of(voice: Path, models: Path | None) -> np.ndarray:
+    """(n,) waveform of somebody else's speech; MediaError when there is none in it."""
+    waveform = load_voice(voice, models=models).waveform
+    if not speech_share(waveform, models=models):
+        raise MediaError(f"there is no speech in {voice}; give somebody's speech as the other voice")
+    return waveform
 
 
 def _other_voice(held_out: HeldOut, predictor: ShapePredictor, waveform: np.ndarray) -> DrivenRow:

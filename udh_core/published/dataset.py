@@ -20,6 +20,7 @@ from ..media.video import VideoWriter, read_frames
 from ..progress import Progress, job
 from ..speech import features
 from ..speech.features import AudioFeatures
+from ..speech.voice import load_voice
 from . import rules
 from .rules import Square
 from .unet import Variant
@@ -162,7 +163,8 @@ def extract_rows(
 
     MediaError when there is no sound in it, MismatchError when the encoder is not of the size and rate needed.
     """
-    return rows_of(features.extract(load_waveform(audio), encoder, device=device, models=models), variant)
+    waveform = load_voice(audio, models=models).waveform
+    return rows_of(features.extract(waveform, encoder, device=device, models=models), variant)
 
 
 def mesh_squares(avatar: Avatar) -> list[Square]:

@@ -43,6 +43,9 @@ class RenderOptions:
         most=1.5,
         step=0.05,
     )
+    audio_track: int = option(
+        0, "Which of the file's sound tracks, counted from 1. 0 = the one with speech.", least=0, step=1
+    )
 
     def __post_init__(self) -> None:
         check(self)

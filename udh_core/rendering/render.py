@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -17,7 +18,7 @@ from ..errors import FileError, MismatchError
 from ..files import check_writable
 from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
-from ..media.audio import SAMPLE_RATE_HZ, load_waveform
+from ..media.audio import SAMPLE_RATE_HZ, plain_sound
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter
 from ..models import checkpoint
@@ -27,9 +28,13 @@ from ..models.generator import with_neighbours
 from ..prefetch import prefetch
 from ..progress import Progress, job
 from ..speech import features
+from ..speech.activity import speech_share
 from ..speech.features import AudioFeatures
+from ..speech.voice import load_voice, log_notes
 from .options import RenderOptions
 from .playback import play, stretches
+
+_log = logging.getLogger(__name__)
 
 
 @job
@@ -46,15 +51,18 @@ def render(
 ) -> Generator[Progress, None, Path]:
     """Make the avatar say `audio`; `out` (mp4), which is the result, appears when it is complete, and not before.
 
-    `driving` are features of that audio, where they are known already. Raises MediaError, FileError, FormatError or
-    MismatchError.
+    `driving` are features of that audio, where they are known already. Audio without speech gives a mouth at rest, and
+    a warning. Raises MediaError, FileError, FormatError, MismatchError, or OptionError when there is no such sound
+    track.
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
     checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
     if driving is not None:
         features.check_match(driving, info.encoder)
-    waveform = load_waveform(audio)
+    voice = load_voice(audio, track=options.audio_track, models=models)
+    log_notes(audio, voice)
+    waveform = voice.waveform
     duration_s = len(waveform) / SAMPLE_RATE_HZ
     check_output(out, (generator, audio), avatar.root)
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,8 +74,11 @@ def render(
                 f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
             )
         conditions = _conditions(avatar, network, driving, waveform, options, models)
-        del driving, waveform  # nothing that grows with the sound is held while frames are drawn
-    yield from _render_frames(avatar, network, conditions, audio, out, options)
+        if not speech_share(waveform, models=models):
+            conditions = _without_speech(audio, network, conditions, options)
+        track = voice.track
+        del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
+    yield from _render_frames(avatar, network, conditions, (audio, track), out, options)
     return out
 
 
@@ -104,11 +115,18 @@ def _conditions(
     return with_neighbours(shapes, generator.config.warp.frames)
 
 
+def _without_speech(audio: Path, generator: GeneratorNet, conditions: Tensor, options: RenderOptions) -> Tensor:
+    """Conditions like those given, (n, frames, shape_width): of a mouth at rest, where the options allow for that."""
+    what = "keeps its rest pose" if options.rest else "follows what else sounds in it"
+    _log.warning("there is no speech in %s: the mouth %s", audio, what)
+    return generator.rest_pose.cpu().expand_as(conditions).clone() if options.rest else conditions
+
+
 def _render_frames(
     avatar: Avatar,
     generator: GeneratorNet,
     conditions: Tensor,
-    audio: Path,
+    sound: tuple[Path, int],
     out: Path,
     options: RenderOptions,
 ) -> Iterator[Progress]:
@@ -119,15 +137,16 @@ def _render_frames(
         yield Progress("compile", 0)
         compositor.compile(options.batch)
     drawn = _drawn(compositor, play(avatar, plan), conditions, options.batch)
-    yield from write_video(out, avatar.info, drawn, total, audio, options.crf)
+    yield from write_video(out, avatar.info, drawn, total, *sound, options.crf)
 
 
 def write_video(
-    out: Path, info: VideoInfo, frames: Iterator[np.ndarray], total: int, audio: Path, crf: int = 16
+    out: Path, info: VideoInfo, frames: Iterator[np.ndarray], total: int, audio: Path, track: int = 1, crf: int = 16
 ) -> Iterator[Progress]:
-    """Encode `total` frames (H, W, 3) uint8 RGB with their sound, while the next ones are drawn in another thread."""
+    """Encode `total` frames (H, W, 3) uint8 RGB with a sound track, while the next ones are drawn in another thread."""
     with (
-        VideoWriter(out, width=info.width, height=info.height, fps=info.fps, audio=audio, crf=crf) as writer,
+        plain_sound(audio, track) as sound,
+        VideoWriter(out, width=info.width, height=info.height, fps=info.fps, audio=sound, crf=crf) as writer,
         closing(prefetch(frames, 8)) as ready,
     ):
         begun_s = time.monotonic()

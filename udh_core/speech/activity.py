@@ -26,6 +26,9 @@ DELAY_S = 0.04  # by which the network, which has no look-ahead, is late (the sa
 BRIDGED_S = 0.2  # shorter pauses belong to the speech around them: the closure of a stop consonant is silent
 LOUD_DB, MOST_GAIN_DB = -20.0, 60.0  # quieter recordings are amplified to this; the network misses faint speech
 BLOCK_CHUNKS = 2000  # at a time: a minute, 40 MB
+# What the network takes for speech in noise, hum and music is less than this; both measured on generated sounds.
+LEAST_S, LEAST_SHARE = 0.3, 0.01
+EXCERPTS, EXCERPT_S, LOOK_HZ = 20, 6.0, 25.0  # what of a longer recording is looked at first, and how often a second
 
 # Silence. Measured on the GRID speaker, whose mouth opens half a second before a sentence, with a breath about 20 dB
 # below speech: a breath must end the silence, and the mouth be free well before a sound, or it follows the truth worse.
@@ -61,6 +64,38 @@ def speech_mask(waveform: np.ndarray, times_s: np.ndarray, *, models: Path | Non
     spoken &= level > loud_db(level) - SILENT_DB  # the network bridges pauses of half a second in fast speech
     index = np.floor(np.asarray(times_s, np.float64) * LEVEL_RATE_HZ).astype(int)
     return _closed(spoken, BRIDGED_S)[np.clip(index, 0, len(spoken) - 1)]
+
+
+def speech_share(waveform: np.ndarray, *, models: Path | None = None) -> float:
+    """Share of the time of a waveform (n,) at 16 kHz in which somebody speaks; 0 where nobody does.
+
+    A longer waveform is looked at in excerpts, and as a whole where they hold no speech. Errors as in `speech_mask`.
+    """
+    excerpt = _excerpts(waveform)
+    found = _enough(excerpt, models)
+    return found if found or len(excerpt) == len(waveform) else _enough(waveform, models)
+
+
+def is_enough(speech_s: float, lasts_s: float) -> bool:
+    """Whether seconds of speech found in a recording of this length are no mistake of the network."""
+    return speech_s >= max(LEAST_S, LEAST_SHARE * lasts_s)
+
+
+def _enough(waveform: np.ndarray, models: Path | None) -> float:
+    """Share of the time with speech; 0 where it may be a mistake."""
+    lasts_s = len(waveform) / SAMPLE_RATE_HZ
+    spoken = speech_mask(waveform, np.arange(0.5 / LOOK_HZ, lasts_s, 1 / LOOK_HZ), models=models)
+    share = float(spoken.mean()) if len(spoken) else 0.0
+    return share if is_enough(share * lasts_s, lasts_s) else 0.0
+
+
+def _excerpts(waveform: np.ndarray) -> np.ndarray:
+    """EXCERPTS evenly spread parts of a longer waveform (n,), one after the other; all of a shorter one."""
+    length = round(EXCERPT_S * SAMPLE_RATE_HZ)
+    if len(waveform) <= EXCERPTS * length:
+        return waveform
+    starts = np.linspace(0, len(waveform) - length, EXCERPTS).astype(int)
+    return np.concatenate([waveform[start : start + length] for start in starts])
 
 
 def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..avatar.dataset import TrainingData, load_training_data
+from ..avatar.dataset import TrainingData, check_speech, load_training_data
 from ..avatar.folder import Avatar
 from ..errors import MismatchError
 from ..inference.sync_scorer import SyncScorer
@@ -53,13 +53,14 @@ def train_generator(
     result.
 
     Closing the job (Cancel) saves the resume state; `start` says what becomes of that of an earlier run, see
-    `run_log`. `models` is the folder of the weight files. Raises NoFaceError, MismatchError, FormatError, FileError
-    when `out` is there already and `start` does not say what becomes of it, or DivergedError.
+    `run_log`. `models` is the folder of the weight files. Raises NoFaceError, MediaError without speech, MismatchError,
+    FormatError, FileError when `out` is there already and `start` does not say what becomes of it, or DivergedError.
     """
     out = Path(out)
     run_log.check_start(out, start)
     yield Progress("training data", 0)
     data = load_training_data(avatar, encoder, options.held_out, models=models)
+    check_speech(data)
     run = GeneratorRun(data, out, options, encoder, syncnet=syncnet, models=models, device=torch.device(device))
     goes_on = run_log.begin(out, start, run.info(), run.restore)
     log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)

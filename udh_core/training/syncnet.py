@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..avatar.dataset import TrainingData, load_training_data
+from ..avatar.dataset import TrainingData, check_speech, load_training_data
 from ..avatar.folder import Avatar
 from ..errors import MediaError, MismatchError
 from ..inference.sync_scorer import (
@@ -80,6 +80,8 @@ def train_syncnet(
     yield Progress("training data", 0)
     persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
     data = [load_training_data(avatar, encoder, options.held_out, models=models) for avatar in persons]
+    for person in data:
+        check_speech(person)
     run = SyncNetRun(data, out, options, encoder, torch.device(device))
     if init is not None:
         run.begin_from(Path(init))

@@ -1,0 +1,125 @@
+"""The voice of a file: of several sound tracks and channels those that hold speech."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MediaError, OptionError
+from ..media.audio import SAMPLE_RATE_HZ, Channels, limited, load_channels
+from ..media.channels import ALIKE, described, fold, relation
+from ..media.note import Note
+from ..media.sound_track import SoundTrack, one_of, sound_tracks
+from .activity import speech_share
+
+LOOKED_AT_S = 300.0  # of every sound track, to choose one; the whole where nobody speaks in it
+CLEARLY_MORE = 2.0  # times as much speech must be in a later track than in an earlier one
+HARDLY = 0.25  # of the speech in the best channel: one with less holds music or noise
+AUDIBLE = 10 ** (-70 / 10)  # mean square of full scale: below, a channel is silent
+OPTION = "--audio-track (audio_track)"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Sound to train on or to drive a mouth with, and how it came about."""
+
+    waveform: np.ndarray  # (n,) float32 mono [-1, 1] at SAMPLE_RATE_HZ
+    track: int  # of the file's sound tracks, counted from 1
+    notes: tuple[Note, ...]  # one for every choice that was made
+
+
+def load_voice(
+    path: Path,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    track: int = 0,
+    models: Path | None = None,
+) -> Voice:
+    """The speech in a file, on the clock of `load_waveform`. `track` 0: the sound track that holds speech.
+
+    Of channels that differ, those without speech are left out. `models`: the folder of the weight files. OptionError:
+    no such track. Other errors as in `load_waveform` and `speech_mask`.
+    """
+    path = Path(path)
+    number, choice = _choose_track(path, start_s, duration_s, track, models)
+    channels = load_channels(path, start_s=start_s, duration_s=duration_s, track=number)
+    waveform, left_out = _spoken(channels, models)
+    notes = [Note("sound tracks", choice)] if choice else []
+    notes += [Note("sound channels", remark) for remark in left_out]
+    return Voice(limited(waveform), number, tuple(notes))
+
+
+def log_notes(path: Path, voice: Voice) -> None:
+    """Say what was chosen where nobody looks at the notes."""
+    for note in voice.notes:
+        _log.warning("%s: %s", path, note.sentence)
+
+
+def _choose_track(
+    path: Path, start_s: float, duration_s: float | None, track: int, models: Path | None
+) -> tuple[int, str]:
+    """(number of the track, how it was chosen; "" where there was no choice)."""
+    tracks = sound_tracks(path)
+    numbers = [one.number for one in tracks]
+    if track and track not in numbers:
+        raise OptionError(f"audio_track = {track}: choose {one_of(numbers)}, the sound tracks of {path}")
+    if track or len(tracks) == 1:
+        return track or numbers[0], ""
+    looked_at_s = LOOKED_AT_S if duration_s is None else min(LOOKED_AT_S, duration_s)
+    speech = [_speech_in(path, one, start_s, looked_at_s, models) for one in tracks]
+    if not any(speech) and looked_at_s != duration_s:
+        speech = [_speech_in(path, one, start_s, duration_s, models) for one in tracks]
+    best = 0
+    for k, share in enumerate(speech):
+        if share > CLEARLY_MORE * speech[best]:
+            best = k
+    why = "the one with speech" if sum(share > 0 for share in speech) == 1 else "the first with much speech"
+    why = why if any(speech) else "the first: there is no speech in any"
+    remark = f"of {len(tracks)} sound tracks {_named(tracks[best])} is taken, {why}; {OPTION} chooses another"
+    return numbers[best], remark
+
+
+def _speech_in(path: Path, track: SoundTrack, start_s: float, duration_s: float | None, models: Path | None) -> float:
+    """Share of the time in which somebody speaks on a track; 0 where it cannot be decoded."""
+    try:
+        channels = load_channels(path, start_s=start_s, duration_s=duration_s, track=track.number)
+    except MediaError:  # said if it is the one that is taken
+        return 0.0
+    return speech_share(_spoken(channels, models)[0], models=models)
+
+
+def _named(track: SoundTrack) -> str:
+    return f"{track.number} ({track.name})" if track.name else str(track.number)
+
+
+def _spoken(found: Channels, models: Path | None) -> tuple[np.ndarray, list[str]]:
+    """(waveform (n,) of the channels with speech, remarks)."""
+    kept, remarks = list(range(len(found.names))), []
+    if _differ(found):
+        speech = [speech_share(column, models=models) if _is_audible(column) else 0.0 for column in found.samples.T]
+        with_speech = [k for k in kept if speech[k] > HARDLY * max(speech)]
+        silent = [k for k in kept if not _is_audible(found.samples[:, k])]
+        if with_speech and len(with_speech) + len(silent) < len(kept):
+            rest = [k for k in kept if k not in (*with_speech, *silent)]
+            remarks.append(
+                f"speech is on {described(found.names, with_speech)} only; {described(found.names, rest)} is not used"
+            )
+        kept = with_speech or kept
+    folded = fold(found.samples[:, kept], [found.names[k] for k in kept], SAMPLE_RATE_HZ)
+    return folded.waveform, remarks + ([folded.remark] if folded.remark else [])
+
+
+def _differ(found: Channels) -> bool:
+    """Whether an audible channel holds anything else than the first audible one."""
+    audible = [column for column in found.samples.T if _is_audible(column)]
+    return any(relation(audible[0], other, SAMPLE_RATE_HZ).correlation < ALIKE for other in audible[1:])
+
+
+def _is_audible(column: np.ndarray) -> bool:
+    return float(np.dot(column, column)) > AUDIBLE * len(column)
