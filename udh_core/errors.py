@@ -1,4 +1,8 @@
-"""Errors this package raises on purpose: the user's input is at fault and the message names the remedy."""
+"""Errors this package raises on purpose: the user's input is at fault and the message names the remedy.
+
+A message is "what is wrong; what to do", in words of neither command line nor ComfyUI: an option is named as
+`its_name`, the folder of a person is "the avatar", and what makes it "prepares" it. Each host has its own words for it.
+"""
 
 
 class UdhError(Exception):

@@ -25,7 +25,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     FileError when the folder is missing or cannot be written to, before any work is done.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     _create(temporary, path)
     mode = temporary.stat().st_mode & 0o777
     try:
@@ -44,7 +44,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     FileError when there is something already, or when it cannot be made.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.part")
     if path.exists():
         raise FileError(f"{path} is there already; give the name of a new folder")
     try:

@@ -170,7 +170,7 @@ def test_interrupted_preparation_is_refused_and_can_be_completed(
     steps = prepare(person / "person.mp4", root, OPTIONS, models=models)
     assert any(step.stage == "landmarks" and step.done == 20 for step in steps)
     steps.close()  # type: ignore[attr-defined]
-    with pytest.raises(FormatError, match="stopped before track; run prepare again"):
+    with pytest.raises(FormatError, match="stopped before track; prepare the avatar again"):
         open_avatar(root)
     assert stages(prepare(person / "person.mp4", root, OPTIONS, models=models)) == [
         "landmarks",
@@ -237,7 +237,7 @@ def test_trimmed(person: Path, models: Path, tmp_path: Path) -> None:
 
 
 def test_video_without_sound(mute: Path, models: Path, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"mute\.mp4 has no sound.*--audio"):
+    with pytest.raises(MediaError, match=r"mute\.mp4 has no sound.*as `audio`"):
         list(prepare(mute, tmp_path / "avatar", OPTIONS, models=models))
     assert not (tmp_path / "avatar").exists()
 
@@ -373,7 +373,7 @@ def test_wrong_choice(name: str, value: float) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "stages": null}', "\udcff"])
 def test_damaged_description(copy: Path, person: Path, text: str) -> None:
     (copy / "avatar.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(FormatError, match=r"avatar\.json is damaged; delete it and run prepare again"):
+    with pytest.raises(FormatError, match=r"avatar\.json is damaged; delete it and prepare the avatar again"):
         open_avatar(copy)
     with pytest.raises(FormatError, match=r"avatar\.json is damaged"):
         list(prepare(person / "person.mp4", copy, OPTIONS))
@@ -400,7 +400,7 @@ def test_not_an_avatar_folder(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_noticed_and_made_again(copy: Path, person: Path, models: Path) -> None:
     (copy / "crops.npy").unlink()
-    with pytest.raises(FormatError, match=r"crops.*run prepare again"):
+    with pytest.raises(FormatError, match=r"crops.*prepare the avatar again"):
         open_avatar(copy)
     assert stages(prepare(person / "person.mp4", copy, OPTIONS, models=models)) == ["crops", "features"]
     assert open_avatar(copy).crops().any()

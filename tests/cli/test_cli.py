@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from udh_core.cli import app
+from udh_core.cli.console import with_flags
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import save_syncnet
 from udh_core.models.checkpoint import Checkpoint
@@ -192,7 +195,24 @@ def test_damaged_avatar_names_the_remedy(folder, name):
     arguments = ["train", "--avatar", folder / "avatar", "--out", out, "--steps", 5, "--encoder", "mel80"]
     line = refused(*arguments)
     assert name in line
-    assert "prepare again" in line
+    assert "prepare the avatar again" in line
+
+
+def test_options_that_messages_name_are_flags():
+    """The core says `skip_lost`, the command line --skip-lost."""
+    commands = get_command(app).commands.values()  # pyright: ignore[reportAttributeAccessIssue]
+    flags = {flag for command in commands for parameter in command.params for flag in parameter.opts}
+    raised = [
+        part.value
+        for path in (ROOT / "udh_core").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Raise)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+    said = {flag for text in raised for flag in re.findall(r"--[a-z-]+", with_flags(text))}
+    assert {"--audio", "--skip-lost", "--max-gap", "--start", "--resume", "--out"} <= said
+    assert said <= flags
 
 
 @pytest.mark.parametrize("option", [("--duration", "nan"), ("--max-gap", "nan"), ("--encoder", "foo")])

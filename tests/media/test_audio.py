@@ -123,7 +123,7 @@ def test_too_short(tmp_path: Path, samples: int) -> None:
 
 def test_nothing_left_after_the_start(tmp_path: Path) -> None:
     write_wave(tmp_path / "a.wav", tone())
-    with pytest.raises(MediaError, match=r"a\.wav: 0\.0 ms of sound from 5 s on"):
+    with pytest.raises(MediaError, match=r"a\.wav has 0\.0 ms of sound from 5 s on"):
         load_waveform(tmp_path / "a.wav", start_s=5)
 
 

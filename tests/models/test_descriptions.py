@@ -31,7 +31,7 @@ from udh_core.published.unet import PublishedUNet
 
 OTHERS: tuple[Any, ...] = (None, True, -1, 0, 2, 0.5, float("nan"), 1 << 15, 10**30, "7", [], ["a"], {}, {"a": 1})
 REMEDIES = re.compile(
-    "train again|update|train without resume|import the .pth again|export the avatar again|choose|give"
+    "train again|update|train without `resume`|import the .pth again|export the avatar again|choose|give"
 )
 
 

@@ -35,6 +35,6 @@ def test_training_refuses_sound_without_speech(person_avatar: Path, tmp_path: Pa
         train_generator(avatar, out, GeneratorOptions(steps=1), encoder="mel80"),
         train_syncnet(avatar, out, SyncNetOptions(steps=1), encoder="mel80"),
     ):
-        with pytest.raises(MediaError, match=r"there is no speech in .*audio\.wav.*prepare the avatar again"):
+        with pytest.raises(MediaError, match=r"there is no speech in .*audio\.wav.*use a clip with its own"):
             training.run()
     assert not out.exists()

@@ -60,7 +60,7 @@ def steps_of(training: Job) -> list[StepReport]:
 
 def test_a_new_run_touches_nothing_that_is_there(person_avatar, out):
     before = contents(out.parent)
-    with pytest.raises(FileError, match=r"is there already: --resume .* --set-aside .* --overwrite .* another --out"):
+    with pytest.raises(FileError, match=r"is there already: `resume` .* `set_aside` .* `overwrite` .* another `out`"):
         train(person_avatar, out)
     out.unlink()  # its resume state alone is somebody's work, too
     with pytest.raises(FileError, match=r"g\.resume\.safetensors is there already"):
@@ -136,7 +136,7 @@ def test_auto_sets_aside_what_cannot_go_on(person_avatar, generator_file, out, w
 def test_resume_says_why_it_cannot(person_avatar, out):
     spoil(out, "gone")
     before = contents(out.parent)
-    with pytest.raises(FileError, match=r"its resume state g\.resume\.safetensors is not there: --set-aside"):
+    with pytest.raises(FileError, match=r"its resume state g\.resume\.safetensors is not there: `set_aside`"):
         train(person_avatar, out, start="resume")
     resume_path(out).write_bytes(b"rubbish")
     with pytest.raises(FormatError, match="not a safetensors file"):

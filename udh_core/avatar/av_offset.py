@@ -78,11 +78,11 @@ def _from_json(stored: object, path: Path) -> AvOffset:
     try:
         facts = AvOffset(**stored) if isinstance(stored, dict) else None
     except TypeError as error:
-        raise FormatError(f"{path} is damaged; delete it and run prepare again") from error
+        raise FormatError(f"{path} is damaged; delete it and prepare the avatar again") from error
     if facts is None or not (type(facts.certain) is type(facts.belongs) is bool):
-        raise FormatError(f"{path} is damaged; delete it and run prepare again")
+        raise FormatError(f"{path} is damaged; delete it and prepare the avatar again")
     if not all(isinstance(x, int | float) and math.isfinite(x) for x in (facts.offset_frames, facts.correlation)):
-        raise FormatError(f"{path} is damaged; delete it and run prepare again")
+        raise FormatError(f"{path} is damaged; delete it and prepare the avatar again")
     return facts
 
 

@@ -87,8 +87,8 @@ def check_speech(data: TrainingData) -> None:
     fps = float(data.avatar.info.fps)
     if not is_enough(float(data.spoken.sum()) / fps, len(data.spoken) / fps):
         raise MediaError(
-            f"there is no speech in {data.avatar.audio}, and nothing can be trained on it: prepare the avatar again "
-            "from a clip with its own speech, or give that with --audio or --audio-track"
+            f"there is no speech in {data.avatar.audio}, and nothing can be trained on it; use a clip with its own "
+            "speech, or give that as `audio` or with `audio_track`"
         )
 
 

@@ -90,7 +90,7 @@ def _undamaged(path: Path) -> Iterator[Path]:
     try:
         yield path
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, OptionError) as error:
-        raise FormatError(f"{path} is damaged or missing; delete it and run prepare again") from error
+        raise FormatError(f"{path} is damaged or missing; delete it and prepare the avatar again") from error
 
 
 def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
@@ -104,7 +104,9 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
             "use the avatar it was made of"
         )
     if missing:
-        raise FormatError(f"{root}: its preparation stopped before {missing[0]}; run prepare again, it continues")
+        raise FormatError(
+            f"{root}: its preparation stopped before {missing[0]}; prepare the avatar again, it continues"
+        )
     with _undamaged(root / STATE):
         return Avatar(root, video_info(state["video"]), CropSpec.from_dict(state["crop"]), state["stages"]["video"])
 
@@ -128,16 +130,16 @@ def read_state(root: Path) -> dict[str, Any]:
     """What avatar.json says; FormatError when it is missing, damaged or of another version."""
     path = root / STATE
     if not path.is_file():
-        raise FormatError(f"{root} is not an avatar folder (it has no avatar.json); make one with prepare")
+        raise FormatError(f"{root} is not an avatar folder (it has no avatar.json); prepare the avatar again")
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         known = state["format"]
         if known == FORMAT and not all(isinstance(x, dict) for x in (state["stages"], state.get(SEEN, {}))):
             raise ValueError("stages")
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path} is damaged; delete it and run prepare again") from error
+        raise FormatError(f"{path} is damaged; delete it and prepare the avatar again") from error
     if known != FORMAT:
-        raise FormatError(f"{path} has format {known}, this program reads {FORMAT}; prepare the clip again")
+        raise FormatError(f"{path} has format {known}, this program reads {FORMAT}; prepare the avatar again")
     return state
 
 

@@ -94,7 +94,7 @@ def _import(
         work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
         info = yield from work.steps()
         if info.duration_s < MIN_DURATION_S:
-            raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; it is cut off or too short")
+            raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; give a longer or a whole file")
         state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
         yield Progress("video", info.frame_count, info.frame_count)
     part = (start, duration, options.audio_track) if options.audio_track else (start, duration)
@@ -176,9 +176,13 @@ def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> 
     if media.video is None:
         raise MediaError(f"{source} has no picture; give a video of a person talking")
     if audio is None and not media.has_audio:
-        raise MediaError(f"{source} has no sound; give the speech that belongs to it as --audio")
+        raise MediaError(f"{source} has no sound; give the speech that belongs to it as `audio`")
     if audio is not None and not probe(audio).has_audio:
         raise MediaError(f"{audio} has no sound; give the speech that belongs to {source.name}")
+    if options.start_s >= media.duration_s:
+        raise MediaError(
+            f"{source} ends at {media.duration_s:.1f} s, before `start_s` = {options.start_s:g}; give an earlier start"
+        )
     duration = media.duration_s - options.start_s
     duration = min(duration, options.duration_s) if options.duration_s is not None else duration
     if duration < MIN_DURATION_S:
@@ -292,5 +296,5 @@ def _refuse_lost(points: np.ndarray, fps: float, max_gap_s: float) -> None:
         first = ranges[0][0]
         raise NoFaceError(
             f"frame {first} ({first / fps:.1f} s): no face found for longer than max_gap_s = {max_gap_s} s; lost at "
-            f"{describe_ranges(ranges, fps)}; trim the clip, raise max_gap_s, or skip lost stretches (--skip-lost)"
+            f"{describe_ranges(ranges, fps)}; trim the clip, raise `max_gap_s`, or skip lost stretches (`skip_lost`)"
         )

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import UdhError
-from .console import errors
+from .console import errors, with_flags
 from .demo import demo_command
 from .evaluate import evaluate_command
 from .export import export_command
@@ -52,7 +52,7 @@ class ExitCodes(TyperGroup):
         try:
             return super().invoke(ctx)  # pyright: ignore[reportArgumentType]
         except UdhError as error:
-            errors.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+            errors.print(f"error: {with_flags(str(error))}", style="red", soft_wrap=True, markup=False)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             errors.print("interrupted; run it again to continue (training: with --resume)", style="yellow")

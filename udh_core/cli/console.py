@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
@@ -54,6 +55,11 @@ def _show(steps: Iterable[Step], prefix: str) -> None:
 def _complete(progress: Progress, task: TaskID | None) -> None:
     if task is not None:
         progress.update(task, completed=progress.tasks[task].total)
+
+
+def with_flags(message: str) -> str:
+    """A message of the core with its options as they are given here: `start_s` → --start, `skip_lost` → --skip-lost."""
+    return re.sub(r"`([a-z_]+)`", lambda found: "--" + found[1].removesuffix("_s").replace("_", "-"), message)
 
 
 def show_lines(lines: Iterable[str]) -> Iterator[str]:

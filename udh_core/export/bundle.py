@@ -172,7 +172,7 @@ def _cut(avatar: Avatar, part: slice, out: Path) -> Generator[Progress, None, No
         for step in work:
             yield Progress("frames", min(step.done, frames), frames)
     if work.result.frame_count != frames:
-        raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
+        raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
 def _compact(tensor: Tensor) -> Tensor:

@@ -72,8 +72,8 @@ def load_channels(path: Path, *, start_s: float = 0.0, duration_s: float | None 
         until_s = None if count is None else (begin + count) / SAMPLE_RATE_HZ + MIN_DURATION_S
         found = _joined(_cut(_resampled(decode(path, track=track, until_s=until_s), SAMPLE_RATE_HZ), begin, count))
     if len(found.samples) < MIN_DURATION_S * SAMPLE_RATE_HZ:
-        least = f"{MIN_DURATION_S * 1000:g} ms are the least"
-        raise MediaError(f"{path}: {_milliseconds(found.samples)} of sound from {start_s:g} s on; {least}")
+        least, there = f"{MIN_DURATION_S * 1000:g} ms", _milliseconds(found.samples)
+        raise MediaError(f"{path} has {there} of sound from {start_s:g} s on; give at least {least}")
     return found
 
 
@@ -90,7 +90,7 @@ def load_sound(
     pieces = _resampled(decode(path, track=track, until_s=end_s), rate_hz)
     parts = [to_stereo(*piece) for piece in _cut(pieces, begin, None if end is None else end - begin)]
     if not parts:
-        raise MediaError(f"{path}: there is no sound from {start_s:g} s on")
+        raise MediaError(f"{path} has no sound from {start_s:g} s on; give an earlier start")
     return limited(np.concatenate(parts)), rate_hz
 
 

@@ -82,7 +82,7 @@ class Child:
         """Stderr as one line: how it began, which names the cause, and how it ended."""
         lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in self.log_text().splitlines()]
         causes = list(dict.fromkeys(line for line in lines if line and not re.match(BOILERPLATE, line)))
-        summary = "; ".join(causes if len(causes) < 4 else [causes[0], *causes[-2:]])
+        summary = ", ".join(causes if len(causes) < 4 else [causes[0], *causes[-2:]])
         return summary[:ERROR_CHARACTERS] or f"ffmpeg ended with code {self.process.returncode}"
 
     def finish(self, failure: str) -> None:

@@ -196,7 +196,9 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
     """
     began = info.config.get("options")
     if info.config.get("model") != json.loads(json.dumps(model)) or not isinstance(began, dict):
-        raise MismatchError("the run that would go on began with a network built otherwise; train anew, without resume")
+        raise MismatchError(
+            "the run that would go on began with a network built otherwise; train anew, without `resume`"
+        )
     began = {BEGUN_FROM: "", **began}
     other = [
         f"{_NAMES.get(name, name)} {_brief(began[name])}, here is {_NAMES.get(name, name)} {_brief(value)}"
@@ -206,7 +208,7 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
     if other:
         raise MismatchError(
             f"the run that would go on began with {'; '.join(other)}; give the settings it began with, "
-            "or train anew, without resume"
+            "or train anew, without `resume`"
         )
 
 
@@ -219,7 +221,7 @@ def _brief(value: object) -> str:
 def check_tensors(path: Path, own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """MismatchError when tensors of the resume state of `path` have other names or shapes than the run's own."""
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
-        raise MismatchError(f"{path}: begun by another version of this program; train anew, without resume")
+        raise MismatchError(f"{path}: begun by another version of this program; train anew, without `resume`")
 
 
 def fingerprint(path: Path) -> str:
@@ -277,9 +279,9 @@ def load_resume(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
     try:
         state = unflatten(info.config["layout"], tensors)
     except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{resume_path(path)} is damaged or of another version; train without resume") from error
+        raise FormatError(f"{resume_path(path)} is damaged or of another version; train without `resume`") from error
     if not isinstance(state, dict):
-        raise FormatError(f"{resume_path(path)} is damaged or of another version; train without resume")
+        raise FormatError(f"{resume_path(path)} is damaged or of another version; train without `resume`")
     if stored_format(resume_path(path)) < FORMAT:
         state = renamed.resume_state(state)
     return info, state

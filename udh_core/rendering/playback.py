@@ -55,7 +55,7 @@ def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndar
                 held = (stretch.start + k, frame)
                 yield held
             if held is None or held[0] != stretch.start + stretch.frames - 1:
-                raise MediaError(f"{avatar.video} is cut off; delete it and run prepare again")
+                raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
 def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:

@@ -92,7 +92,7 @@ def load(folder: Path, encoder: str = "whisper-tiny") -> AudioFeatures:
     rows_path, facts_path = _paths(folder, name)
     facts = _read_facts(facts_path)
     if not facts or not rows_path.is_file():
-        raise UdhError(f"{folder} has no audio features of {name}: prepare the avatar with --encoder {name}")
+        raise UdhError(f"{folder} has no audio features of {name}; prepare the avatar with the `encoder` {name}")
     try:
         values = np.load(rows_path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as e:

@@ -37,13 +37,13 @@ def check_start(out: Path, start: Start) -> None:
     found = [path for path in (out, resume_path(out)) if path.exists()]
     if start == "new" and found:
         raise FileError(
-            f"{found[0]} is there already: --resume goes on with it, --set-aside keeps it under another name, "
-            "--overwrite replaces it; or give another --out"
+            f"{found[0]} is there already: `resume` goes on with it, `set_aside` keeps it under another name, "
+            "`overwrite` replaces it; or give another `out`"
         )
     if start == "resume" and found == [out]:
         raise FileError(
-            f"{out} cannot go on, its resume state {resume_path(out).name} is not there: --set-aside keeps it under "
-            "another name, --overwrite replaces it; or give another --out"
+            f"{out} cannot go on, its resume state {resume_path(out).name} is not there: `set_aside` keeps it under "
+            "another name, `overwrite` replaces it; or give another `out`"
         )
 
 
