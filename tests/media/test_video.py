@@ -1,5 +1,6 @@
 """Pictures in and out: on real clips, and on a clip whose every frame shows its own number."""
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -244,6 +245,19 @@ def test_mux_copies_the_picture(clips: Path, flash: Path, tmp_path: Path) -> Non
     assert np.array_equal(next(read_frames(silent, start=77)), next(read_frames(tmp_path / "a.mp4", start=77)))
     assert click_s(tmp_path / "a.mp4") == pytest.approx(2.0, abs=0.01)
     assert probe(tmp_path / "a.mp4").video == probe(silent).video
+
+
+def test_mux_encodes_what_an_mp4_does_not_hold(numbered: Path, flash: Path, tmp_path: Path) -> None:
+    """Motion JPEG on a clock that begins late; texts are kept as they are."""
+    source = convert(numbered, tmp_path / "a.mkv", "-c:v", "mjpeg", "-q:v", "2", "-output_ts_offset", "1.4")
+    texts = {"prompt": '{"1": "a=b; #c \\\\ d"}', "two": "lines\nof it"}
+    mux(source, flash.with_name("click.wav"), tmp_path / "a.mp4", texts).run()
+    assert numbers(tmp_path / "a.mp4") == NUMBERS
+    assert probe(tmp_path / "a.mp4").video_codec == "h264"
+    assert click_s(tmp_path / "a.mp4") == pytest.approx(2.0, abs=0.01)
+    run(["-i", url(tmp_path / "a.mp4"), "-f", "ffmetadata", url(tmp_path / "notes")], "no metadata")
+    notes = re.sub(r"\\(.)", r"\1", (tmp_path / "notes").read_text("utf-8"), flags=re.DOTALL)
+    assert all(f"{name}={text}\n" in notes for name, text in texts.items())
 
 
 @pytest.mark.parametrize("size", [(64, 64), (63, 61)])

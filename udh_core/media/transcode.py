@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import re
+import tempfile
+from collections.abc import Generator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from .video import AAC, BT709, MP4, SCALER, input_from, matrix_in, on_grid
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
+PLAYABLE = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # codecs that players expect in an mp4
 IMPORT_GOP = 25  # a seek decodes at most this many frames in vain
 
 
@@ -48,7 +51,7 @@ def import_video(
             arguments = ["-i", url(source), "-map", "0:V:0", "-c", "copy"]
         else:
             arguments = input_from(source, start_s)
-            arguments += _encode_import(info.video, stored, rate, start_s, duration_s)
+            arguments += _encode_h264(info.video, stored, rate, start_s, duration_s)
         arguments += [*MP4, "-f", "mp4", "-y", url(temporary)]
         yield from run_iter(arguments, f"{source} cannot be imported", stage="video", total=round(lasts_s * rate))
         made = probe(temporary).video
@@ -71,7 +74,7 @@ def _is_ready(info: MediaInfo, video: VideoInfo, stored: PictureFormat) -> bool:
     )
 
 
-def _encode_import(
+def _encode_h264(
     video: VideoInfo, stored: PictureFormat, fps: Fraction, start_s: float, duration_s: float | None
 ) -> list[str]:
     # Rotation comes first (ffmpeg applies it by itself) and swaps the pixel's sides too; `iw*sar` follows that.
@@ -101,17 +104,39 @@ def _capped(fps: Fraction) -> Fraction:
 
 
 @job
-def mux(video: Path, audio: Path, out: Path) -> Generator[Progress, None, Path]:
-    """Put the picture of `video`, copied, and the sound of `audio`, as AAC, into `out`, which is the result.
+def mux(
+    video: Path, audio: Path, out: Path, metadata: Mapping[str, str] | None = None
+) -> Generator[Progress, None, Path]:
+    """Put the picture of `video` and the sound of `audio`, as AAC, into `out`, which is the result.
 
-    MediaError: no picture in the one or no sound in the other. FileError: `out` cannot be written. Progress counts
-    frames; closing the job leaves nothing behind.
+    The picture is copied where an mp4 of its codec can be played, else encoded almost without loss. `metadata` are
+    texts that the file keeps by their names. MediaError: no picture in the one or no sound in the other. FileError:
+    `out` cannot be written. Progress counts frames; closing the job leaves nothing behind.
     """
     total = picture_info(video).frame_count
     check_audio(audio)
-    with atomic_write(out) as temporary:
-        streams = ["-i", url(video), "-i", url(audio), "-map", "0:V:0", "-map", "1:a:0", "-c:v", "copy"]
-        arguments = [*streams, *AAC, *MP4, "-f", "mp4", "-y", url(temporary)]
+    with atomic_write(out) as temporary, tempfile.TemporaryDirectory() as scratch:
+        notes = Path(scratch) / "metadata.txt"
+        notes.write_text(_ffmetadata(metadata or {}), encoding="utf-8")  # a command line would not hold a large one
+        clock, codec = _picture_codec(video)
+        inputs = [*clock, "-i", url(video), "-i", url(audio), "-f", "ffmetadata", "-i", url(notes)]
+        streams = ["-map", "0:V:0", "-map", "1:a:0", *codec, *AAC]
+        container = [*MP4, "-map_metadata", "2", "-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
         failure = f"{out} cannot be made of {video} and {audio}"
+        arguments = [*inputs, *streams, *container, "-y", url(temporary)]
         yield from run_iter(arguments, failure, stage="mux", total=total)
     return out
+
+
+def _picture_codec(video: Path) -> tuple[list[str], list[str]]:
+    """Arguments before the input and after it."""
+    info, stored = inspect(video)
+    if info.video is None or stored is None or info.video_codec in PLAYABLE:
+        return [], ["-c:v", "copy"]
+    return ["-copyts"], _encode_h264(info.video, stored, info.video.fps, 0.0, None)
+
+
+def _ffmetadata(values: Mapping[str, str]) -> str:
+    """In ffmpeg's format for metadata: a line for each, with its special characters escaped."""
+    lines = [name + "=" + re.sub(r"([=;#\\\n])", r"\\\1", value) + "\n" for name, value in values.items()]
+    return "".join([";FFMETADATA1\n", *lines])
