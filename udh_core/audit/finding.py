@@ -45,6 +45,15 @@ class Audit:
         """The findings, the worst first."""
         return sorted(self.findings, key=lambda finding: LEVELS.index(finding.level))
 
+    def summary(self) -> str:
+        """How many faults there are, and what the worst are: "1 yellow: amount of speech, 11 s of speech"."""
+        faults = [finding for finding in self.sorted() if finding.level != "green"]
+        if not faults:
+            return f"all {len(self.findings)} checks are green"
+        counts = [f"{n} {level}" for level in LEVELS[:2] if (n := sum(one.level == level for one in faults))]
+        worst = [f"{one.name}, {one.sentence.split('; ')[0]}" for one in faults if one.level == faults[0].level]
+        return f"{', '.join(counts)}: {'; '.join(worst)}"
+
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
         return {"level": self.level, "findings": [asdict(finding) for finding in self.findings]}

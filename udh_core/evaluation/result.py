@@ -11,6 +11,7 @@ from ..inference.sync_scorer import AudioSegment, SyncReport
 GENERATED, TRUE_SHAPE, PASTED, REAL = "generated", "true shape", "another frame pasted", "real"
 OTHER, OTHER_PASTED, UNCHANGED = "other passage", "other passage: its mouth pasted", "other passage: source unchanged"
 VOICE, SILENCE_PREDICTED, SILENCE = "other voice", "silence, rest rule off", "silence"
+DRAWN = (GENERATED, TRUE_SHAPE, OTHER, VOICE, SILENCE_PREDICTED, SILENCE)  # by the generator, in this order
 ROWS = (  # in the order of the tables
     GENERATED,
     TRUE_SHAPE,

@@ -171,7 +171,7 @@ class GeneratorRun:
                 if finished or state.step % options.save_every == 0:
                     self.save(schedule)
                 done = 1.0 if finished else done
-                yield StepReport.of("warp", state.step, done, losses, rate, metrics, preview)
+                yield StepReport.of("warp", state.step, done, losses, rate, metrics, preview, schedule.last_step)
             if not state.out.is_file():  # nothing is left to train, but the file was taken away
                 metrics, preview = validation.validate(1.0, self._keep)
                 yield StepReport.of("warp", state.step, 1.0, {}, 0.0, metrics, preview)
@@ -193,7 +193,7 @@ class GeneratorRun:
         """Go on from this resume state; MismatchError, and nothing changed, when another version wrote it."""
         if state.get("outliers") is None or "motion" not in state:
             raise MismatchError(
-                f"{self.state.out}: begun by another version of this program; train anew, without resume"
+                f"{self.state.out}: begun by another version of this program; train anew, without `resume`"
             )
         self.state.restore(info, state)
         self.outliers = np.array(state["outliers"], np.int64)

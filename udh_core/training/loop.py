@@ -42,9 +42,11 @@ class StepReport(Progress):
         samples_per_s: float = 0.0,
         metrics: dict[str, float] | None = None,
         preview: np.ndarray | None = None,
+        steps: int = 0,
     ) -> StepReport:
-        """With the words for people: "step 12, l1 0.034, 20/s"."""
-        words = [f"step {step}", *(f"{name} {value:.3f}" for name, value in losses.items() if name != "loss")]
+        """With the words for people: "step 12 of 600, l1 0.034, 20/s". steps: of the stage, where they end it."""
+        words = [f"step {step} of {steps}" if steps else f"step {step}"]
+        words += [f"{name} {value:.3f}" for name, value in losses.items() if name != "loss"]
         if list(losses) == ["loss"]:
             words.append(f"loss {losses['loss']:.3f}")
         if samples_per_s:
@@ -69,6 +71,11 @@ class Schedule:
     def elapsed_s(self) -> float:
         """Seconds trained, those before a resume included."""
         return self.spent_s + time.monotonic() - self.started_s
+
+    @property
+    def last_step(self) -> int:
+        """The step that ends the run; 0 where the clock does."""
+        return self.steps if self.minutes is None else 0
 
     def done(self, step: int) -> float:
         """0..1; by the clock where minutes are given."""
@@ -186,7 +193,7 @@ class RunState:
     def restore(self, info: Checkpoint, state: dict[str, Any]) -> None:
         """Go on from this resume state; MismatchError, and nothing changed, when another version wrote it."""
         if "best_at" not in state:
-            raise MismatchError(f"{self.out}: begun by another version of this program; train anew, without resume")
+            raise MismatchError(f"{self.out}: begun by another version of this program; train anew, without `resume`")
         checkpoint.check_tensors(self.out, self.network.state_dict(), state.get("network", {}))
         checkpoint.check_tensors(self.out, self.average.weights, state.get("average", {}).get("weights", {}))
         self.network.load_state_dict(state["network"])

@@ -136,7 +136,8 @@ class MotionTraining:
         for k in sorted(set(range(count)) - self.trained):
             for report in self.train_member(k, Schedule(schedule.steps, minutes)):
                 done = (k + report.done) / count
-                yield StepReport.of("motion", report.step, done, report.losses, metrics=report.metrics)
+                steps = schedule.last_step
+                yield StepReport.of("motion", report.step, done, report.losses, metrics=report.metrics, steps=steps)
             self.trained.add(k)
         self.motion.variance_gain.copy_(spread_gain([self._left_out(k) for k in range(count)], self.chunks.settings))
 

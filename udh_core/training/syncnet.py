@@ -240,7 +240,8 @@ class SyncNetRun:
                 if schedule.done(state.step) >= 1 or state.step % options.check_every == 0:
                     metrics = self.validate(schedule.done(state.step))
                     self.save(schedule)
-                yield StepReport.of("syncnet", state.step, schedule.done(state.step), losses, rate, metrics)
+                done, steps = schedule.done(state.step), schedule.last_step
+                yield StepReport.of("syncnet", state.step, done, losses, rate, metrics, steps=steps)
             if not state.out.is_file():  # nothing is left to train, but the file was taken away
                 yield StepReport.of("syncnet", state.step, 1.0, {}, 0.0, self.validate(1.0))
 
