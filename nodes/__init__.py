@@ -7,7 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .evaluate import SyncReport
 from .export import ExportAvatar
 from .features import ExtractAudioFeatures
-from .host import folders
+from .host import folders, queueing
 from .prepare import DetectLandmarks, LoadAvatarVideo
 from .render import LipSyncRender, MuxVideo
 from .saved import LoadAvatar, LoadBundle, LoadGenerator, LoadSyncNet
@@ -35,6 +35,7 @@ class Extension(ComfyExtension):
 
     async def on_load(self) -> None:
         folders.register_folder()
+        queueing.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

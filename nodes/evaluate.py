@@ -14,18 +14,22 @@ from ..udh_core.evaluation.evaluate import evaluate
 from ..udh_core.evaluation.figures import strict_json
 from ..udh_core.evaluation.html import write_html
 from ..udh_core.evaluation.pictures import draw_evaluation
-from ..udh_core.evaluation.result import Evaluation
+from ..udh_core.evaluation.result import DRAWN, Evaluation
 from ..udh_core.evaluation.verdict import summary, verdicts
 from ..udh_core.inference.sync_scorer import open_syncnet
 from ..udh_core.progress import Progress, job
 from ..udh_core.speech.encoders import weight_files
-from .host import folders, media, worker
+from .host import display, folders, media, wording, worker
 from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
+
+STAGES = {**{f"draw: {name}": 4.0 for name in DRAWN}, "measure": 20.0, "report": 15.0}  # and how long each takes
+MOST_FAULTS = 3  # on the node; all of them stand in the report
 
 
 class Report(NamedTuple):
     """What the node hands out."""
 
+    headline: str  # how many verdicts of each kind, and the worst
     plots: np.ndarray  # (H, W, 3) uint8
     summary: str  # the verdicts in words
     figures: str  # JSON
@@ -72,6 +76,12 @@ class SyncReport(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
+        wording.required(lambda: folders.weights(folders.LPIPS, folders.SPEECH, *folders.FACE))
+        return wording.checked(lambda: folders.check_prefix(filename_prefix or "udh"))
+
+    @classmethod
+    @wording.reported
     def execute(
         cls,
         avatar: Avatar,
@@ -81,10 +91,11 @@ class SyncReport(io.ComfyNode):
         other_voice: Mapping[str, Any] | None = None,
     ) -> io.NodeOutput:
         voice = None if other_voice is None else media.sound_file(other_voice, "Sync Report")
-        out, _ = folders.next_output(filename_prefix, suffix=".html")
+        out, subfolder = folders.next_output(filename_prefix, suffix=".html")
         found = reopened(avatar)
         with worker.alone_on_device() as device:
-            report = worker.run_job(_report(found, generator, syncnet, voice, out, device))
+            report = worker.run_job(_report(found, generator, syncnet, voice, out, device), STAGES)
+        display.say(f"{report.headline}\n[[open the page|{folders.view_url(out, subfolder)}]]")
         plots = media.image_of(report.plots)
         shown = {**ui.PreviewImage(plots, cls=cls).as_dict(), "text": (report.summary,)}
         return io.NodeOutput(plots, report.summary, report.figures, ui=shown)
@@ -103,7 +114,18 @@ def _report(
     yield Progress("report", 0)
     title = f"{generator.path.stem}: evaluation of {avatar.root.name}"
     write_html(out, title, evaluation, syncnet=syncnet.info if syncnet else None, sound=avatar.audio)
-    return Report(draw_evaluation(title, evaluation), _text(evaluation, out), strict_json(evaluation.to_dict()))
+    return Report(
+        _headline(evaluation),
+        draw_evaluation(title, evaluation),
+        _text(evaluation, out),
+        strict_json(evaluation.to_dict()),
+    )
+
+
+def _headline(evaluation: Evaluation) -> str:
+    found = verdicts(evaluation)
+    faults = [verdict.line() for grade in ("poor", "fair") for verdict in found if verdict.grade == grade]
+    return "\n".join([summary(found), *faults[:MOST_FAULTS]])
 
 
 def _text(evaluation: Evaluation, page: Path) -> str:

@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar
 from ..udh_core.export.bundle import DURATION_S, SUFFIX, export_bundle
-from .host import folders, worker
+from .host import display, folders, wording, worker
 from .types import AVATAR, CATEGORY, GENERATOR, Trained, reopened
 
 
@@ -56,8 +56,14 @@ class ExportAvatar(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        return wording.checked(lambda: folders.safe_name(name or "", "person"))
+
+    @classmethod
+    @wording.reported
     def execute(cls, avatar: Avatar, generator: Trained, name: str, start_s: float, duration_s: float) -> io.NodeOutput:
         found = reopened(avatar, "video", "track")
         out = folders.new_path("bundles", folders.safe_name(name, found.root.name), SUFFIX)
         worker.run_job(export_bundle(found, generator.path, out, start_s=start_s, duration_s=duration_s))
+        display.say(f"{out.stat().st_size / 1e6:.1f} MB: models/udh/bundles/{out.name}")
         return io.NodeOutput(str(out), ui=ui.PreviewText(str(out)))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.errors import OptionError
 from ..udh_core.speech.encoders import ENCODERS, weight_files
 from ..udh_core.speech.features import extract_to
 from ..udh_core.speech.voice import load_voice
-from .host import folders, media, worker
+from .host import display, folders, media, wording, worker
 from .types import CATEGORY, FEATURES, Features
 
 
@@ -46,6 +48,11 @@ class ExtractAudioFeatures(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, encoder: str | None, model: str | None) -> bool | str:
+        return wording.checked(lambda: _check_encoder(encoder, model))
+
+    @classmethod
+    @wording.reported
     def execute(cls, audio: Mapping[str, Any] | None, encoder: str, model: str) -> io.NodeOutput:
         sound = media.sound_file(audio, "Extract Audio Features")
         name = f"{encoder}:{model.strip()}" if ENCODERS[encoder].model and model.strip() else encoder
@@ -53,4 +60,17 @@ class ExtractAudioFeatures(io.ComfyNode):
         folder = folders.temp_folder() / f"{sound.stem}-features"
         waveform = load_voice(sound, models=models).waveform
         values = worker.run_job(extract_to(folder, waveform, name, device=worker.device(), models=models))
+        display.say(f"{len(values.values)} rows of {values.encoder}, {values.duration_s:.1f} s")
         return io.NodeOutput(Features(values, folder, sound))
+
+
+def _check_encoder(encoder: str | None, model: str | None) -> None:
+    """OptionError or WeightsError where an encoder lacks its files; None: known when the node runs."""
+    if encoder is None:
+        return
+    if encoder not in ENCODERS:
+        raise OptionError(f"there is no audio encoder {encoder!r}; choose one of {', '.join(ENCODERS)}")
+    folders.weights(folders.SPEECH, *weight_files(encoder))
+    if encoder == "wenet" and model is not None and not Path(model.strip()).expanduser().is_file():
+        what = f"{model!r} is no file" if model.strip() else "the encoder wenet has no model"
+        raise OptionError(f"{what}; give the path of wenet's encoder.onnx in `model`")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from comfy_api.latest import io, ui
@@ -19,10 +19,14 @@ from ..udh_core.avatar.source import is_made_from
 from ..udh_core.errors import FormatError, OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.video import read_frames
-from .host import folders, media, worker
-from .types import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, given, reopened, widget
+from ..udh_core.progress import Progress, job
+from .host import display, folders, media, wording, worker
+from .types import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, UNLINKED, given, reopened, widget
 
 SHEET_FRAMES = 8
+IMPORT_STAGES = {"video": 9.0, "audio": 1.0}  # and how long each takes in relation to the others
+TRACK_STAGES = {"landmarks": 60.0, "crops": 8.0, "offset": 2.0, "audit picture": 3.0, "audit faces": 10.0}
+TRACK_STAGES |= {"audit frames": 3.0, "audit sound": 2.0, "report": 4.0}
 NO_FILE = "(none)"
 
 
@@ -44,8 +48,8 @@ class LoadAvatarVideo(io.ComfyNode):
                     "file",
                     options=[NO_FILE, *folders.input_videos()],
                     upload=io.UploadType.video,
-                    tooltip="The clip, from ComfyUI's input folder or uploaded here. Not used when `video` is "
-                    "connected.",
+                    tooltip="The clip, from ComfyUI's input folder or uploaded here. The dialog shows no .mov of "
+                    "a phone: drop the file onto the node. Not used when `video` is connected.",
                 ),
                 io.String.Input(
                     "name",
@@ -72,9 +76,9 @@ class LoadAvatarVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        known = file == NO_FILE or folders.input_path(file).is_file()
-        return True if known else f"there is no file {file} in ComfyUI's input folder; choose or upload one"
+    def validate_inputs(cls, file: str | None, name: str | None = None, video: object = UNLINKED) -> bool | str:
+        wording.required(lambda: folders.weights(folders.SPEECH))
+        return wording.checked(lambda: _check_choice(file, name, video is not UNLINKED))
 
     @classmethod
     def fingerprint_inputs(
@@ -95,6 +99,7 @@ class LoadAvatarVideo(io.ComfyNode):
         return f"{folders.stamp(source)} {'' if own else 'taken over'}"
 
     @classmethod
+    @wording.reported
     def execute(
         cls,
         file: str,
@@ -111,12 +116,30 @@ class LoadAvatarVideo(io.ComfyNode):
         root = folders.new_path("avatars", folders.safe_name(name, fallback))
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
         options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s, audio_track=audio_track)
-        worker.run_job(import_clip(source, root, options, audio=sound, models=folders.weights(folders.SPEECH)))
+        models = folders.weights(folders.SPEECH)
+        worker.run_job(import_clip(source, root, options, audio=sound, models=models), IMPORT_STAGES)
         avatar = open_avatar(root, ("video", "audio"))
+        display.say(_described(avatar))
         track, begin_s = avatar.audio_track(), 0.0 if sound else start_s
         own_sound = load_sound(sound or source, start_s=begin_s, duration_s=length_s, track=track)
         first = next(read_frames(avatar.video, count=1))
         return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(first))
+
+
+def _check_choice(file: str | None, name: str | None, linked: bool) -> None:
+    """OptionError or FileError where there is no clip, or no name that can be. None: known when the node runs."""
+    if name is not None:
+        folders.safe_name(name, "")
+    if file == NO_FILE and not linked:
+        raise OptionError("Load Avatar Video has no clip; choose or upload a file, or connect a video")
+    if file is not None and not linked:
+        folders.check_input(file)
+
+
+def _described(avatar: Avatar) -> str:
+    info = avatar.info
+    size, rate = f"{info.width}×{info.height} px", f"{float(info.fps):g} fps"
+    return f"{info.duration_s:.1f} s, {info.frame_count} frames, {size}, {rate}"
 
 
 def _made_from(root: Path) -> tuple[str, int] | None:
@@ -134,8 +157,7 @@ def _chosen_part(file: str, video: object, start_s: float, duration_s: float) ->
     """(file, start_s, duration_s): the node's own trim inside the trim that a VIDEO brings along."""
     length_s = given(duration_s)
     if video is None:
-        if file == NO_FILE:
-            raise OptionError("Load Avatar Video has no clip: choose or upload a file, or connect a video")
+        _check_choice(file, None, False)
         return folders.input_path(file), start_s, length_s
     source, video_start_s, video_length_s = media.clip_of(video)
     if video_length_s is not None:
@@ -184,6 +206,7 @@ class DetectLandmarks(io.ComfyNode):
         )
 
     @classmethod
+    @wording.reported
     def execute(
         cls,
         avatar: Avatar,
@@ -199,12 +222,33 @@ class DetectLandmarks(io.ComfyNode):
             found.crop.size, face_index=face_index, face_point=point, max_gap_s=max_gap_s, skip_lost=skip_lost
         )
         models = folders.weights(*folders.FACE, folders.SPEECH)
-        worker.run_job(track_face(found.root, options, models=models))
-        tracked = reopened(avatar)
-        checked = worker.run_job(audit(tracked, models=models))
-        report = f"{track_report(tracked)}\n{checked.to_text()}"
-        picture = ui.PreviewImage(media.image_of(draw_audit(tracked, checked)), cls=cls)
-        return io.NodeOutput(tracked, media.image_of(*face_sheet(tracked, SHEET_FRAMES)), report, ui=picture)
+        shown = worker.run_job(_track(found.root, options, models), TRACK_STAGES)
+        display.say(shown.verdict)
+        picture = ui.PreviewImage(media.image_of(shown.picture), cls=cls)
+        return io.NodeOutput(reopened(avatar), media.image_of(*shown.sheet), shown.report, ui=picture)
+
+    @classmethod
+    def validate_inputs(cls, skip_lost: bool | None) -> bool:
+        return wording.required(lambda: folders.weights(*folders.FACE, folders.SPEECH))
+
+
+class Tracked(NamedTuple):
+    """What is shown of a face that was followed."""
+
+    verdict: str
+    report: str
+    picture: np.ndarray  # (H, W, 3) uint8, of the audit
+    sheet: list[np.ndarray]  # each (S, S, 3) uint8
+
+
+@job
+def _track(root: Path, options: PrepareOptions, models: Path) -> Generator[Progress, None, Tracked]:
+    """Find the face, and say how good the clip is; the pictures are drawn here, so that Cancel need not wait."""
+    avatar = yield from track_face(root, options, models=models).steps()
+    checked = yield from audit(avatar, models=models).steps()
+    yield Progress("report", 0)
+    picture, sheet = draw_audit(avatar, checked), face_sheet(avatar, SHEET_FRAMES)
+    return Tracked(checked.summary(), f"{track_report(avatar)}\n{checked.to_text()}", picture, sheet)
 
 
 def face_point(

@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.errors import MediaError
+from ..udh_core.errors import MediaError, OptionError
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.transcode import mux
 from ..udh_core.media.video import read_frames
@@ -21,10 +21,11 @@ from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenShorter
 from ..udh_core.rendering.render import render
 from ..udh_core.speech.encoders import weight_files
 from ..udh_core.speech.features import AudioFeatures
-from .host import folders, media, prompt, worker
-from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, Features, Trained, reopened, widget
+from .host import display, folders, media, prompt, wording, worker
+from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, UNLINKED, Features, Trained, reopened, widget
 
 FRAMES_OUTPUT = 1
+STAGES = {"features": 10.0, "compile": 1.0, "frames": 89.0}  # and how long each takes in relation to the others
 RAM_SHARE = 0.5  # of the free main memory that the frames may take
 SETTINGS = ("when_audio_longer", "when_audio_shorter", "feather", "crf", "amplitude", "rest")
 
@@ -78,6 +79,11 @@ class LipSyncRender(io.ComfyNode):
         return prompt.is_linked(prompt.running_prompt(cls.hidden.unique_id), cls.hidden.unique_id, FRAMES_OUTPUT)
 
     @classmethod
+    def validate_inputs(cls, rest: bool | None, audio: object = UNLINKED, features: object = UNLINKED) -> bool:
+        return wording.required(lambda: _check_speech(audio is not UNLINKED or features is not UNLINKED))
+
+    @classmethod
+    @wording.reported
     def execute(
         cls,
         avatar: Avatar,
@@ -97,9 +103,17 @@ class LipSyncRender(io.ComfyNode):
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
         driving = features.values if features else None
         out = _rendered(reopened(avatar, "video", "track"), generator, sound, options, driving)
+        display.say(_described(out))
         wanted = prompt.is_linked(cls.hidden.prompt, cls.hidden.unique_id, FRAMES_OUTPUT)
         frames = frames_of(out, worker.free_ram_bytes()) if wanted else None
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), frames, float(avatar.info.fps))
+
+
+def _check_speech(linked: bool) -> None:
+    """OptionError or WeightsError where the render could not begin."""
+    if not linked:
+        raise OptionError("Lip Sync Render has nothing to say; connect a sound to `audio`")
+    folders.weights(folders.SPEECH)
 
 
 def _rendered(
@@ -114,9 +128,14 @@ def _rendered(
     models = folders.weights(folders.SPEECH, *weight_files(generator.info.encoder))
     with worker.alone_on_device() as device:
         worker.run_job(
-            render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device)
+            render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device), STAGES
         )
     return out
+
+
+def _described(video: Path) -> str:
+    info = picture_info(video)
+    return f"{info.frame_count} frames, {info.duration_s:.1f} s"
 
 
 def frames_of(path: Path, free_bytes: int) -> torch.Tensor:
@@ -151,9 +170,10 @@ class MuxVideo(io.ComfyNode):
             node_id="UDH_MuxVideo",
             display_name="Mux Video",
             category=CATEGORY,
-            description="Joins a video with a sound, without encoding the picture again, and saves it as an mp4 in "
-            "the output folder.",
+            description="Joins a video with a sound and saves it as an mp4 in the output folder. The picture is "
+            "copied; one that an mp4 cannot hold is encoded anew, almost without loss.",
             search_aliases=["combine video audio", "save video with sound"],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
             inputs=[
                 io.Video.Input("video", tooltip="The picture; a sound it already has is replaced."),
@@ -168,11 +188,18 @@ class MuxVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
+        return wording.checked(lambda: folders.check_prefix(filename_prefix or "udh"))
+
+    @classmethod
+    @wording.reported
     def execute(cls, video: object, audio: Mapping[str, Any] | None, filename_prefix: str) -> io.NodeOutput:
         sound = media.sound_file(audio, "Mux Video")
         picture = media.whole_clip(video)
         info = picture_info(picture)
         out, subfolder = folders.next_output(filename_prefix, (info.width, info.height))
-        worker.run_job(mux(picture, sound, out))
+        metadata = prompt.saved_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        worker.run_job(mux(picture, sound, out, metadata))
+        display.say(f"output/{Path(subfolder, out.name).as_posix()}")
         preview = ui.PreviewVideo([ui.SavedResult(out.name, subfolder, io.FolderType.output)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=preview)

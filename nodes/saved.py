@@ -12,7 +12,7 @@ from ..udh_core.avatar.folder import open_avatar
 from ..udh_core.errors import FileError, OptionError
 from ..udh_core.export.bundle import SUFFIX, OpenedBundle, open_bundle, reopen_bundle
 from ..udh_core.media.audio import load_sound
-from .host import folders, media
+from .host import folders, media, wording
 from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
 
 NOTHING = "(nothing saved yet)"
@@ -48,10 +48,15 @@ class _Load(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name: str) -> bool | str:
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        return wording.checked(lambda: None if name is None else cls._saved(name))
+
+    @classmethod
+    def _saved(cls, name: str) -> Path:
+        """OptionError or FileError when there is nothing of that name."""
         if name == NOTHING:
-            return f"choose one from the list; if it is empty, nothing is saved yet in models/udh/{cls.kind}"
-        return True if folders.saved_path(cls.kind, name, cls.suffix).exists() else f"{name} is gone"
+            raise FileError(f"nothing is saved yet in models/udh/{cls.kind}; train a person first, then press R")
+        return folders.saved_path(cls.kind, name, cls.suffix)
 
     @classmethod
     def fingerprint_inputs(cls, name: str | None) -> str:
@@ -77,6 +82,7 @@ class LoadAvatar(_Load):
     ]
 
     @classmethod
+    @wording.reported
     def execute(cls, name: str) -> io.NodeOutput:
         avatar = open_avatar(folders.saved_path(cls.kind, name))
         return io.NodeOutput(avatar, media.audio_of(*load_sound(avatar.audio)))
@@ -94,6 +100,7 @@ class LoadGenerator(_Load):
     ]
 
     @classmethod
+    @wording.reported
     def execute(cls, name: str) -> io.NodeOutput:
         return io.NodeOutput(open_trained(folders.saved_path(cls.kind, name, cls.suffix), "generator"))
 
@@ -110,6 +117,7 @@ class LoadSyncNet(_Load):
     ]
 
     @classmethod
+    @wording.reported
     def execute(cls, name: str) -> io.NodeOutput:
         return io.NodeOutput(open_trained(folders.saved_path(cls.kind, name, cls.suffix), "syncnet"))
 
@@ -130,6 +138,7 @@ class LoadBundle(_Load):
     ]
 
     @classmethod
+    @wording.reported
     def execute(cls, name: str) -> io.NodeOutput:
         person = _opened(folders.saved_path(cls.kind, name, SUFFIX))
         return io.NodeOutput(person.avatar, open_trained(person.generator, "generator"))

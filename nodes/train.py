@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar, check_features
 from ..udh_core.evaluation.pictures import draw_training
 from ..udh_core.inference.sync_scorer import SyncScorer, open_syncnet
-from ..udh_core.models.checkpoint import check_match
+from ..udh_core.models.checkpoint import Kind, check_match
 from ..udh_core.speech import features as feature_files
 from ..udh_core.speech.encoders import weight_files
 from ..udh_core.training.generator import train_generator
 from ..udh_core.training.options import GeneratorOptions, ModelSize, SyncNetOptions
 from ..udh_core.training.run_log import RunLog, Start, open_log
 from ..udh_core.training.syncnet import train_syncnet
-from .host import folders, media, worker
+from .host import display, folders, media, wording, worker
 from .types import (
     AVATAR,
     CATEGORY,
@@ -33,6 +35,10 @@ from .types import (
 )
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
+# Stages, and how long each takes in relation to the others
+SYNCNET_STAGES = {"training data": 2.0, "syncnet": 98.0}
+GENERATOR_STAGES = {"training data": 1.0, "statistics": 3.0, "augmented features": 6.0, "features of silence": 1.0}
+GENERATOR_STAGES |= {"motion": 14.0, "warp": 75.0}
 
 
 def _sources(kind: str) -> list[io.Input]:
@@ -85,6 +91,12 @@ class TrainSyncNet(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        wording.required(lambda: folders.weights(folders.SPEECH))
+        return wording.checked(lambda: folders.safe_name(name or "", "person"))
+
+    @classmethod
+    @wording.reported
     def execute(
         cls,
         avatar: Avatar,
@@ -104,9 +116,9 @@ class TrainSyncNet(io.ComfyNode):
             run = train_syncnet(
                 found, out, options, encoder=encoder, init=first, start=_start(resume), models=models, device=device
             )
-            worker.run_job(run)
-        log = open_log(out)
-        return io.NodeOutput(open_trained(out, "syncnet"), {"loss": log.losses()}, _plot(log))
+            worker.run_job(run, SYNCNET_STAGES)
+        trained, log = _finished(out, "syncnet")
+        return io.NodeOutput(trained, {"loss": log.losses()}, _plot(log))
 
 
 class TrainGenerator(io.ComfyNode):
@@ -146,6 +158,12 @@ class TrainGenerator(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        wording.required(lambda: folders.weights(folders.LPIPS, folders.SPEECH))
+        return wording.checked(lambda: folders.safe_name(name or "", "person"))
+
+    @classmethod
+    @wording.reported
     def execute(
         cls,
         avatar: Avatar,
@@ -168,13 +186,13 @@ class TrainGenerator(io.ComfyNode):
         models, start = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder)), _start(resume)
         with worker.alone_on_device(training=True) as device:
             expert = _scorer(syncnet, encoder, device)
-            worker.run_job(
-                train_generator(
-                    found, out, options, encoder=encoder, syncnet=expert, start=start, models=models, device=device
-                )
+            run = train_generator(
+                found, out, options, encoder=encoder, syncnet=expert, start=start, models=models, device=device
             )
-        log = open_log(out)
-        return io.NodeOutput(open_trained(out, "generator"), {"loss": log.losses()}, _preview(log), _plot(log))
+            worker.run_job(run, GENERATOR_STAGES)
+        trained, log = _finished(out, "generator")
+        shown = ui.PreviewImage(_preview(log), cls=cls)
+        return io.NodeOutput(trained, {"loss": log.losses()}, _preview(log), _plot(log), ui=shown)
 
 
 def _with_features(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
@@ -183,6 +201,14 @@ def _with_features(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
     feature_files.copy(features.folder, found.root / "features", encoder)
     check_features(found, encoder)
     return found, encoder
+
+
+def _finished(out: Path, kind: Kind) -> tuple[Trained, RunLog]:
+    """What was trained, now or earlier, and how; the node says which step is kept and how good it is."""
+    trained = open_trained(out, kind)
+    figures = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in trained.info.metrics.items()]
+    display.say(f"{out.stem}: step {trained.info.step}" + (f"\nheld out: {', '.join(figures)}" if figures else ""))
+    return trained, open_log(out)
 
 
 def _start(resume: bool) -> Start:

@@ -26,6 +26,7 @@ SYNCNET = io.Custom("UDH_SYNCNET")  # a Trained
 LOSS_MAP = io.Custom("LOSS_MAP")  # {"loss": [float, …]}, as core's training nodes give it
 FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")  # of core's MediaPipe nodes, where ComfyUI has them
 BOUNDING_BOX = io.Custom("BOUNDING_BOX")
+UNLINKED = object()  # in `validate_inputs`: the default of an input that is not there; one that is linked is None
 MOST = 2**31 - 1  # of a number whose option has no upper bound
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import folder_paths
+from comfy.cli_args import args
+from server import PromptServer
 
 from ...udh_core.errors import FileError, OptionError, WeightsError
 from ...udh_core.weights.registry import WEIGHTS, models_dir
@@ -16,6 +20,11 @@ INSTALLER = Path(__file__).absolute().parents[2] / "install.py"
 LPIPS = "lpips_alex.safetensors"
 SPEECH = "silero_vad.safetensors"
 FACE = ("face_detection_short_range.tflite", "face_landmark.tflite")
+VIDEOS = {  # suffixes; ComfyUI's own list depends on the system's registry of types, and often lacks .ts and .mts
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv", ".mpg", ".mpeg", ".mxf"),
+    *(".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".vob"),
+}
+MOST_BYTES = 180  # of a name: endings and the marks of unfinished files come on top, and 255 are the most
 _FORMER = {"bundles": ("to-go",)}  # earlier names of a folder, in which files are still found
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}
 
@@ -38,10 +47,12 @@ def safe_name(name: str, fallback: str) -> str:
     name = name.strip()
     if not name:
         return re.sub(r"[^\w\- ]+", "_", fallback).strip("_ ")[:60] or "person"
-    if re.search(r'[/\\:*?"<>|\x00-\x1f]', name) or name.startswith(".") or name.endswith(".") or len(name) > 100:
-        raise OptionError(f"{name!r} cannot be a name: use up to 100 letters, digits, spaces, - and _, no path")
+    if re.search(r'[/\\:*?"<>|\x00-\x1f]', name) or name.startswith(".") or name.endswith("."):
+        raise OptionError(f"{name!r} cannot be a name; use letters, digits, spaces, - and _, no path")
+    if len(name) > 100 or len(os.fsencode(name)) > MOST_BYTES:
+        raise OptionError(f"{name[:20]!r}… cannot be a name; use up to 100 letters, or 60 Chinese characters")
     if name.split(".")[0].lower().strip() in _RESERVED:
-        raise OptionError(f"{name!r} cannot be a name: Windows keeps it for itself; choose another")
+        raise OptionError(f"{name!r} cannot be a name, Windows keeps it for itself; choose another")
     return name
 
 
@@ -83,8 +94,8 @@ def weights(*names: str) -> Path:
             return folder
         missing = missing or lacks[0]
     raise WeightsError(
-        f"the weight file {missing} is missing in {folders[0]}: run `{sys.executable} {INSTALLER}`, then run the "
-        f"graph again"
+        f"the weight file {missing} is missing in {folders[0]}; run `{sys.executable} {INSTALLER}`, then this graph "
+        "again"
     )
 
 
@@ -102,16 +113,48 @@ def next_output(prefix: str, size: tuple[int, int] = (0, 0), suffix: str = ".mp4
     return Path(folder) / f"{name}_{counter:05}_{suffix}", subfolder
 
 
+def view_url(path: Path, subfolder: str) -> str:
+    """The address at which the server gives out a file of the output folder; it is saved, not shown, by the browser."""
+    server = PromptServer.instance
+    address, port = getattr(server, "address", ""), getattr(server, "port", 8188)
+    everywhere = not address or not any(character in "123456789abcdef" for character in address)  # 0.0.0.0 or ::
+    host = "127.0.0.1" if everywhere else f"[{address}]" if ":" in address else address
+    query = urlencode({"filename": path.name, "subfolder": subfolder, "type": "output"})
+    return f"{'https' if args.tls_keyfile else 'http'}://{host}:{port}/view?{query}"
+
+
 def input_videos() -> list[str]:
-    """Video files in the input folder."""
+    """Video files in the input folder and below it, as "folder/name.mp4"."""
     folder = Path(folder_paths.get_input_directory())
-    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+    below = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    videos = [path.relative_to(folder).as_posix() for path in below if path.suffix.lower() in VIDEOS]
+    return sorted(videos, key=lambda name: ("/" in name, name))
 
 
 def input_path(file: str) -> Path:
-    """A chosen or uploaded file of the input folder."""
+    """Where a chosen or uploaded file of the input folder lies."""
     return Path(folder_paths.get_annotated_filepath(file))
+
+
+def check_input(file: str) -> None:
+    """FileError unless it is a file of ComfyUI's folders."""
+    gone = f"there is no file {file} in ComfyUI's input folder; choose or upload one"
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise FileError(gone)
+    path = input_path(file)
+    if path.is_dir():
+        raise FileError(f"{file or 'the input folder'} is a folder; choose or upload a file")
+    if not path.is_file():
+        raise FileError(gone)
+
+
+def check_prefix(prefix: str) -> None:
+    """OptionError where files of this prefix would lie outside the output folder, or could not be called so."""
+    parts = Path(prefix.replace("\\", "/")).parts
+    if Path(prefix).is_absolute() or ".." in parts or not prefix.strip():
+        raise OptionError(f"filename_prefix {prefix!r} leaves ComfyUI's output folder; choose folder/name, as udh/me")
+    if any(len(os.fsencode(part)) > MOST_BYTES for part in parts):
+        raise OptionError(f"filename_prefix {prefix!r} is too long for a file; choose a shorter one")
 
 
 def stamp(path: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ...udh_core.errors import MediaError
+from ...udh_core.files import atomic_write
 from ...udh_core.media.audio import write_wave
 from .folders import stamp, temp_folder
 
@@ -24,7 +25,8 @@ def clip_of(video: Any) -> tuple[Path, float, float | None]:  # noqa: ANN401 (Co
     data = source.getvalue()
     path = temp_folder() / f"{hashlib.sha256(data).hexdigest()[:16]}.mp4"
     if not path.is_file():
-        path.write_bytes(data)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
     return path, start_s, duration_s or None
 
 
@@ -36,19 +38,22 @@ def whole_clip(video: Any) -> Path:  # noqa: ANN401 (ComfyUI's VIDEO, whatever i
     name = hashlib.sha256(repr((source, stamp(source), start_s, duration_s)).encode()).hexdigest()[:16]
     path = temp_folder() / f"{name}.mp4"
     if not path.is_file():
-        video.save_to(str(path))
+        with atomic_write(path) as temporary:
+            video.save_to(str(temporary))
     return path
 
 
 def sound_file(audio: Mapping[str, Any] | None, what: str) -> Path:
     """A wav file of an AUDIO (its first item); MediaError when there is none."""
     if audio is None:
-        raise MediaError(f"{what} got no sound: the AUDIO is empty; the clip it comes from may have no sound track")
+        raise MediaError(
+            f"{what} got no sound: the AUDIO is empty, the clip it comes from may have no sound track; connect a sound"
+        )
     waveform = audio["waveform"]
     samples = np.ascontiguousarray(waveform[0].detach().float().cpu().numpy().T)  # (n, channels)
     rate_hz = int(audio["sample_rate"])
     if samples.size == 0:
-        raise MediaError(f"{what} got no sound: the AUDIO is 0 samples long")
+        raise MediaError(f"{what} got no sound: the AUDIO is 0 samples long; connect another")
     name = hashlib.sha256(samples.data).hexdigest()[:16]
     path = temp_folder() / f"{name}-{rate_hz}.wav"
     if not path.is_file():

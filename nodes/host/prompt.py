@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from comfy.cli_args import args
 from server import PromptServer
 
 
@@ -27,3 +29,14 @@ def running_prompt(node_id: str | None) -> Mapping[str, Any]:
         if isinstance(item[2], Mapping) and str(node_id) in item[2]:
             return item[2]
     return {}
+
+
+def saved_metadata(prompt: Mapping[str, Any] | None, extra: Mapping[str, Any] | None) -> dict[str, str]:
+    """What core's save nodes write into a video, so that it can be dropped onto the canvas: workflow and prompt.
+
+    Nothing where ComfyUI was started with --disable-metadata.
+    """
+    if args.disable_metadata:
+        return {}
+    values = {**(extra or {}), **({"prompt": prompt} if prompt else {})}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}

@@ -55,6 +55,13 @@ def mux(prefix: str = "udh/test") -> dict:
     return {"7": node("UDH_MuxVideo", video=["6", 0], audio=["1", 1], filename_prefix=prefix)}
 
 
+def report(**more) -> dict:
+    """8: the report; 81 and 82 show its texts."""
+    inputs = {"avatar": ["2", 0], "generator": ["5", 0], "filename_prefix": "udh/report", **more}
+    shown = {str(80 + k): node("PreviewAny", source=["8", k]) for k in (1, 2)}
+    return {"8": node("UDH_SyncReport", **inputs), **shown, "80": node("PreviewImage", images=["8", 0])}
+
+
 def speak(file: str, **more) -> dict:
     """From the clip to the saved mp4: the quick start."""
     return clip(file, **more) | generator() | render() | mux()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from pathlib import Path
 
 import pytest
-from graphs import clip, generator, mux, node, quick_start, render, speak
+from graphs import clip, generator, mux, node, quick_start, render, report, speak
 from program import Comfy, Watcher, cached_of, cancel, message_of
 
 from udh_core.avatar.folder import open_avatar
@@ -131,7 +132,16 @@ def test_wrong_input_is_refused_before_it_runs(comfy):
     assert "error" in reply
 
 
-def test_a_bad_name_is_a_clear_error(comfy):
-    entry = comfy.wait(comfy.queue(speak("clip.mp4", name="../../out")))
-    assert entry["status"]["status_str"] == "error"
-    assert "cannot be a name" in message_of(entry)
+def test_a_bad_name_is_refused_before_it_runs(comfy):
+    reply = comfy.post("prompt", {"prompt": speak("clip.mp4", name="../../out")})
+    errors = [one["details"] for one in reply["node_errors"]["1"]["errors"]]
+    assert errors and all("cannot be a name" in text for text in errors)
+
+
+def test_a_report_is_given_out_by_its_link(comfy, watcher):
+    graph = speak("clip.mp4") | report()
+    entry = comfy.wait(comfy.queue(graph, watcher.client))
+    assert entry["status"]["status_str"] == "success", message_of(entry)
+    link = re.search(r"\[\[open the page\|(.*)\]\]", watcher.wait_for("open the page"))[1]
+    with urllib.request.urlopen(link, timeout=30) as reply:  # noqa: S310
+        assert b"<!DOCTYPE html>" in reply.read(100)

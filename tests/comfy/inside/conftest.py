@@ -35,6 +35,7 @@ import comfy.utils  # noqa: E402
 import execution  # noqa: E402
 import server  # noqa: E402
 import nodes  # noqa: E402
+from protocol import BinaryEventTypes  # noqa: E402
 
 
 @dataclass
@@ -43,6 +44,15 @@ class Sent:
 
     event: object
     data: object
+    client: str | None = None
+
+    @property
+    def text(self) -> tuple[str, str]:
+        """(node id, words) of a text for a node; ("", "") of anything else."""
+        if self.event != BinaryEventTypes.TEXT:
+            return "", ""
+        length = int.from_bytes(self.data[:4], "big")
+        return self.data[4 : 4 + length].decode(), self.data[4 + length :].decode()
 
 
 @dataclass
@@ -53,6 +63,7 @@ class Result:
     error: str
     ui: dict
     cached: set[str]
+    kind: str = ""  # of the error
 
 
 @dataclass
@@ -66,21 +77,27 @@ class Host:
     complaints: list[str]  # warnings while the pack was loaded
     sent: list[Sent] = field(default_factory=list)
 
-    def run(self, prompt: dict) -> Result:
-        """Validate and execute a prompt as the server's queue does."""
-        return self.loop.run_until_complete(self._run(prompt))
+    def run(self, prompt: dict, **extra) -> Result:
+        """Validate and execute a prompt as the server's queue does; extra: what else the browser sends along."""
+        return self.loop.run_until_complete(self._run(prompt, extra))
 
-    async def _run(self, prompt: dict) -> Result:
+    def texts(self, node_id: str = "") -> list[str]:
+        """What was written onto a node, or onto any, since `sent` was cleared."""
+        return [sent.text[1] for sent in self.sent if sent.text[0] and node_id in ("", sent.text[0])]
+
+    async def _run(self, prompt: dict, extra: dict) -> Result:
         name = uuid.uuid4().hex
+        prompt = self.server.trigger_on_prompt({"prompt": prompt, "client_id": "test"})["prompt"]
         valid = await execution.validate_prompt(name, prompt, None)
         if not valid[0]:
             return Result("invalid", str(valid[1:]), {}, set())
-        await self.executor.execute_async(prompt, name, {"client_id": "test"}, valid[2])
+        await self.executor.execute_async(prompt, name, {"client_id": "test", **extra}, valid[2])
         messages = dict(self.executor.status_messages)
         error = messages.get("execution_error", {})
         status = "error" if error else "interrupted" if "execution_interrupted" in messages else "success"
         ui = getattr(self.executor, "history_result", {}).get("outputs", {}) if status == "success" else {}
-        return Result(status, error.get("exception_message", ""), ui, set(messages["execution_cached"]["nodes"]))
+        cached = set(messages["execution_cached"]["nodes"])
+        return Result(status, error.get("exception_message", ""), ui, cached, error.get("exception_type", ""))
 
     def module(self, name: str) -> ModuleType:
         """A module of the pack's nodes, as ComfyUI loaded it."""
@@ -118,7 +135,7 @@ def host() -> Host:
     sizes = {"ram": 0.0, "ram_inactive": 0.0, "lru": 0}
     executor = execution.PromptExecutor(running, cache_type=execution.CacheType.CLASSIC, cache_args=sizes)
     made = Host(loop, running, executor, loaded, listener.lines + own)
-    running.send_sync = lambda event, data, sid=None: made.sent.append(Sent(event, data))
+    running.send_sync = lambda event, data, sid=None: made.sent.append(Sent(event, data, sid))
     running.sockets_metadata["test"] = {"feature_flags": {"supports_preview_metadata": True}}
     comfy.utils.set_progress_bar_global_hook(_progress)
     Path(folder_paths.get_temp_directory()).mkdir(parents=True, exist_ok=True)

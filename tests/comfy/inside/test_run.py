@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import parse_qs, urlparse
 
 import folder_paths
 import pytest
 import torch
-from graphs import clip, generator, mux, node, quick_start, render, speak
+from graphs import clip, generator, mux, node, quick_start, render, report, speak
 from protocol import BinaryEventTypes
 
 import nodes
@@ -183,13 +184,6 @@ def syncnet(**more) -> dict:
     return {"4": node("UDH_TrainSyncNet", avatar=["2", 0], features=["3", 0], **settings)}
 
 
-def report(**more) -> dict:
-    """8: the report; 81 and 82 show its texts."""
-    inputs = {"avatar": ["2", 0], "generator": ["5", 0], "filename_prefix": "udh/report", **more}
-    shown = {str(80 + k): node("PreviewAny", source=["8", k]) for k in (1, 2)}
-    return {"8": node("UDH_SyncReport", **inputs), **shown, "80": node("PreviewImage", images=["8", 0])}
-
-
 def test_report_gives_verdicts_figures_and_a_page(host):
     graph = clip("clip.mp4") | syncnet() | generator() | report(syncnet=["4", 0], other_voice=["21", 0])
     graph["21"] = node("LoadAudio", audio="speech.wav")
@@ -207,6 +201,11 @@ def test_report_gives_verdicts_figures_and_a_page(host):
     assert result.ui["8"]["text"][0] == words
     texts = [s.data for s in host.sent if isinstance(s.data, bytes)]
     assert any(b"generated " in text for text in texts)
+    stages, said = host.module("evaluate").STAGES, [text for text in host.texts("8") if text != " "]
+    assert all(any(text.startswith(f"{stage} ") for stage in stages) for text in said[:-1])
+    verdict, link = said[-1].split("\n")[0], re.search(r"\[\[[^|]+\|(http[^]]+)\]\]", said[-1])[1]
+    assert verdict == words.splitlines()[0]
+    assert parse_qs(urlparse(link).query)["filename"] == [page.name]
     assert host.run(graph).cached >= {"8"}
 
 
@@ -221,6 +220,8 @@ def test_report_of_a_generator_alone(host):
     result = host.run(graph)
     assert result.status == "error"
     assert "belong together" in result.error
+    assert re.search(r"was trained with avatar [^,]*“tester”[^,]*, here is avatar “shorter”", result.error)
+    assert host.texts("8")[-1] == result.error.strip()
 
 
 def test_syncnet_begins_from_another(host):
