@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def group_of(item: pytest.Item) -> str:
     """The name of the costly fixture that the test uses, or of its file."""
     fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in ("comfy", "real_minute") if name in fixtures), item.path.name)
+    return next((name for name in ("comfy", "real_minute", "made") if name in fixtures), item.path.name)
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ A message is "what is wrong; what to do", in words of neither command line nor C
 `its_name`, the folder of a person is "the avatar", and what makes it "prepares" it. Each host has its own words for it.
 """
 
+# What torch says on different devices where memory is short; only CUDA has a class for it.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
 
 class UdhError(Exception):
     """Base of every error a user can cause; the command line turns it into one line and exit code 2."""

@@ -1,14 +1,20 @@
-"""Atomic files: a target path holds either its old content or the whole new one, never half of it."""
+"""Files that are whole or not there, who may write them, and whether there is room for them.
+
+A target path holds either its old content or the whole new one, never half of it.
+"""
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
+import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,16 +22,25 @@ from filelock import FileLock, Timeout
 from .errors import FileError
 
 _HASHED_BYTES = 1 << 20  # at a time
+NAME_BYTES = 255  # the longest name of a file or folder, on every common file system
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, larger than a file may be
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_STEM_BYTES = 80  # of the target's name that a temporary name repeats
+_SUFFIX_BYTES = 20
+_PART = re.compile(r"\..*\.[0-9a-f]{8}\.part(\..{1,19})?", re.DOTALL)
+_DEPTH = 2  # folders within a locked folder that belong to it: features/, features/silence-0/
+_GATE_S = 10.0  # the longest wait for the lock that guards locks; it is held for microseconds
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, with its suffix; it becomes `path` at success, nothing on failure.
 
-    FileError when the folder is missing or cannot be written to, before any work is done.
+    FileError when the folder is missing or cannot be written to, or the name is too long, before any work is done; and
+    when the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    temporary = _temporary(path)
     _create(temporary, path)
     mode = temporary.stat().st_mode & 0o777
     try:
@@ -33,6 +48,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.chmod(mode)  # some writers make the file anew, readable by its owner only
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise FileError(os_error_line(error, path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,30 +60,42 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` at success, nothing on failure.
 
-    FileError when there is something already, or when it cannot be made.
+    FileError when there is something already, when it cannot be made, while another run makes it, and when the disk is
+    full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.part")
+    temporary = _temporary(path)
+    check_name(path)
     if path.exists():
         raise FileError(f"{path} is there already; give the name of a new folder")
     try:
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
     except OSError as e:
         raise FileError(f"cannot make a folder in {path.parent}: {e.strerror or e}; choose another place") from e
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _lock(path):
+            _remove(part for part in _parts_of(path) if part != temporary)
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise FileError(os_error_line(error, path)) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Nobody else is let in meanwhile: FileError for them. A run that crashes lets go by itself."""
+    """Nobody else is let into `folder` meanwhile: FileError for them. A run that crashes lets go by itself.
+
+    What killed runs left half-written in it is removed first.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileError(f"there is no folder {folder}")
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / ".lock", thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout as e:
@@ -72,15 +103,32 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     except OSError as e:
         raise FileError(f"cannot write into {folder}: {e.strerror or e}; choose another folder") from e
     try:
+        _remove(_parts_in(folder, _DEPTH))
         yield
     finally:
         lock.release()
 
 
+@contextmanager
+def output_lock(*paths: Path) -> Iterator[None]:
+    """Nobody else writes these files meanwhile: FileError for them, as for files that could not be written at all.
+
+    A run that crashes lets go by itself; what killed runs left half-written of these files is removed first. The locks
+    lie in the folder for temporary files and hold between processes of one user and machine.
+    """
+    places = list(dict.fromkeys(Path(path).absolute() for path in paths))
+    with ExitStack() as stack:
+        for path in places:
+            check_writable(path)
+            stack.enter_context(_lock(path))
+            _remove(_parts_of(path))
+        yield
+
+
 def check_writable(path: Path) -> None:
     """FileError when `atomic_write(path)` could not begin; what is there stays as it is."""
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    temporary = _temporary(path)
     _create(temporary, path)
     temporary.unlink()
 
@@ -107,7 +155,111 @@ def _content_hash(path: Path, _modified_ns: int, _size: int) -> str:
     return digest.hexdigest()
 
 
+def check_name(path: Path) -> None:
+    """FileError when the name, or one of the folders', is longer than file systems take."""
+    try:
+        path.lstat()
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:
+            raise FileError(os_error_line(e, path)) from e
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """FileError before the work when `what`, which takes `needed` bytes, does not fit onto the disk of `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise FileError(
+            f"{what} take {in_bytes(needed)}, the disk of {folder} has {in_bytes(free)} free; free some space, take "
+            "less of the clip or a smaller `crop_px`, or choose a folder on another disk"
+        )
+
+
+def in_bytes(count: float) -> str:
+    """For people: "42.5 GB", "0.4 MB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def os_error_line(error: OSError, path: Path | None = None) -> str:
+    """A full disk, a name that is too long, or a place that is not ours, in one line with its remedy; else ""."""
+    place = error.filename or path
+    if error.errno in _NO_ROOM:
+        return f"cannot write {place or 'a file'}: {error.strerror}; free some space, then run it again"
+    if error.errno == errno.ENAMETOOLONG:
+        longest = max(Path(os.fsdecode(place or "")).parts or ("",), key=_length)
+        return f"the name {longest[:30]}… has {_length(longest)} bytes, {NAME_BYTES} are the most; give a shorter name"
+    if error.errno in _NOT_ALLOWED and place:
+        return f"cannot use {place}: {error.strerror}; choose another place, or get the right to use this one"
+    return ""
+
+
+def _length(name: str) -> int:
+    return len(os.fsencode(name))
+
+
+def _temporary(path: Path) -> Path:
+    """A free name beside `path` that says what it is for; it is short where that of `path` is long."""
+    return path.with_name(f"{_part_stem(path)}{uuid.uuid4().hex[:8]}.part{_part_suffix(path)}")
+
+
+def _part_stem(path: Path) -> str:
+    raw = os.fsencode(path.stem)
+    if len(raw) <= _STEM_BYTES:
+        return f".{path.stem}."
+    return f".{raw[:_STEM_BYTES].decode('utf-8', 'ignore')}-{hashlib.sha256(raw).hexdigest()[:8]}."
+
+
+def _part_suffix(path: Path) -> str:
+    return path.suffix if _length(path.suffix) <= _SUFFIX_BYTES else ""
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """What runs that were killed left of `path`."""
+    pattern = re.compile(re.escape(_part_stem(path)) + r"[0-9a-f]{8}\.part" + re.escape(_part_suffix(path)))
+    return [other for other in path.parent.iterdir() if pattern.fullmatch(other.name)]
+
+
+def _parts_in(folder: Path, depth: int) -> Iterator[Path]:
+    """What runs that were killed left in a folder and those within it, but for folders with a lock of their own."""
+    for entry in folder.iterdir():
+        if _PART.fullmatch(entry.name):
+            yield entry
+        elif depth and entry.is_dir() and not entry.is_symlink() and not (entry / ".lock").exists():
+            yield from _parts_in(entry, depth - 1)
+
+
+def _remove(parts: Iterable[Path]) -> None:
+    for part in list(parts):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """The lock of one output. Its file is removed with it; a gate keeps others from opening it just then."""
+    user = getattr(os, "getuid", lambda: "")()
+    place = os.fsencode(os.path.normcase(path.resolve()))
+    folder = Path(tempfile.gettempdir())
+    name = folder / f"udh-{user}-{hashlib.sha256(place).hexdigest()[:24]}.lock"
+    gate, lock = FileLock(folder / f"udh-{user}.lock", thread_local=False), FileLock(name, thread_local=False)
+    try:
+        with gate.acquire(timeout=_GATE_S):
+            lock.acquire(timeout=0)
+    except Timeout as e:
+        raise FileError(f"another run is writing {path}; wait until it ends, or give another name") from e
+    except OSError as e:
+        raise FileError(f"cannot write into {folder}: {e.strerror or e}; set TMPDIR to another folder") from e
+    try:
+        yield
+    finally:
+        with gate.acquire(timeout=_GATE_S):
+            lock.release()
+            name.unlink(missing_ok=True)
+
+
 def _create(temporary: Path, path: Path) -> None:
+    check_name(path)
     if path.is_dir():
         raise FileError(f"cannot write {path}: it is a folder; give a file name")
     if not path.parent.is_dir():
@@ -115,6 +267,8 @@ def _create(temporary: Path, path: Path) -> None:
     try:
         temporary.touch(exist_ok=False)
     except OSError as e:
+        if line := os_error_line(e, path):
+            raise FileError(line) from e
         raise FileError(f"cannot write into {path.parent}: {e.strerror or e}; choose another folder") from e
 
 

@@ -212,19 +212,19 @@ def test_match() -> None:
 # Saving that fails
 
 
-def test_failed_saving_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_saving_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    limits = pytest.importorskip("resource")  # not on Windows
     path = tmp_path / "model.safetensors"
     save(path, INFO, tensors())
     before = path.read_bytes()
-
-    def fail_half_way(_tensors: dict[str, Tensor], target: Path, **_: object) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", fail_half_way)
-    for name in ("model.safetensors", "new.safetensors"):
-        with pytest.raises(OSError, match="no space left"):
-            save(tmp_path / name, INFO, tensors())
+    unlimited = limits.getrlimit(limits.RLIMIT_FSIZE)
+    limits.setrlimit(limits.RLIMIT_FSIZE, (len(before) // 2, unlimited[1]))
+    try:
+        for name in ("model.safetensors", "new.safetensors"):
+            with pytest.raises(FileError, match=r"cannot write .*safetensors: File too large; free some space"):
+                save(tmp_path / name, INFO, tensors())
+    finally:
+        limits.setrlimit(limits.RLIMIT_FSIZE, unlimited)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

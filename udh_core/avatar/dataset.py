@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MediaError, NoFaceError
+from ..errors import MediaError, MismatchError, NoFaceError
 from ..face import crop, mouth
 from ..face.head_pose import head_pose, without_pose
 from ..face.tracking import FaceTrack
 from ..media.audio import load_waveform
+from ..speech import features as audio_features
 from ..speech.activity import is_enough, speech_mask
 from . import av_offset
-from .folder import Avatar, check_features
+from .folder import FEATURES, Avatar, check_features
 
 GUARD_S = 1.0  # left out between the training and the held-out frames: audio windows extend over the border
 MIN_FRAMES, MIN_HELD_OUT = 50, 5
@@ -59,6 +60,7 @@ def load_training_data(
     Raises NoFaceError when too few frames with a face are left, MismatchError when the features do not fit.
     """
     features, track = check_features(avatar, encoder), avatar.track()
+    waveform = _own_waveform(avatar, encoder)
     count, fps = avatar.info.frame_count, float(avatar.info.fps)
     train_frames, kept = _split(avatar, np.flatnonzero(track.valid & track.present), held_out)
     shots = torch.from_numpy(np.where(track.present, np.cumsum(track.shot_starts), LOST).astype(np.int64))
@@ -77,7 +79,7 @@ def load_training_data(
         rate_hz=features.rate_hz,
         train_frames=train_frames,
         held_out=kept,
-        spoken=speech_mask(load_waveform(avatar.audio), audio_times_s, models=models),
+        spoken=speech_mask(waveform, audio_times_s, models=models),
         audio_offset=audio_offset,
     )
 
@@ -90,6 +92,19 @@ def check_speech(data: TrainingData) -> None:
             f"there is no speech in {data.avatar.audio}, and nothing can be trained on it; use a clip with its own "
             "speech, or give that as `audio` or with `audio_track`"
         )
+
+
+def _own_waveform(avatar: Avatar, encoder: str) -> np.ndarray:
+    """(n,) float32; MediaError when it cannot be read, MismatchError when the features are not of it."""
+    try:
+        waveform = load_waveform(avatar.audio)
+    except MediaError as error:
+        raise MediaError(f"{error}; prepare the avatar again") from error
+    if not audio_features.are_of(avatar.root / FEATURES, encoder, waveform):
+        raise MismatchError(
+            f"{avatar.audio} is not the sound that the {encoder} features were made of; prepare the avatar again"
+        )
+    return waveform
 
 
 def _split(avatar: Avatar, valid: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:

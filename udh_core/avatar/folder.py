@@ -5,6 +5,7 @@ avatar.json · video.mp4 (constant frame rate) · audio.wav · track.npz · crop
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zipfile
@@ -19,6 +20,7 @@ import numpy as np
 
 from ..errors import FormatError, MismatchError, OptionError
 from ..face.crop import CropSpec
+from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
 from ..media.note import Note
 from ..media.probe import VideoInfo
@@ -29,9 +31,11 @@ FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
 STATE = "avatar.json"
 SEEN = "seen"  # in avatar.json: today's keys of sources whose stages have an earlier version's key
+MARKS = "marks"  # in avatar.json: of each stage's file, to notice damage
 FEATURES = "features"  # folder of the audio features
 NOTES = ("video_notes", "audio_notes")  # of avatar.json
 AUDIO_TRACK = "audio_track"  # of avatar.json
+_MARKED_BYTES = 1 << 20  # at a file's start and end
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,19 @@ class Avatar:
     def crops(self) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB memmap; zeros where the face is lost."""
         with _undamaged(self.root / FILES["crops"]) as path:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            crops = np.load(path, mmap_mode="r", allow_pickle=False)
+            if crops.dtype != np.uint8 or crops.shape != (self.info.frame_count, self.crop.size, self.crop.size, 3):
+                raise ValueError(f"{crops.dtype} {crops.shape}")
+            return crops
 
     def track(self) -> FaceTrack:
         """Landmarks, transforms and shots of every frame, read from disk; FormatError when damaged."""
         with _undamaged(self.root / FILES["track"]) as path, np.load(path, allow_pickle=False) as data:
-            return FaceTrack(
+            track = FaceTrack(
                 data["landmarks"], data["transforms"], data["valid"], data["shot_starts"], str(data["scheme"])
             )
+            _check_shapes(track, self.info.frame_count)
+            return track
 
     def features(self, encoder: str) -> AudioFeatures:
         """The features of the avatar's own sound."""
@@ -91,6 +100,25 @@ def _undamaged(path: Path) -> Iterator[Path]:
         yield path
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, OptionError) as error:
         raise FormatError(f"{path} is damaged or missing; delete it and prepare the avatar again") from error
+
+
+def _check_shapes(track: FaceTrack, frames: int) -> None:
+    """ValueError unless a track has one row per frame."""
+    wanted = {"landmarks": (LANDMARK_COUNT, 2), "transforms": (2, 3), "valid": (), "shot_starts": ()}
+    wrong = [name for name, shape in wanted.items() if getattr(track, name).shape != (frames, *shape)]
+    if wrong:
+        raise ValueError(*wrong)
+
+
+def mark_of(path: Path) -> str:
+    """Another one when a file was cut off, replaced or written again: a hash of its size, first and last MiB."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_MARKED_BYTES))
+        file.seek(max(0, size - _MARKED_BYTES))
+        digest.update(file.read())
+    return digest.hexdigest()[:16]
 
 
 def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
@@ -134,7 +162,8 @@ def read_state(root: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         known = state["format"]
-        if known == FORMAT and not all(isinstance(x, dict) for x in (state["stages"], state.get(SEEN, {}))):
+        parts = {SEEN: {}, MARKS: {}, **state}
+        if known == FORMAT and not all(isinstance(parts[name], dict) for name in ("stages", SEEN, MARKS)):
             raise ValueError("stages")
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path} is damaged; delete it and prepare the avatar again") from error
@@ -144,11 +173,17 @@ def read_state(root: Path) -> dict[str, Any]:
 
 
 def check_features(avatar: Avatar, encoder: str) -> AudioFeatures:
-    """The avatar's features of this encoder; MismatchError when they do not last as long as the video."""
+    """The avatar's features of this encoder; MismatchError when they do not last as long as the video, FormatError when
+    they are not finite."""
     own = avatar.features(encoder)
     if own.duration_s < 0.9 * avatar.info.duration_s:
         raise MismatchError(
             f"the {encoder} features last {own.duration_s:.1f} s, the video {avatar.info.duration_s:.1f} s; "
+            "prepare the avatar again"
+        )
+    if not np.isfinite(own.values).all():
+        raise FormatError(
+            f"the {encoder} features in {avatar.root / FEATURES} are damaged; delete that folder and "
             "prepare the avatar again"
         )
     return own

@@ -18,8 +18,8 @@ from ..files import atomic_write, exclusive_lock
 from ..intervals import describe_ranges, lost_ranges
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
-from ..media.probe import probe
-from ..media.transcode import import_video
+from ..media.probe import picture_info, probe
+from ..media.transcode import MAX_FPS, import_video
 from ..media.video import read_frames
 from ..progress import Progress, job
 from ..speech import features
@@ -28,7 +28,20 @@ from ..speech.encoders import canonical_name
 from ..speech.features import AudioFeatures
 from ..speech.voice import Voice, load_voice
 from . import av_offset
-from .folder import FEATURES, FILES, FORMAT, SEEN, STATE, Avatar, is_bundle, open_avatar, read_state
+from .crops import check_crops_fit, write_crops
+from .folder import (
+    FEATURES,
+    FILES,
+    FORMAT,
+    MARKS,
+    SEEN,
+    STATE,
+    Avatar,
+    is_bundle,
+    mark_of,
+    open_avatar,
+    read_state,
+)
 from .options import PrepareOptions
 from .source import fingerprint, former_fingerprint, former_identity_of, identity_of, stage_key
 
@@ -91,6 +104,7 @@ def _import(
     state.set_crop(CropSpec(options.crop_px))
     video_key = identity_of(source, start, duration)
     if state.begin("video", video_key, former_identity_of(source, start, duration)):
+        yield _check_room(source, root, options)
         work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
         info = yield from work.steps()
         if info.duration_s < MIN_DURATION_S:
@@ -171,6 +185,15 @@ def add_features(
         return (yield from work.steps())
 
 
+def _check_room(source: Path, root: Path, options: PrepareOptions) -> Progress:
+    """How much room the crops will take, as the detail of the first step; FileError when the disk has less."""
+    video = picture_info(source)
+    left_s = max(0.0, video.duration_s - options.start_s)
+    lasts_s = left_s if options.duration_s is None else min(left_s, options.duration_s)
+    frames = round(lasts_s * min(float(video.fps), MAX_FPS))
+    return Progress("video", 0, frames, check_crops_fit(root, frames, CropSpec(options.crop_px)))
+
+
 def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> None:
     media = probe(source)
     if media.video is None:
@@ -211,7 +234,7 @@ class _State:
 
         former_key: what an earlier version called the same source; a stage that has it is kept.
         """
-        if self._holds(stage, key, former_key) and (self.root / FILES[stage]).is_file():
+        if self._holds(stage, key, former_key) and self._is_whole(stage):
             return False
         self._forget(stage)
         return True
@@ -231,9 +254,16 @@ class _State:
             self._save()
         return seen[stage] == key
 
+    def _is_whole(self, stage: str) -> bool:
+        """Whether a stage's file is as it was written; of an avatar of an earlier version, whether it is there."""
+        path = self.root / FILES[stage]
+        return path.is_file() and self.values.get(MARKS, {}).get(stage) in (None, mark_of(path))
+
     def finish(self, stage: str, key: str, **facts: object) -> None:
         self.values["stages"][stage] = key
         self.values.update(facts)
+        written = ("track", "crops") if stage == "crops" else (stage,)  # another crop size has other transforms
+        self.values.setdefault(MARKS, {}).update({one: mark_of(self.root / FILES[one]) for one in written})
         self._save()
 
     def note(self, name: str, facts: object) -> None:
@@ -280,14 +310,9 @@ def _cut_crops(root: Path) -> Generator[Progress, None, None]:
     if not np.array_equal(transforms, track.transforms, equal_nan=True):  # another crop size; the landmarks stay
         track = replace(track, transforms=transforms)
         _write_track(root, track)
-    with atomic_write(root / FILES["crops"]) as temporary:
-        crops = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, spec.size, spec.size, 3))
-        for i, frame in enumerate(read_frames(avatar.video)):
-            if track.present[i]:
-                crops[i] = crop.crop(frame, transforms[i], spec)
-            yield Progress("crops", i + 1, total)
-        crops.flush()
-        del crops
+    said = check_crops_fit(root, total, spec)
+    for step in write_crops(root / FILES["crops"], read_frames(avatar.video), transforms, spec):
+        yield replace(step, detail=said)
 
 
 def _refuse_lost(points: np.ndarray, fps: float, max_gap_s: float) -> None:

@@ -7,8 +7,9 @@ import logging
 import typer
 from typer.core import TyperGroup
 
-from ..errors import UdhError
-from .console import errors, with_flags
+from ..errors import OUT_OF_MEMORY, UdhError
+from ..files import os_error_line
+from .console import errors, replace_odd_characters, with_flags
 from .demo import demo_command
 from .evaluate import evaluate_command
 from .export import export_command
@@ -45,15 +46,36 @@ COMMANDS = {  # in the order of `udh --help`: what it does, in a sentence
 }
 
 
+def _machines_fault(error: OSError | RuntimeError | MemoryError) -> str:
+    """What to do about a full disk, a name or place that cannot be used, or too little memory; "" for other errors."""
+    if isinstance(error, OSError):
+        return os_error_line(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or take less of the clip"
+    if any(words in str(error) for words in OUT_OF_MEMORY):
+        return "the device is out of memory; close other programs that use it, or give --device cpu"
+    return ""
+
+
+def _refused(line: str) -> typer.Exit:
+    """Say what is wrong, in one line, and how the program ends."""
+    errors.print(f"error: {line}", style="red", soft_wrap=True)
+    return typer.Exit(2)
+
+
 class ExitCodes(TyperGroup):
-    """Turns our own errors into one line and exit code 2, an interruption into 130."""
+    """Turns our own errors, a full disk and a device without memory into one line and exit code 2, Ctrl-C into 130."""
 
     def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             return super().invoke(ctx)  # pyright: ignore[reportArgumentType]
         except UdhError as error:
-            errors.print(f"error: {with_flags(str(error))}", style="red", soft_wrap=True, markup=False)
-            raise typer.Exit(2) from error
+            raise _refused(with_flags(str(error))) from error
+        except (OSError, RuntimeError, MemoryError) as error:
+            line = _machines_fault(error)
+            if not line:
+                raise
+            raise _refused(line) from error
         except KeyboardInterrupt as error:
             errors.print("interrupted; run it again to continue (training: with --resume)", style="yellow")
             raise typer.Exit(130) from error
@@ -74,5 +96,6 @@ app.add_typer(weights_app, name="weights")
 
 def main() -> None:
     """Entry point."""
+    replace_odd_characters()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app()

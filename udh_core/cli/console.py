@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
@@ -16,23 +19,49 @@ from ..progress import Progress as Step
 
 R = TypeVar("R")
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+EVERY_S = 60.0  # a line about long work, where the output is no terminal
+
+# Names of files go out as they are: no [markup] in them, no :emoji:.
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def replace_odd_characters() -> None:
+    """What the terminal's encoding cannot show becomes a question mark, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def run(job: Job[R], prefix: str = "") -> R:
     """Pull a job to its end with one bar for each stage; its result.
 
-    Nothing is shown before the first step, so that an error before it stands alone.
+    Nothing is shown before the first step, so that an error before it stands alone. Where the output is no terminal
+    there is one line for each stage, and one every minute.
     """
     with closing(job):
         first = next(job, None)
         if first is not None:
-            _show(chain([first], job), prefix)
+            steps = chain([first], job)
+            if console.is_terminal:
+                _show_bars(steps, prefix)
+            else:
+                list_steps(steps, prefix)
     return job.result
 
 
-def _show(steps: Iterable[Step], prefix: str) -> None:
+def list_steps(steps: Iterable[Step], prefix: str, every_s: float = EVERY_S) -> None:
+    """A line when a stage begins, and one whenever `every_s` have passed since the last line."""
+    current, said_s = "", time.monotonic()
+    for step in steps:
+        name = prefix + step.stage
+        if name != current or time.monotonic() - said_s >= every_s:
+            current, said_s = name, time.monotonic()
+            line = f"{name:28} {step.fraction:4.0%}  {step.detail}"
+            console.print(line.rstrip(), soft_wrap=True)
+
+
+def _show_bars(steps: Iterable[Step], prefix: str) -> None:
     columns = (
         TextColumn("{task.description:28}"),
         BarColumn(),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..files import atomic_write, check_writable
+from ..files import atomic_write, output_lock
 from .options import AvatarDir, Device
 
 
@@ -29,13 +29,12 @@ def evaluate_command(
     from ..inference.sync_scorer import open_syncnet
     from .report import run_evaluation, write_page
 
-    for path in filter(None, (json_out, html)):
-        check_writable(path)
-    scorer = open_syncnet(syncnet, device) if syncnet else None
-    opened = open_avatar(avatar)
-    result = run_evaluation(evaluate(opened, generator, syncnet=scorer, voice=voice, words=words, device=device))
-    if json_out is not None:
-        with atomic_write(json_out) as temporary:
-            temporary.write_text(strict_json(result.to_dict()), encoding="utf-8")
-    if html is not None:
-        write_page(html, generator, opened, result, scorer)
+    with output_lock(*(path for path in (json_out, html) if path is not None)):
+        scorer = open_syncnet(syncnet, device) if syncnet else None
+        opened = open_avatar(avatar)
+        result = run_evaluation(evaluate(opened, generator, syncnet=scorer, voice=voice, words=words, device=device))
+        if json_out is not None:
+            with atomic_write(json_out) as temporary:
+                temporary.write_text(strict_json(result.to_dict()), encoding="utf-8")
+        if html is not None:
+            write_page(html, generator, opened, result, scorer)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..avatar.options import PrepareOptions
 from ..errors import FormatError
-from ..files import atomic_write
+from ..files import atomic_write, output_lock
 from ..progress import Progress, job
 from .console import console, run
 from .options import AvatarDir, Device, Encoder, quoted
@@ -51,10 +51,11 @@ def prepare_command(
     console.print(
         f"{avatar}: {made.info.frame_count} frames of {made.info.width}×{made.info.height} at {fps:g} fps, "
         f"{int(track.valid.sum())} with a face, {int(track.shot_starts.sum())} shots"
-        + (f"; no face at {describe_ranges(lost, fps)}" if lost else "")
+        + (f"; no face at {describe_ranges(lost, fps)}" if lost else ""),
+        soft_wrap=True,
     )
     for note in made.notes():
-        console.print(f"{escape(note.name)}: {escape(note.sentence)}", soft_wrap=True)
+        console.print(f"{note.name}: {note.sentence}", soft_wrap=True)
 
 
 def audit_command(
@@ -68,7 +69,8 @@ def audit_command(
     from ..audit import audit
     from ..audit.plot import write_picture
 
-    with tempfile.TemporaryDirectory() as scratch:
+    outputs = [path for path in (picture, json_out) if path is not None]
+    with output_lock(*outputs), tempfile.TemporaryDirectory() as scratch:
         root = avatar or Path(scratch) / "avatar"
         opened = run(_prepared(video, root))
         result = run(audit(opened))
@@ -76,7 +78,7 @@ def audit_command(
             write_picture(picture, opened, result)
     table = Table("", "check", "what was found")
     for finding in result.sorted():
-        table.add_row(f"[{finding.level}]{finding.level}[/]", finding.name, escape(finding.sentence))
+        table.add_row(Text(finding.level, style=finding.level), finding.name, finding.sentence)
     console.print(table)
     if json_out is not None:
         with atomic_write(json_out) as temporary:

@@ -53,4 +53,4 @@ def render_published_command(
     elif audio is not None and encoder is not None:
         driving = extract_rows(audio, variant, encoder, device=device)
     run(render_published(opened, model, out, audio=audio, driving=driving, device=device))
-    console.print(f"{out} is ready")
+    console.print(f"{out} is ready", soft_wrap=True)

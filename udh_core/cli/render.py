@@ -56,7 +56,7 @@ def render_command(
             audio = Path(scratch) / "speech.wav"
             write_wave(audio, speak(text or ""))
         run(render(opened, checkpoint, audio, out, options, device=device))
-    console.print(f"{out} is ready")
+    console.print(f"{out} is ready", soft_wrap=True)
 
 
 def _person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:

@@ -28,7 +28,7 @@ def report_training(
         result = run_evaluation(evaluate(avatar, generator, syncnet=syncnet, device=device))
         write_page(generator.with_suffix(".html"), generator, avatar, result, syncnet, steps)
     except (UdhError, OSError, RuntimeError, ValueError) as error:
-        errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True, markup=False)
+        errors.print(f"warning: no report: {error}", style="yellow", soft_wrap=True)
 
 
 def run_evaluation(job: Job[Evaluation]) -> Evaluation:

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from ..avatar.folder import Avatar
 from ..avatar.options import PrepareOptions
 from ..avatar.prepare import prepare
+from ..errors import FileError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.figures import strict_json
 from ..evaluation.html import write_html
 from ..evaluation.result import Evaluation
-from ..files import atomic_write
+from ..files import atomic_write, exclusive_lock
 from ..inference.sync_scorer import open_syncnet
 from ..media.audio import write_wave
 from ..models import checkpoint
@@ -52,10 +53,19 @@ def run_demo(
 ) -> Generator[Progress, None, Result]:
     """Run the whole chain. A second run goes on where the first one stopped.
 
-    Raises OptionError, or what the parts raise: MediaError, NoFaceError, WeightsError and the other UdhErrors.
+    Raises OptionError, FileError while another run works in the folder, or what the parts raise: MediaError,
+    NoFaceError, WeightsError and the other UdhErrors.
     """
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {options.folder}: {error.strerror}; choose another place") from error
+    with exclusive_lock(options.folder):
+        return (yield from _run(options, models, device))
+
+
+def _run(options: DemoOptions, models: Path | None, device: str) -> Generator[Progress, None, Result]:
     folder = options.folder
-    folder.mkdir(parents=True, exist_ok=True)
     if options.video is None:
         yield from _make_person(folder / "clip", options)
     video = options.video or folder / "clip" / VIDEO_NAME

@@ -87,7 +87,8 @@ def write_html(
     """
     shown = _words(evaluation) | _pictures(evaluation, steps, sound)
     with atomic_write(Path(path)) as temporary:
-        temporary.write_text(render_page(title=title, syncnet=syncnet, **shown), encoding="utf-8")
+        page = render_page(title=title, syncnet=syncnet, **shown)
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file's name may be no text
 
 
 def render_page(**shown: Any) -> str:  # noqa: ANN401 - whatever the template names

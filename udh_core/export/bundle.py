@@ -26,7 +26,7 @@ from ..avatar.folder import FILES, Avatar, open_avatar
 from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
-from ..files import atomic_folder, check_writable
+from ..files import atomic_folder, check_writable, output_lock
 from ..media.probe import VideoInfo
 from ..media.transcode import import_video
 from ..models import checkpoint
@@ -70,16 +70,17 @@ def export_bundle(
     track = avatar.track()
     if not track.present[part].any():
         raise NoFaceError(f"there is no face in {avatar.root} from {start_s:g} s on for so long; choose another start")
-    with tempfile.TemporaryDirectory() as scratch:
-        video = Path(scratch) / FILES["video"]
-        yield from _cut(avatar, part, video)
-        tensors = _contents(network, video, track, part)
-    frames = part.stop - part.start
-    facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
-    config = {"generator": info.config, "video": facts, "first_frame": part.start}
-    described = replace(info, kind=KIND, config=config)
-    sealed = {**config, _SEAL: _fingerprint(asdict(described), tensors)}
-    checkpoint.save(out, replace(described, config=sealed), tensors)
+    with output_lock(out):
+        with tempfile.TemporaryDirectory() as scratch:
+            video = Path(scratch) / FILES["video"]
+            yield from _cut(avatar, part, video)
+            tensors = _contents(network, video, track, part)
+        frames = part.stop - part.start
+        facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
+        config = {"generator": info.config, "video": facts, "first_frame": part.start}
+        described = replace(info, kind=KIND, config=config)
+        sealed = {**config, _SEAL: _fingerprint(asdict(described), tensors)}
+        checkpoint.save(out, replace(described, config=sealed), tensors)
     yield Progress("frames", frames, frames)
     return out
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import FileError, UdhError
 from ..face import crop
-from ..files import atomic_write
+from ..files import atomic_write, output_lock
 from ..models.checkpoint import Checkpoint, open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..progress import Progress, job
@@ -67,12 +67,13 @@ def export_onnx(generator: str | Path, folder: str | Path) -> Generator[Progress
     crops, shapes = torch.rand(2, 3, size, size), torch.randn(2, network.config.warp.frames, shape)
     features = torch.randn(2, 50, network.config.motion.feature_width)
     files = [folder / WARP, folder / MOTION, folder / DESCRIPTION]
-    yield Progress("export", 0, len(files), files[0].name)
-    _write(network.warp, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), files[0])
-    yield Progress("export", 1, len(files), files[1].name)
-    _write(network.motion, {"features": features}, "shapes", ("batch", "time"), files[1])
-    with atomic_write(files[2]) as temporary:
-        temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    with output_lock(*files):
+        yield Progress("export", 0, len(files), files[0].name)
+        _write(network.warp, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), files[0])
+        yield Progress("export", 1, len(files), files[1].name)
+        _write(network.motion, {"features": features}, "shapes", ("batch", "time"), files[1])
+        with atomic_write(files[2]) as temporary:
+            temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
     yield Progress("export", len(files), len(files))
     return files
 

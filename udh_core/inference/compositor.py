@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import UdhError
 from ..face import crop
 from ..face.crop import CropSpec
+from ..models.memory import BatchLimit, is_out_of_memory
 from ..models.tensors import autocast_dtype, to_input, to_uint8
 from ..models.warping import WarpNet, sample_bilinear
 
@@ -26,14 +27,15 @@ class Compositor:
     """Crops a frame, lets the warp network draw, and pastes. What draws is a copy: the network given stays as it is.
 
     The copy is in the half precision that is faster on its device, in eval mode, and its references are enlarged once.
+    Where the device has no memory for a batch, smaller parts are drawn, at last on the CPU, and a warning says so.
     """
 
     def __init__(self, network: WarpNet, spec: CropSpec, transforms: np.ndarray, feather: float = crop.FEATHER) -> None:
         """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face."""
         self.spec, self.transforms, self.feather = spec, transforms, feather
-        self.device = network.mask.device
+        self.limit = BatchLimit(network.mask.device, "crops")
         self._network = copy.deepcopy(network).eval()
-        dtype = autocast_dtype(self.device)
+        dtype = autocast_dtype(self.limit.device)
         if dtype is not None:
             self._network.render_in(dtype)
         with torch.no_grad():
@@ -61,8 +63,26 @@ class Compositor:
     @torch.inference_mode()
     def draw(self, crops: Tensor, shapes: Tensor) -> Tensor:
         """Crops (B, 3, S, S) RGB 0..1 and shapes (B, frames, shape_width) → crops (B, 3, S, S) redrawn, not clipped."""
-        crops = crops.to(self.device, memory_format=torch.channels_last)
-        return self._draw(crops, shapes.to(self.device), self._references)
+        while True:
+            try:
+                return torch.cat([self._draw_part(crops[part], shapes[part]) for part in self.limit.parts(len(crops))])
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._draw = self._network.draw  # what is compiled takes whole batches only
+            if self.limit.lower(len(crops)):
+                self._move()
+
+    @torch.inference_mode(False)
+    def _move(self) -> None:
+        """To the device that is left; half precision is for the other one."""
+        self._network.to(self.limit.device, torch.float32)
+        self._references = self._references.to(self.limit.device, torch.float32)
+
+    def _draw_part(self, crops: Tensor, shapes: Tensor) -> Tensor:
+        device = self.limit.device
+        crops = crops.to(device, memory_format=torch.channels_last)
+        return self._draw(crops, shapes.to(device), self._references)
 
     def generate(self, crops: np.ndarray, shapes: Tensor) -> np.ndarray:
         """Crops (B, S, S, 3) uint8 and shapes (B, frames, shape_width) → crops (B, S, S, 3) uint8 with other mouths."""

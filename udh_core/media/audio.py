@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -212,8 +213,10 @@ def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) 
     if not np.isfinite(waveform).all():
         raise MediaError(f"cannot write {path}: the waveform has samples that are not numbers")
     samples = np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
+    content = io.BytesIO()  # libsndfile does not say that a disk is full
+    soundfile.write(content, samples, rate_hz, subtype="PCM_16", format="WAV")
     with atomic_write(path) as temporary:
-        soundfile.write(temporary, samples, rate_hz, subtype="PCM_16", format="WAV")
+        temporary.write_bytes(content.getbuffer())
 
 
 def _milliseconds(samples: np.ndarray) -> str:

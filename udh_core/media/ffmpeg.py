@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
@@ -83,7 +84,13 @@ class Child:
         lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in self.log_text().splitlines()]
         causes = list(dict.fromkeys(line for line in lines if line and not re.match(BOILERPLATE, line)))
         summary = ", ".join(causes if len(causes) < 4 else [causes[0], *causes[-2:]])
-        return summary[:ERROR_CHARACTERS] or f"ffmpeg ended with code {self.process.returncode}"
+        return summary[:ERROR_CHARACTERS] or self._how_it_ended()
+
+    def _how_it_ended(self) -> str:
+        code = self.process.returncode
+        if code is not None and code < 0:  # a signal, such as that of the system when memory is short
+            return f"ffmpeg was ended by {signal.Signals(-code).name}, close other programs and run it again"
+        return f"ffmpeg ended with code {code}"
 
     def finish(self, failure: str) -> None:
         """Wait for the end; MediaError `failure` with `error_summary` when it went wrong."""
@@ -91,18 +98,31 @@ class Child:
             raise MediaError(f"{failure}: {self.error_summary()}")
 
 
+def _start(
+    arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    program = ffmpeg_path()
+    try:
+        return subprocess.Popen(  # noqa: S603 - an argument list with a binary that pip installed
+            [program, *arguments],
+            stdin=subprocess.PIPE if pipe == "stdin" else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if pipe == "stdout" else subprocess.DEVNULL,
+            stderr=log,
+            # Ctrl-C is for us to handle (remove the partial file, say where we stopped), not for ffmpeg to race with.
+            start_new_session=os.name == "posix",
+        )
+    except OSError as e:
+        log.close()
+        raise MediaError(
+            f"cannot run {program}: {e.strerror}; reinstall imageio-ffmpeg with pip, or unset IMAGEIO_FFMPEG_EXE"
+        ) from e
+
+
 @contextmanager
 def process(arguments: Sequence[str], pipe: Literal["stdin", "stdout", "none"] = "none") -> Iterator[Child]:
     """Run ffmpeg for as long as the block lasts; when the block is left early, it is ended. MediaError: no ffmpeg."""
     log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, after the process that writes to it
-    child = subprocess.Popen(  # noqa: S603 - an argument list with a binary that pip installed
-        [ffmpeg_path(), *arguments],
-        stdin=subprocess.PIPE if pipe == "stdin" else subprocess.DEVNULL,
-        stdout=subprocess.PIPE if pipe == "stdout" else subprocess.DEVNULL,
-        stderr=log,
-        # Ctrl-C is for us to handle (remove the partial file, say where we stopped), not for ffmpeg to race with.
-        start_new_session=os.name == "posix",
-    )
+    child = _start(arguments, pipe, log)
     for end in (child.stdin, child.stdout):
         _widen(end)
     try:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from ..errors import DivergedError, FileError, FormatError, MismatchError, OptionError
@@ -66,8 +66,8 @@ class Checkpoint:
 def save(path: Path, info: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint atomically. Tensors may be of any device and layout."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_write(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: info.to_json()})
+    with atomic_write(path) as temporary:  # not by `save_file`: it leaves a file of another name when it is killed
+        temporary.write_bytes(serialised(plain, metadata={_KEY: info.to_json()}))
 
 
 def read_info(path: Path, kind: Kind | None = None) -> Checkpoint:
@@ -97,7 +97,8 @@ def load_as_stored(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def build(path: Path, make: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
     """The network that `make` builds by a checkpoint's description, with its tensors.
 
-    FormatError when `make` raises ValueError or RuntimeError, or when the tensors are not those of the network.
+    FormatError when `make` raises ValueError or RuntimeError, or when the tensors are not those of the network, or are
+    not finite.
     """
     try:
         with torch.device("meta"):  # takes no memory, whatever sizes are described
@@ -109,6 +110,8 @@ def build(path: Path, make: Callable[[], M], tensors: Mapping[str, Tensor]) -> M
         ) from error
     if described != {name: tensor.shape for name, tensor in tensors.items()}:
         raise FormatError(f"{path}: its tensors do not fit its description; train again")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise FormatError(f"{path} is damaged, it holds weights that are not finite; copy it again, or train again")
     network = make()
     network.load_state_dict(tensors)
     return network

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..avatar.folder import Avatar
 from ..errors import FileError, FormatError, MediaError, MismatchError, NoFaceError
+from ..files import output_lock
 from ..media.audio import load_waveform
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter, read_frames
@@ -201,9 +202,12 @@ def write_clip(dataset: PublishedDataset, out: str | Path) -> Generator[Progress
     """
     out, info = Path(out), dataset.info(dataset.variant())
     load_waveform(dataset.audio)
-    with VideoWriter(
-        out, width=info.width, height=info.height, fps=info.fps, audio=dataset.audio, crf=CLIP_CRF
-    ) as writer:
+    with (
+        output_lock(out),
+        VideoWriter(
+            out, width=info.width, height=info.height, fps=info.fps, audio=dataset.audio, crf=CLIP_CRF
+        ) as writer,
+    ):
         for number in range(info.frame_count):
             writer.write(dataset.frame(number))
             yield Progress("frames", number + 1, info.frame_count)

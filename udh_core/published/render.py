@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MismatchError, OptionError
+from ..files import output_lock
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..progress import Progress, job
 from ..rendering.playback import Stretch, stretches
@@ -47,7 +48,8 @@ def render_published(
         )
     check_output(out, (model, sound), dataset.root)
     drawn = _drawn(dataset, PublishedCompositor(network), rows, batch)
-    yield from write_video(out, dataset.info(network.variant), drawn, len(rows), sound)
+    with output_lock(out):
+        yield from write_video(out, dataset.info(network.variant), drawn, len(rows), sound)
     return out
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..avatar.folder import Avatar
-from ..errors import MediaError
+from ..errors import FormatError, MediaError
 from ..media.video import read_frames
 from .options import WhenLonger
 
@@ -51,18 +51,30 @@ def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndar
         elif stretch.backwards:
             yield from _play_backwards(avatar, stretch)
         else:
-            for k, frame in enumerate(read_frames(avatar.video, start=stretch.start, count=stretch.frames)):
+            for k, frame in enumerate(_frames(avatar, stretch.start, stretch.frames)):
                 held = (stretch.start + k, frame)
                 yield held
             if held is None or held[0] != stretch.start + stretch.frames - 1:
                 raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
+def _frames(avatar: Avatar, start: int, count: int) -> Iterator[np.ndarray]:
+    """Frames of the avatar's video; MediaError when it cannot be read, FormatError when it is another one."""
+    shape = (avatar.info.height, avatar.info.width, 3)
+    try:
+        for frame in read_frames(avatar.video, start=start, count=count):
+            if frame.shape != shape:
+                raise FormatError(f"{avatar.video} is not as it was prepared; delete it and prepare the avatar again")
+            yield frame
+    except MediaError as error:
+        raise MediaError(f"{error}; prepare the avatar again") from error
+
+
 def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
     stop = stretch.start + stretch.frames
     while stop > stretch.start:
         start = max(stretch.start, stop - _TURN_FRAMES)
-        part = list(read_frames(avatar.video, start=start, count=stop - start))
+        part = list(_frames(avatar, start, stop - start))
         for k in reversed(range(len(part))):
             yield start + k, part[k]
         stop = start

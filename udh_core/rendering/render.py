@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..avatar.folder import Avatar
 from ..errors import FileError, MismatchError
-from ..files import check_writable
+from ..files import check_writable, output_lock
 from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
 from ..media.audio import SAMPLE_RATE_HZ, plain_sound
@@ -65,20 +65,21 @@ def render(
     waveform = voice.waveform
     duration_s = len(waveform) / SAMPLE_RATE_HZ
     check_output(out, (generator, audio), avatar.root)
-    with tempfile.TemporaryDirectory() as scratch:
-        if driving is None:
-            work = features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models)
-            driving = yield from work.steps()
-        elif abs(driving.duration_s - duration_s) > 0.5:
-            raise MismatchError(
-                f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
-            )
-        conditions = _conditions(avatar, network, driving, waveform, options, models)
-        if not speech_share(waveform, models=models):
-            conditions = _without_speech(audio, network, conditions, options)
-        track = voice.track
-        del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
-    yield from _render_frames(avatar, network, conditions, (audio, track), out, options)
+    with output_lock(out):
+        with tempfile.TemporaryDirectory() as scratch:
+            if driving is None:
+                work = features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models)
+                driving = yield from work.steps()
+            elif abs(driving.duration_s - duration_s) > 0.5:
+                raise MismatchError(
+                    f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
+                )
+            conditions = _conditions(avatar, network, driving, waveform, options, models)
+            if not speech_share(waveform, models=models):
+                conditions = _without_speech(audio, network, conditions, options)
+            track = voice.track
+            del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
+        yield from _render_frames(avatar, network, conditions, (audio, track), out, options)
     return out
 
 
@@ -87,7 +88,7 @@ def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
 
     folder: of the person's clip; nothing is written into it.
     """
-    if out.suffix.lower() != ".mp4":
+    if not out.name.lower().endswith(".mp4"):
         raise FileError(f"{out}: the output is an mp4; give a name that ends in .mp4")
     place = out.resolve()
     if place in [path.resolve() for path in made_from] or place.is_relative_to(folder.resolve()):

@@ -78,7 +78,7 @@ def extract_to(
     """
     samples = _checked(waveform)
     name = canonical_name(encoder)
-    stamp = {"format": FORMAT, "encoder": name, "audio_sha256": _fingerprint(samples)}
+    stamp = _stamp(name, samples)
     if not _is_current(folder, name, stamp):
         yield from _write(folder, samples, open_encoder(name, device=device, models=models), stamp)
     found = load(folder, name)
@@ -100,6 +100,12 @@ def load(folder: Path, encoder: str = "whisper-tiny") -> AudioFeatures:
     if facts.get("format") != FORMAT or [*values.shape] != [facts.get("rows"), facts.get("width")]:
         raise FormatError(f"{rows_path} is damaged or of another version: delete it and extract them again")
     return AudioFeatures(values, float(facts["rate_hz"]), name)
+
+
+def are_of(folder: Path, encoder: str, waveform: np.ndarray) -> bool:
+    """Whether whole features of this encoder and of this waveform (n,) float32 lie in `folder`."""
+    name = canonical_name(encoder)
+    return _is_current(folder, name, _stamp(name, _checked(waveform)))
 
 
 def copy(source: Path, folder: Path, encoder: str) -> None:
@@ -138,8 +144,9 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
     return samples
 
 
-def _fingerprint(samples: np.ndarray) -> str:
-    return hashlib.sha256(samples.data).hexdigest()
+def _stamp(name: str, samples: np.ndarray) -> dict[str, Any]:
+    """What the facts say of features of this encoder and these samples (n,)."""
+    return {"format": FORMAT, "encoder": name, "audio_sha256": hashlib.sha256(samples.data).hexdigest()}
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path]:
@@ -160,9 +167,14 @@ def _read_facts(path: Path) -> dict[str, Any]:
 
 
 def _is_current(folder: Path, name: str, stamp: dict[str, Any]) -> bool:
-    rows_path, facts_path = _paths(folder, name)
-    facts = _read_facts(facts_path)
-    return rows_path.is_file() and all(facts.get(key) == value for key, value in stamp.items())
+    facts = _read_facts(_paths(folder, name)[1])
+    if any(facts.get(key) != value for key, value in stamp.items()):
+        return False
+    try:
+        load(folder, name)
+    except UdhError:  # the rows are missing or cut off: they are made again
+        return False
+    return True
 
 
 def _write(

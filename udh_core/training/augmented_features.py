@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..avatar.folder import Avatar
+from ..files import exclusive_lock
 from ..media.audio import load_waveform
 from ..progress import Progress, job
 from ..speech import features
@@ -33,6 +34,7 @@ def extract_augmented(
 ) -> Generator[Progress, None, list[AugmentedFeatures]]:
     """Extract what `augmented_features` opens into the avatar's folder. What is there already is not encoded again.
 
+    FileError while another run works in the folder.
     waveform: (m,) of the avatar's sound, where it is decoded already.
     """
     plain = load_waveform(avatar.audio) if waveform is None else waveform
@@ -42,7 +44,7 @@ def extract_augmented(
         yield Progress("augmented features", number, count, detail)
         other = augmented(plain, augmentation)
         folder = _augmented_folder(avatar, number)
-        for part in features.extract_to(folder, other, encoder, device=device, models=models):
+        for part in _extract(avatar, folder, other, encoder, device, models):
             yield Progress("augmented features", number + part.fraction, count, detail)
     return augmented_features(avatar, encoder)
 
@@ -53,6 +55,17 @@ def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
         AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, augmentation.speed)
         for k, augmentation in enumerate(AUGMENTATIONS)
     ]
+
+
+def _extract(
+    avatar: Avatar, folder: Path, waveform: np.ndarray, encoder: str, device: str, models: Path | None
+) -> Generator[Progress, None, None]:
+    """Of a waveform (n,), into a folder of the avatar, where no other run may work meanwhile; no lock is needed where
+    they are there already."""
+    if features.are_of(folder, encoder, waveform):
+        return
+    with exclusive_lock(avatar.root):
+        yield from features.extract_to(folder, waveform, encoder, device=device, models=models).steps()
 
 
 def _augmented_folder(avatar: Avatar, number: int) -> Path:
@@ -67,7 +80,7 @@ def extract_silences(
     recordings = silent_waveforms()
     for number, waveform in enumerate(recordings):
         folder = _silence_folder(avatar, number)
-        for part in features.extract_to(folder, waveform, encoder, device=device, models=models):
+        for part in _extract(avatar, folder, waveform, encoder, device, models):
             yield Progress("features of silence", number + part.fraction, len(recordings))
     return silence_features(avatar, encoder)
 

@@ -57,15 +57,16 @@ def train_generator(
     FormatError, FileError when `out` is there already and `start` does not say what becomes of it, or DivergedError.
     """
     out = Path(out)
-    run_log.check_start(out, start)
-    yield Progress("training data", 0)
-    data = load_training_data(avatar, encoder, options.held_out, models=models)
-    check_speech(data)
-    run = GeneratorRun(data, out, options, encoder, syncnet=syncnet, models=models, device=torch.device(device))
-    goes_on = run_log.begin(out, start, run.info(), run.restore)
-    log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
-    yield from log.follow(run.train())
-    return read_info(out, "generator")
+    with run_log.locked(out):
+        run_log.check_start(out, start)
+        yield Progress("training data", 0)
+        data = load_training_data(avatar, encoder, options.held_out, models=models)
+        check_speech(data)
+        run = GeneratorRun(data, out, options, encoder, syncnet=syncnet, models=models, device=torch.device(device))
+        goes_on = run_log.begin(out, start, run.info(), run.restore)
+        log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
+        yield from log.follow(run.train())
+        return read_info(out, "generator")
 
 
 class GeneratorRun:
@@ -113,6 +114,7 @@ class GeneratorRun:
         """All phases that are not done yet."""
         if self.outliers is None:
             yield from self.fit()
+            self.save(Schedule(1, None))  # from here on an earlier run's state is no longer the one to go on from
         if not self.motion_done:
             yield from self.train_motion()
         yield from self.train_warp()

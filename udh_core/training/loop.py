@@ -177,6 +177,12 @@ class RunState:
         self.best, self.best_at, self.metrics = score, done, metrics
         return True
 
+    def to_cpu(self) -> None:
+        """Go on there: the trained network, its optimiser and its averaged weights."""
+        self.trained.cpu()
+        self.optimiser.load_state_dict(self.optimiser.state_dict())  # it goes where its parameters are
+        self.average.weights = {name: weight.cpu() for name, weight in self.average.weights.items()}
+
     def save(self, info: Checkpoint, spent_s: float, more: Mapping[str, object] | None = None) -> None:
         """Write the resume state; `more` is what only this kind of run has. DivergedError when it is not finite."""
         state = {
@@ -220,6 +226,17 @@ def update(
     """
     optimiser.zero_grad(set_to_none=True)
     losses["loss"].backward()
+    return apply_gradient(network, optimiser, losses, where, longest)
+
+
+def apply_gradient(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    losses: Mapping[str, Tensor],
+    where: tuple[str, int],
+    longest: float = math.inf,
+) -> dict[str, float]:
+    """The second half of `update`: the step itself, along gradients that are there already."""
     length = nn.utils.clip_grad_norm_(network.parameters(), longest)
     values = torch.stack([length.float(), *(loss.detach().float() for loss in losses.values())]).tolist()
     found = dict(zip(losses, values[1:], strict=True))

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 
 from ..errors import FileError, FormatError, MismatchError
-from ..files import atomic_write
+from ..files import atomic_write, check_name, output_lock
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, resume_path
 from ..models.renamed import PHASES
@@ -30,6 +31,11 @@ _log = logging.getLogger(__name__)
 # new: there must be none; resume: the run goes on from them; auto: it goes on where avatar and settings are the same,
 # else they are set aside; set aside: they get another name; overwrite: they are replaced.
 Start = Literal["new", "resume", "auto", "set aside", "overwrite"]
+
+
+def locked(out: Path) -> AbstractContextManager[None]:
+    """Nobody else trains into `out` meanwhile: FileError for them, and where a file of the run cannot be written."""
+    return output_lock(*_files_of(out))
 
 
 def check_start(out: Path, start: Start) -> None:
@@ -71,7 +77,10 @@ def begin(out: Path, start: Start, own: Checkpoint, restore: Callable[[Checkpoin
 
 
 def set_aside(out: Path) -> None:
-    """Rename what an earlier run left, if there is any, to a free name that ends in its date. Nothing is deleted."""
+    """Rename what an earlier run left, if there is any, to a free name that ends in its date. Nothing is deleted.
+
+    FileError, and nothing renamed, where that name is too long.
+    """
     left = [path for path in (out, resume_path(out)) if path.is_file()]
     if not left:
         return
@@ -84,12 +93,15 @@ def set_aside(out: Path) -> None:
 
 
 def _free_name(out: Path, when: str) -> Path:
-    name = out.with_name(f"{out.stem} ({when}){out.suffix}")
     number = 1
-    while any(path.exists() for path in _files_of(name)):
+    while True:
+        ending = when if number == 1 else f"{when}, {number}"
+        name = out.with_name(f"{out.stem} ({ending}){out.suffix}")
+        for path in _files_of(name):
+            check_name(path)
+        if not any(path.exists() for path in _files_of(name)):
+            return name
         number += 1
-        name = out.with_name(f"{out.stem} ({when}, {number}){out.suffix}")
-    return name
 
 
 def _files_of(out: Path) -> list[Path]:
@@ -106,11 +118,16 @@ class RunLog:
     preview: np.ndarray | None = None  # (H, W, 3) uint8 RGB, the last one
 
     def follow(self, steps: Generator[Progress, None, None]) -> Generator[Progress, None, None]:
-        """The same steps; those with losses or metrics are kept, and written down however the run ends."""
+        """The same steps; those with losses or metrics are kept, and written down however the run ends.
+
+        They are written after every validation of the networks that are saved, too: a run may be killed.
+        """
         try:
             for step in steps:
                 if isinstance(step, StepReport):
                     self._keep(step)
+                    if step.metrics and step.stage != "motion":
+                        self._write()
                 yield step
         finally:
             steps.close()

@@ -29,6 +29,7 @@ from ..inference.sync_scorer import (
 from ..intervals import run_starts
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint
+from ..models.memory import BatchLimit, is_out_of_memory
 from ..models.syncnet import SyncNet, SyncNetConfig
 from ..models.tensors import training_dtype
 from ..progress import Progress, job
@@ -76,19 +77,20 @@ def train_syncnet(
     same one; `models` is the folder of the weight files. `start`, errors and Cancel as in `train_generator`.
     """
     out = Path(out)
-    run_log.check_start(out, start)
-    yield Progress("training data", 0)
-    persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
-    data = [load_training_data(avatar, encoder, options.held_out, models=models) for avatar in persons]
-    for person in data:
-        check_speech(person)
-    run = SyncNetRun(data, out, options, encoder, torch.device(device))
-    if init is not None:
-        run.begin_from(Path(init))
-    goes_on = run_log.begin(out, start, run.info(), run.state.restore)
-    log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
-    yield from log.follow(run.train())
-    return checkpoint.read_info(out, "syncnet")
+    with run_log.locked(out):
+        run_log.check_start(out, start)
+        yield Progress("training data", 0)
+        persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
+        data = [load_training_data(avatar, encoder, options.held_out, models=models) for avatar in persons]
+        for person in data:
+            check_speech(person)
+        run = SyncNetRun(data, out, options, encoder, torch.device(device))
+        if init is not None:
+            run.begin_from(Path(init))
+        goes_on = run_log.begin(out, start, run.info(), run.state.restore)
+        log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
+        yield from log.follow(run.train())
+        return checkpoint.read_info(out, "syncnet")
 
 
 def augment_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
@@ -201,6 +203,7 @@ class SyncNetRun:
         self.network = network.to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=WEIGHT_DECAY)
         self.state = RunState(out, network, network, optimiser, Averaged(network, DECAY))
+        self.limit = BatchLimit(device, "batches of windows")
         self.begun_from = ""  # fingerprint of the SyncNet its first weights are of
 
     @property
@@ -234,6 +237,8 @@ class SyncNetRun:
         options, state = self.options, self.state
         schedule, speed = Schedule(options.steps, options.minutes, state.spent_s), Speed()
         with saving_at_the_end(lambda: self.save(schedule)):
+            if state.step == 0:
+                self.save(schedule)  # from here on an earlier run's state is no longer the one to go on from
             while schedule.done(state.step) < 1:
                 losses = self.step(schedule)
                 rate, metrics = speed.after(options.neighbourhoods * NEIGHBOURS), {}
@@ -246,7 +251,18 @@ class SyncNetRun:
                 yield StepReport.of("syncnet", state.step, 1.0, {}, 0.0, self.validate(1.0))
 
     def step(self, schedule: Schedule) -> dict[str, float]:
-        """One update; its loss."""
+        """One update; its loss. A batch that the device has no memory for goes to the CPU: it cannot be divided."""
+        while True:
+            try:
+                return self._step(schedule)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.limit.lower(1)
+            self.device = self.limit.device
+            self.state.to_cpu()
+
+    def _step(self, schedule: Schedule) -> dict[str, float]:
         network, state = self.network, self.state
         rng = np.random.default_rng((self.options.seed, state.step))
         stacks, sound, weights = self.draw_batch(rng, schedule.done(state.step))

@@ -15,8 +15,9 @@ from ..face.topology import MOUTH_EXTENT
 from ..inference.sync_scorer import SyncScorer
 from ..models.generator import Generator, with_neighbours
 from ..models.lpips import Lpips
+from ..models.memory import BatchLimit, is_out_of_memory
 from ..models.tensors import to_input, training_dtype
-from .loop import Averaged, RunState, Schedule, set_learning_rate, update
+from .loop import Averaged, RunState, Schedule, apply_gradient, set_learning_rate
 from .losses import weighted_l1
 from .options import GeneratorOptions
 from .sampling import sample, sample_runs
@@ -69,7 +70,8 @@ def _mouth_bump(data: TrainingData) -> Tensor:
 class WarpTraining:
     """Updates of a generator's warp network, which is conditioned on the true mouth shapes.
 
-    Experiments override `draw_batch` and `losses`, and change `loss_weights`.
+    Where the device has no memory for a batch, its gradient is summed over smaller parts, at last on the CPU, and a
+    warning says so. Experiments override `draw_batch` and `losses`, and change `loss_weights`.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class WarpTraining:
         self.generator, self.warp = generator, generator.warp
         self.data, self.options, self.state, self.syncnet = data, options, state, syncnet
         self.device = self.warp.mask.device
+        self.limit = BatchLimit(self.device, "crops")
         self.dtype = training_dtype(self.device)
         self.region = MouthRegion(data, self.warp.box, options.mouth_weight, self.device)
         self.lpips = Lpips(models).to(self.device)
@@ -117,18 +120,59 @@ class WarpTraining:
     def step(self, frames: np.ndarray, targets: Tensor, schedule: Schedule) -> dict[str, float]:
         """One update on a batch of `draw_batch`; what the losses were."""
         state, number = self.state, self.state.step
-        targets = targets.to(self.device, memory_format=torch.channels_last)
         set_learning_rate(state.optimiser, schedule.learning_rate(number, self.options.learning_rate))
+        losses = self._gradient(frames, targets, self._noisy_conditions(frames.reshape(-1), number))
+        found = apply_gradient(self.warp, state.optimiser, losses, ("warp", number), LONGEST_GRADIENT)
+        state.average.update(self.warp)
+        state.step += 1
+        return found
+
+    def _gradient(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
+        """Leave the gradient of a batch in the network, computed in parts that fit; the batch's losses."""
+        while True:
+            try:
+                self.state.optimiser.zero_grad(set_to_none=True)
+                return self._summed_gradient(frames, targets, conditions)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if self.limit.lower(len(frames)):
+                self._to_cpu()
+
+    def _summed_gradient(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
+        per_row = len(targets) // len(frames)  # a row is a run of frames where the SyncNet's loss counts
+        summed: dict[str, Tensor] = {}
+        for part in self.limit.parts(len(frames)):
+            crops = slice(part.start * per_row, part.stop * per_row)
+            share = (part.stop - part.start) / len(frames)
+            losses = self._all_losses(frames[part], targets[crops], conditions[crops])
+            (losses["loss"] * share).backward()
+            for name, value in losses.items():
+                own = value.detach() * share
+                summed[name] = summed[name] + own if name in summed else own
+        return summed
+
+    def _all_losses(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
+        """ "loss", and what it is the weighted sum of."""
+        targets = targets.to(self.device, memory_format=torch.channels_last)
         with self.autocast():
-            drawn = self.warp.draw(targets, self._noisy_conditions(frames.reshape(-1), number), self.references)
+            drawn = self.warp.draw(targets, conditions.to(self.device), self.references)
             losses = self.losses(self.region.cut(drawn), self.region.cut(targets))
         if self.syncnet is not None and frames.ndim == 2:
             losses["sync"] = self.syncnet.loss(drawn.float(), self.data, frames)
         loss = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
-        found = update(self.warp, state.optimiser, {"loss": loss, **losses}, ("warp", number), LONGEST_GRADIENT)
-        state.average.update(self.warp)
-        state.step += 1
-        return found
+        return {"loss": loss, **losses}
+
+    def _to_cpu(self) -> None:
+        """Everything that takes part in a step."""
+        self.device = self.limit.device
+        self.dtype = training_dtype(self.device)
+        self.state.to_cpu()
+        self.region.weight = self.region.weight.cpu()
+        self.lpips.cpu()
+        if self.syncnet is not None:
+            self.syncnet.network.cpu()
+        self.__dict__.pop("references", None)  # cached, on the device that is left
 
     def autocast(self) -> torch.autocast:
         """The precision that the device trains in."""
@@ -138,4 +182,4 @@ class WarpTraining:
         """(B, frames, shape_width); the noise depends on seed and step alone."""
         random = torch.Generator().manual_seed(self.options.seed * 1_000_003 + step)
         shapes = self.conditions[frames]
-        return (shapes + self.options.shape_noise * torch.randn(shapes.shape, generator=random)).to(self.device)
+        return shapes + self.options.shape_noise * torch.randn(shapes.shape, generator=random)

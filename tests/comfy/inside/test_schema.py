@@ -103,7 +103,7 @@ def test_extra_model_paths_are_kept_and_searched(host, tmp_path):
 BAD_NAMES = ["../up", "a/b", "a\\b", "/etc/passwd", "C:", "C:\\x", "..", ".", ".hidden", "a\0b", "x" * 101]
 
 
-@pytest.mark.parametrize("name", [*BAD_NAMES, "CON", "nul.txt", "com1"])
+@pytest.mark.parametrize("name", [*BAD_NAMES, "CON", "nul.txt", "com1", "的" * 70, "😀" * 60])
 def test_names_cannot_leave_their_folder(host, name):
     with pytest.raises(host.core("errors").OptionError):
         host.module("host.folders").safe_name(name, "fallback")
