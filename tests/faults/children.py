@@ -31,8 +31,8 @@ from udh_core.training.options import GeneratorOptions, SyncNetOptions
 from udh_core.training.syncnet import train_syncnet
 
 PREPARE = PrepareOptions(crop_px=96, encoder="mel80")
-TRAIN = GeneratorOptions(steps=6, motion_steps=2, batch=2, model_size="small", check_every=3, save_every=1)
-TRAIN_SYNCNET = SyncNetOptions(steps=6, neighbourhoods=2, check_every=2)
+TRAIN = GeneratorOptions(steps=4, motion_steps=1, batch=2, model_size="small", check_every=4, save_every=1)
+TRAIN_SYNCNET = SyncNetOptions(steps=4, neighbourhoods=2, check_every=2)
 
 
 def prepare_avatar(clip: Path, root: Path) -> None:

@@ -47,7 +47,7 @@ def made(forks: Forks, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("made")
     names = ("avatar", "g.safetensors", "s.safetensors", "b.safetensors", "speech.wav")
     avatar, generator, syncnet, bundle, speech = (folder / name for name in names)
-    write_wave(speech, load_waveform(clip, duration_s=0.5))
+    write_wave(speech, load_waveform(clip, start_s=1.0, duration_s=0.5))
     own, both = ["--avatar", avatar], ["--avatar", avatar, "--generator", generator]
     commands = {
         "prepare": [clip, *own, "--encoder", "mel80", "--crop-px", 96],
