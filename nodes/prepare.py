@@ -143,14 +143,14 @@ def _described(avatar: Avatar) -> str:
 
 
 def _made_from(root: Path) -> tuple[str, int] | None:
-    """(identity, crop size) of the avatar in a folder; None where there is none yet, ("", 0) where it is unfinished."""
+    """(clip, crop size) of the avatar in a folder; None where there is none yet, ("", 0) where it is unfinished."""
     if not (root / "avatar.json").is_file():
         return None
     try:
         avatar = open_avatar(root, ("video",))
     except FormatError:  # its import was stopped, or it is damaged: the node has to run
         return "", 0
-    return avatar.identity, avatar.crop.size
+    return avatar.clip, avatar.crop.size
 
 
 def _chosen_part(file: str, video: object, start_s: float, duration_s: float) -> tuple[Path, float, float | None]:
@@ -225,7 +225,7 @@ class DetectLandmarks(io.ComfyNode):
         shown = worker.run_job(_track(found.root, options, models), TRACK_STAGES)
         display.say(shown.verdict)
         picture = ui.PreviewImage(media.image_of(shown.picture), cls=cls)
-        return io.NodeOutput(reopened(avatar), media.image_of(*shown.sheet), shown.report, ui=picture)
+        return io.NodeOutput(open_avatar(found.root), media.image_of(*shown.sheet), shown.report, ui=picture)
 
     @classmethod
     def validate_inputs(cls, skip_lost: bool | None) -> bool:

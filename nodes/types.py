@@ -53,13 +53,18 @@ def open_trained(path: Path, kind: Kind) -> Trained:
 
 
 def reopened(avatar: Avatar, *stages: str) -> Avatar:
-    """The avatar as it is on disk now, with these stages (default: all); MismatchError when it is another by now."""
+    """The avatar as it is on disk now, with these stages (default: all); MismatchError when it is another by now.
+
+    Without the stage "track" the face is still to be chosen: then only the clip has to be the same.
+    """
     worker.wait_for_worker()
     now = open_avatar(avatar.root, stages) if stages else open_avatar(avatar.root)
-    if (now.identity, now.crop) != (avatar.identity, avatar.crop):
+    same = now.identity == avatar.identity if not stages or "track" in stages else now.clip == avatar.clip
+    if not same or now.crop != avatar.crop:
         raise MismatchError(
-            f"the avatar {avatar.root.name} has been made anew from another clip or in another size since this graph "
-            "read it; give the two different names, or change a setting of Load Avatar Video and run again"
+            f"the avatar {avatar.root.name} has been made anew from another clip, face or sound, or in another size "
+            "since this graph read it; give the two different names, or change a setting of Load Avatar Video and run "
+            "again"
         )
     return now
 

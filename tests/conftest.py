@@ -123,6 +123,26 @@ def small_clip(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 
 
 @pytest.fixture(scope="session")
+def two_people(clips: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Forty frames of each of two real people, (288, 512, 3)."""
+    import cv2
+
+    from udh_core.media.video import read_frames
+
+    def framed(name: str) -> list[np.ndarray]:
+        pictures = []
+        for frame in read_frames(clips / "video" / name, start=250, count=40):
+            width = round(288 * frame.shape[1] / frame.shape[0])
+            picture = np.zeros((288, 512, 3), np.uint8)
+            left = (512 - width) // 2
+            picture[:, left : left + width] = cv2.resize(frame, (width, 288), interpolation=cv2.INTER_AREA)
+            pictures.append(picture)
+        return pictures
+
+    return framed("dfrf_cnn2_25fps.mp4"), framed("grid_s1_train_5min.mp4")
+
+
+@pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, small_clip: Path) -> Path:
     """ComfyUI's folders, with the clip and its sound in input/."""
     from program import make_base

@@ -13,11 +13,6 @@ def runs(flags: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def lost_ranges(points: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of every stretch of frames whose face is lost, from landmarks (N, 468, 2)."""
-    return runs(~np.isfinite(points[:, 0, 0]))
-
-
 def describe_ranges(ranges: Sequence[tuple[float, float]], fps: float) -> str:
     """Time ranges in words, the first five; [start, stop) in frames, or in seconds with an `fps` of 1."""
     words = [f"{start / fps:.1f}–{stop / fps:.1f} s" for start, stop in ranges[:5]]

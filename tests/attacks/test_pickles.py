@@ -189,7 +189,7 @@ def test_pickled_crops_are_refused(here: Path, avatar: Avatar, write: Callable[[
         avatar.crops()
 
 
-@pytest.mark.parametrize("name", ["landmarks", "transforms", "valid", "shot_starts", "scheme"])
+@pytest.mark.parametrize("name", ["landmarks", "transforms", "valid", "shot_starts", "scheme", "distance"])
 def test_object_arrays_of_a_track_are_refused(here: Path, avatar: Avatar, name: str) -> None:
     plain = {"landmarks": np.zeros((10, 468, 2), np.float32), "transforms": np.zeros((10, 2, 3), np.float32)}
     plain |= {"valid": np.ones(10, bool), "shot_starts": np.zeros(10, bool), "scheme": np.array("mediapipe468")}

@@ -147,7 +147,8 @@ def test_blink_and_head_motion_leave_the_frame_edges(puppet: Puppet) -> None:
 
 
 def test_the_detector_reads_the_true_opening(clip: Path, truth: dict[str, np.ndarray]) -> None:
-    fetch_weights(["face_detection_short_range.tflite", "face_landmark.tflite"]).run()
+    names = ("face_detection_short_range.tflite", "face_landmark.tflite", "face_recognition.safetensors")
+    fetch_weights(names).run()
     found = [face.landmarks for face in detect(read_frames(clip / "person.mp4"))]
     landmarks = np.stack([points for points in found if points is not None])
     assert len(landmarks) == len(truth["opening"])

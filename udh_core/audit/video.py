@@ -65,6 +65,7 @@ def video_findings(
     return [
         _face(track, frame_edges_s),
         _second_face(seconds, avatar.info.duration_s),
+        _other_person(track, frame_edges_s),
         _profile(samples),
         _cuts(track, frame_edges_s),
         _mouth_size(track),
@@ -140,7 +141,7 @@ def _count_faces(avatar: Avatar, track: FaceTrack, models: Path | None) -> Gener
 def _face(track: FaceTrack, edges_s: np.ndarray) -> Finding:
     figure = f"found in {track.valid.mean():.1%} of the frames"
     remedy = "cut those stretches away, or record again with the face always in the picture"
-    lost = ~track.valid
+    lost = ~track.valid & ~track.others
     stretches = sorted(runs(lost), key=lambda stretch: stretch[1] - stretch[0])
     worst = sum(stretches[-1]) // 2 if stretches else None
     return by_share("face", figure, lost, edges_s, remedy, worst)
@@ -152,6 +153,24 @@ def _second_face(seconds: list[bool], duration_s: float) -> Finding:
     figure = f"another face of similar size in {int(bad.sum())} of {len(bad)} frames, one a second"
     remedy = "crop or trim the video to one person: the face may be mixed up, and the voice may be the other's"
     return by_share("second face", figure, bad, edges_s, remedy, int(bad.argmax()) if bad.any() else None)
+
+
+def _other_person(track: FaceTrack, edges_s: np.ndarray) -> Finding:
+    """Frames that show somebody else are left out by themselves; those that perhaps do are not."""
+    others = track.others.any()
+    bad = track.others if others else track.doubtful
+    figure, remedy = (
+        "nobody else is followed",
+        "trim the clip to one person, or choose whom to follow by the face's place",
+    )
+    if others:
+        figure = "another person is shown; such frames are not trained on"
+    elif bad.any():
+        figure = "perhaps another person is shown: the face is not much like that of the rest"
+    found = by_share("other person", figure, bad, edges_s, remedy, int(bad.argmax()))
+    if found.level == "green" and bad.any():
+        return replace(found, level="yellow", sentence=f"{found.sentence}; {remedy}")
+    return replace(found, level="yellow") if found.level == "red" and not others else found
 
 
 def _profile(samples: Samples) -> Finding:

@@ -26,6 +26,7 @@ from ..media.note import Note
 from ..media.probe import VideoInfo
 from ..speech import features
 from ..speech.features import AudioFeatures
+from . import identity
 
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
@@ -45,7 +46,9 @@ class Avatar:
     root: Path
     info: VideoInfo
     crop: CropSpec
-    identity: str  # of source, trim and frame rate; checkpoints remember it
+    identity: str  # of the clip, the face chosen in it, and the sound given apart; checkpoints remember it
+    clip: str = ""  # identity of the picture alone: source, trim and frame rate
+    person: str = ""  # who that is, in words
 
     @property
     def video(self) -> Path:
@@ -69,7 +72,12 @@ class Avatar:
         """Landmarks, transforms and shots of every frame, read from disk; FormatError when damaged."""
         with _undamaged(self.root / FILES["track"]) as path, np.load(path, allow_pickle=False) as data:
             track = FaceTrack(
-                data["landmarks"], data["transforms"], data["valid"], data["shot_starts"], str(data["scheme"])
+                data["landmarks"],
+                data["transforms"],
+                data["valid"],
+                data["shot_starts"],
+                str(data["scheme"]),
+                data.get("distance"),  # earlier versions did not measure it
             )
             _check_shapes(track, self.info.frame_count)
             return track
@@ -105,6 +113,8 @@ def _undamaged(path: Path) -> Iterator[Path]:
 def _check_shapes(track: FaceTrack, frames: int) -> None:
     """ValueError unless a track has one row per frame."""
     wanted = {"landmarks": (LANDMARK_COUNT, 2), "transforms": (2, 3), "valid": (), "shot_starts": ()}
+    if track.distance is not None:
+        wanted["distance"] = ()
     wrong = [name for name, shape in wanted.items() if getattr(track, name).shape != (frames, *shape)]
     if wrong:
         raise ValueError(*wrong)
@@ -136,7 +146,8 @@ def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
             f"{root}: its preparation stopped before {missing[0]}; prepare the avatar again, it continues"
         )
     with _undamaged(root / STATE):
-        return Avatar(root, video_info(state["video"]), CropSpec.from_dict(state["crop"]), state["stages"]["video"])
+        info, spec, clip = video_info(state["video"]), CropSpec.from_dict(state["crop"]), state["stages"]["video"]
+        return Avatar(root, info, spec, identity.of(state), clip, identity.in_words(root.name, state))
 
 
 def is_bundle(state: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ class PrepareOptions:
     start_s: float = option(0.0, "Leave out this many seconds at the start of the clip.", least=0, step=0.1)
     duration_s: float | None = option(None, "Take this many seconds of the clip.", least=0.01, step=0.1)
     face_index: int = option(0, "Which face: 0 = the largest and most central.", least=0)
-    face_point: tuple[float, float] | None = option(None, "Take the face nearest to this place in the picture, x y px.")
+    face_point: tuple[float, float] | None = option(None, "Take the face at this place in the first frame, x y px.")
     max_gap_s: float = option(
         1.0, "Longest stretch without a face that is bridged, seconds.", least=0, most=3600, step=0.1
     )

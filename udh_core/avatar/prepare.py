@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Generator
 from dataclasses import asdict, replace
@@ -14,8 +15,9 @@ import numpy as np
 from ..errors import FileError, FormatError, MediaError, NoFaceError
 from ..face import crop, tracking
 from ..face.crop import CropSpec
+from ..face.identity import OTHER, spread
 from ..files import atomic_write, exclusive_lock
-from ..intervals import describe_ranges, lost_ranges
+from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
 from ..media.probe import picture_info, probe
@@ -27,7 +29,7 @@ from ..speech.activity import speech_share
 from ..speech.encoders import canonical_name
 from ..speech.features import AudioFeatures
 from ..speech.voice import Voice, load_voice
-from . import av_offset
+from . import av_offset, identity
 from .crops import check_crops_fit, write_crops
 from .folder import (
     FEATURES,
@@ -46,6 +48,7 @@ from .options import PrepareOptions
 from .source import fingerprint, former_fingerprint, former_identity_of, identity_of, stage_key
 
 MIN_DURATION_S = 5.0
+_log = logging.getLogger(__name__)
 _DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
 
 
@@ -127,6 +130,9 @@ def _import(
         noted = [asdict(note) for note in (*voice.notes, *_no_speech(sound, voice, models))]
         state.finish("audio", audio_key, audio_notes=noted, audio_track=voice.track)
         yield Progress("audio", 1, 1)
+    chosen_track = f"track {options.audio_track}" if options.audio_track else None
+    state.note(identity.SOUND, chosen_track if audio is None else audio.name)
+    state.settle()
 
 
 def _no_speech(sound: Path, voice: Voice, models: Path | None) -> list[Note]:
@@ -153,12 +159,13 @@ def track_face(
 
 def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
     state = _State(root)
-    video_key = open_avatar(root, ("video",)).identity
+    video_key = open_avatar(root, ("video",)).clip
     face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
     track_key = stage_key("track", video_key, face)
     if state.begin("track", track_key):
         yield from _find_landmarks(root, options, models)
         state.finish("track", track_key)
+    state.settle()
     crops_key = stage_key("crops", track_key, state.values["crop"])
     if state.begin("crops", crops_key):
         yield from _cut_crops(root)
@@ -234,8 +241,11 @@ class _State:
 
         former_key: what an earlier version called the same source; a stage that has it is kept.
         """
-        if self._holds(stage, key, former_key) and self._is_whole(stage):
+        holds = self._holds(stage, key, former_key)
+        if holds and self._is_whole(stage):
             return False
+        if not holds and stage in identity.STAGES:
+            self.values[identity.KEY] = None
         self._forget(stage)
         return True
 
@@ -267,8 +277,15 @@ class _State:
         self._save()
 
     def note(self, name: str, facts: object) -> None:
-        self.values[name] = facts
-        self._save()
+        if self.values.get(name) != facts:
+            self.values[name] = facts
+            self._save()
+
+    def settle(self) -> None:
+        """Write down who the avatar is, as soon as all that this depends on is finished."""
+        if self.values.get(identity.KEY, "") is None and self.values["stages"].keys() >= identity.STAGES:
+            self.values |= identity.settle(self.values, open_avatar(self.root, ("video", "track")).track())
+            self._save()
 
     def _forget(self, stage: str) -> None:
         for dependent in _DEPENDENT[stage]:
@@ -286,21 +303,26 @@ class _State:
 def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
     avatar, found = open_avatar(root, ("video",)), []
     fps, total = float(avatar.info.fps), avatar.info.frame_count
-    choice = {"face_index": options.face_index, "point": options.face_point}
-    for face in tracking.detect(read_frames(avatar.video), models=models, **choice):
+    follower = tracking.Follower(models, face_index=options.face_index, point=options.face_point)
+    for face in follower.follow(read_frames(avatar.video)):
         found.append(face)
         yield Progress("landmarks", len(found), total)
+    follower.check_found()
     starts = tracking.find_cuts(np.array([face.change for face in found]), fps)
-    points, valid = tracking.fill_gaps(found, starts, round(options.max_gap_s * fps))
-    if not options.skip_lost:
-        _refuse_lost(points, fps, options.max_gap_s)
+    distance = spread(np.array([face.distance for face in found]), starts)
+    points, valid = tracking.fill_gaps(found, starts, round(options.max_gap_s * fps), distance > OTHER)
     transforms = crop.smooth(crop.align(points, avatar.crop), starts, avatar.crop, fps)
-    _write_track(root, tracking.FaceTrack(points, transforms, valid, starts))
+    track = tracking.FaceTrack(points, transforms, valid, starts, distance=distance.astype(np.float32))
+    if not options.skip_lost:
+        _refuse_lost(track, fps, options.max_gap_s)
+    if track.others.any():
+        _log.warning("%s: another person is shown at %s", root.name, describe_ranges(runs(track.others), fps))
+    _write_track(root, track)
 
 
 def _write_track(root: Path, track: tracking.FaceTrack) -> None:
     with atomic_write(root / FILES["track"]) as temporary:
-        np.savez(temporary, **asdict(track))
+        np.savez(temporary, **track.arrays())
 
 
 def _cut_crops(root: Path) -> Generator[Progress, None, None]:
@@ -315,8 +337,9 @@ def _cut_crops(root: Path) -> Generator[Progress, None, None]:
         yield replace(step, detail=said)
 
 
-def _refuse_lost(points: np.ndarray, fps: float, max_gap_s: float) -> None:
-    ranges = [(a, b) for a, b in lost_ranges(points) if b - a > round(max_gap_s * fps)]
+def _refuse_lost(track: tracking.FaceTrack, fps: float, max_gap_s: float) -> None:
+    """NoFaceError naming the stretches in which nobody is seen for too long; another person's shots are none."""
+    ranges = [(a, b) for a, b in runs(~track.present & ~track.others) if b - a > round(max_gap_s * fps)]
     if ranges:
         first = ranges[0][0]
         raise NoFaceError(

@@ -42,16 +42,17 @@ def prepare_command(
     device: Device = "cpu",
 ) -> None:
     from ..avatar.prepare import prepare
-    from ..intervals import describe_ranges, lost_ranges
+    from ..intervals import describe_ranges, runs
 
     options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost, audio_track)
     made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
-    lost = lost_ranges(track.landmarks)
+    lost, others = runs(~track.present & ~track.others), runs(track.others)
     console.print(
         f"{avatar}: {made.info.frame_count} frames of {made.info.width}×{made.info.height} at {fps:g} fps, "
         f"{int(track.valid.sum())} with a face, {int(track.shot_starts.sum())} shots"
-        + (f"; no face at {describe_ranges(lost, fps)}" if lost else ""),
+        + (f"; no face at {describe_ranges(lost, fps)}" if lost else "")
+        + (f"; another person at {describe_ranges(others, fps)}" if others else ""),
         soft_wrap=True,
     )
     for note in made.notes():
@@ -93,7 +94,7 @@ def _prepared(video: Path, root: Path) -> Generator[Progress, None, Avatar]:
     from ..avatar.source import is_made_from
 
     with suppress(FormatError):  # no avatar yet, or an unfinished one
-        if is_made_from(open_avatar(root).identity, video):
+        if is_made_from(open_avatar(root).clip, video):
             return open_avatar(root)
     options = PrepareOptions(skip_lost=True)
     yield from import_clip(video, root, options).steps()

@@ -47,7 +47,7 @@ def evaluate(
     """
     generator = Path(generator)
     info, network = open_generator(generator, device)
-    checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
+    checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
     if syncnet is not None:
         checkpoint.check_match(syncnet.info, encoder=info.encoder)
     held_out = hold_out(

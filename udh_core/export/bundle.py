@@ -64,7 +64,7 @@ def export_bundle(
     """
     generator, out = Path(generator), Path(out)
     info, network = open_generator(generator)
-    checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
+    checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
     _check_output(out, avatar, generator)
     part = _part(avatar.info, start_s, duration_s)
     track = avatar.track()
@@ -204,4 +204,4 @@ def _write_track(path: Path, tensors: Mapping[str, Tensor]) -> None:
     valid = tensors["valid"].numpy()
     landmarks = np.full((len(valid), LANDMARK_COUNT, 2), np.nan, np.float32)
     track = FaceTrack(landmarks, tensors["transforms"].numpy(), valid, tensors["shot_starts"].numpy())
-    np.savez_compressed(path, **asdict(track))
+    np.savez_compressed(path, **track.arrays())

@@ -85,11 +85,18 @@ def to_crop_px(places: np.ndarray, spec: CropSpec) -> np.ndarray:
 def align(landmarks: np.ndarray, spec: CropSpec) -> np.ndarray:
     """(N, 2, 3) float32 similarities, source px → crop px, from landmarks (N, 468, 2) in source px; NaN where they are.
 
-    The least-squares similarity between two point sets in closed form (Procrustes without reflection, Umeyama 1991; in
-    two dimensions its rotation and scale are one complex number): from STABLE_POINTS to their mean places.
+    Of the least squares, from STABLE_POINTS to their mean places.
     """
-    source = landmarks[:, STABLE_POINTS].astype(np.float64)
-    target = to_crop_px(_STABLE_PLACES, spec).astype(np.float64)
+    return similarities(landmarks[:, STABLE_POINTS], to_crop_px(_STABLE_PLACES, spec))
+
+
+def similarities(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N, 2, 3) float32 similarities that bring points (N, P, 2) as near as can be to other places (P, 2).
+
+    The least-squares similarity between two point sets in closed form (Procrustes without reflection, Umeyama 1991; in
+    two dimensions its rotation and scale are one complex number).
+    """
+    source, target = source.astype(np.float64), target.astype(np.float64)
     source_mean, target_mean = source.mean(1, keepdims=True), target.mean(0)
     s, t = source - source_mean, target - target_mean
     norm = (s**2).sum((1, 2))
@@ -128,7 +135,12 @@ def eye_distance(landmarks: np.ndarray) -> np.ndarray:
 
 
 def crop(frame: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray:
-    """(S, S, 3) uint8 RGB crop of a frame (H, W, 3) uint8 RGB; shrinks with averaging so that nothing aliases.
+    """(S, S, 3) uint8 RGB crop of a frame (H, W, 3) uint8 RGB; shrinks with averaging so that nothing aliases."""
+    return square(frame, transform, spec.size)
+
+
+def square(frame: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 RGB of a frame (H, W, 3) uint8 RGB, in the place that a transform (2, 3) gives.
 
     Convention: transform (2, 3) maps source px → crop px, pixel centres at whole numbers. Bicubic; where the crop is
     coarser than the frame by 1.75 or more, the frame is first averaged by the whole factor (INTER_AREA). Beyond the
@@ -138,11 +150,11 @@ def crop(frame: np.ndarray, transform: np.ndarray, spec: CropSpec) -> np.ndarray
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     shrink = _whole_shrink(1.0 / scale)
     if shrink >= 2:
-        frame, offset = _shrunk_region(frame, transform, spec, shrink)
+        frame, offset = _shrunk_region(frame, transform, size, shrink)
         grow = np.array([[shrink, 0, offset[0]], [0, shrink, offset[1]], [0, 0, 1]])
         transform = transform @ grow
     flags = cv2.INTER_CUBIC
-    return cv2.warpAffine(frame, transform, (spec.size, spec.size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(frame, transform, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _whole_shrink(times: float) -> int:
@@ -150,15 +162,13 @@ def _whole_shrink(times: float) -> int:
     return int(times + 0.25)
 
 
-def _shrunk_region(
-    frame: np.ndarray, transform: np.ndarray, spec: CropSpec, shrink: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _shrunk_region(frame: np.ndarray, transform: np.ndarray, size: int, shrink: int) -> tuple[np.ndarray, np.ndarray]:
     """The part of the frame under the crop, shrunk by a whole factor, and the source place of its pixel 0."""
-    x0, y0, x1, y1 = _source_box(frame, transform, ((0, 0), (spec.size, spec.size)), margin=4 * shrink)
+    x0, y0, x1, y1 = _source_box(frame, transform, ((0, 0), (size, size)), margin=4 * shrink)
     x1, y1 = x0 + max((x1 - x0) // shrink, 1) * shrink, y0 + max((y1 - y0) // shrink, 1) * shrink
     region = frame[y0:y1, x0:x1]
-    size = (max(region.shape[1] // shrink, 1), max(region.shape[0] // shrink, 1))
-    small = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+    small_size = (max(region.shape[1] // shrink, 1), max(region.shape[0] // shrink, 1))
+    small = cv2.resize(region, small_size, interpolation=cv2.INTER_AREA)
     return small, np.array([x0, y0]) + (shrink - 1) / 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ MIN_SCORE = 0.5
 _DETECTOR_SIZE = 128
 _MESH_SIZE = 192
 _ROI_SCALE = 1.5  # MediaPipe's face mesh expects the face box enlarged by this
+Square = tuple[float, float, float]  # x, y of the upper left corner, side, px; where the detector looks
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,15 @@ class FaceDetector:
         The detector sees 128 px: where the whole frame shows none, overlapping squares of it are searched.
         """
         height, width = frame.shape[:2]
-        boxes = self._find_in(frame, 0, 0, max(height, width))
+        boxes = self.search(frame, [(0, 0, max(height, width))])
         if not boxes:
-            for x, y, side in _search_squares(width, height):
-                boxes += self._find_in(frame, x, y, side)
-        boxes = _suppress(boxes)
-        centre = np.array([width, height]) / 2
+            for side in (min(width, height), max(width, height) / 2):
+                boxes += self.search(frame, squares(width, height, side))
+        return sorted(suppress(boxes), key=lambda box: prominence(box, frame.shape), reverse=True)
 
-        def rank(box: FaceBox) -> float:
-            return box.side * (1.0 - 0.5 * float(np.hypot(*(np.array([box.x, box.y]) - centre))) / max(width, height))
-
-        return sorted(boxes, key=rank, reverse=True)
+    def search(self, frame: np.ndarray, parts: Iterable[Square]) -> list[FaceBox]:
+        """The faces of these squares of a frame (H, W, 3) uint8 RGB, each as often as it lies in one of them."""
+        return [box for part in parts for box in self._find_in(frame, *part)]
 
     def _find_in(self, frame: np.ndarray, x: float, y: float, side: float) -> list[FaceBox]:
         """Search the square at (x, y); a square larger than the frame is centred on it and padded with black."""
@@ -104,21 +103,28 @@ class FaceDetector:
         return found
 
 
-def _search_squares(width: int, height: int) -> Iterator[tuple[float, float, float]]:
-    for side in (min(width, height), max(width, height) / 2):
-        nx, ny = (int(np.ceil((length - side) / (side / 2))) + 1 for length in (width, height))
-        for y in np.linspace(0, height - side, max(1, ny)):
-            for x in np.linspace(0, width - side, max(1, nx)):
-                yield float(x), float(y), float(side)
+def squares(width: int, height: int, side: float) -> Iterator[Square]:
+    """Squares that cover a frame, each half over the next; of one larger than the frame there is one in a row."""
+    nx, ny = (max(1, int(np.ceil((length - side) / (side / 2))) + 1) for length in (width, height))
+    for y in np.linspace(0, height - side, ny):
+        for x in np.linspace(0, width - side, nx):
+            yield float(x), float(y), float(side)
 
 
-def _suppress(boxes: Sequence[FaceBox]) -> list[FaceBox]:
+def suppress(boxes: Sequence[FaceBox]) -> list[FaceBox]:
     """One box per face: the most confident of those whose centres lie within half a side."""
     kept: list[FaceBox] = []
     for box in sorted(boxes, key=lambda b: b.score, reverse=True):
         if all(np.hypot(box.x - k.x, box.y - k.y) > 0.5 * max(box.side, k.side) for k in kept):
             kept.append(box)
     return kept
+
+
+def prominence(box: FaceBox, shape: tuple[int, ...]) -> float:
+    """The more, the larger and more central a face is in a frame of this shape (H, W, …)."""
+    height, width = shape[:2]
+    off_centre = float(np.hypot(box.x - width / 2, box.y - height / 2))
+    return box.side * (1.0 - 0.5 * off_centre / max(width, height))
 
 
 class FaceMesh:

@@ -27,6 +27,9 @@ M = TypeVar("M", bound=nn.Module)
 FORMAT = 2
 _KEY = "udh"
 BEGUN_FROM = "begun_from"  # the setting that names the file a run took its first weights from, by its fingerprint
+PERSON = "person"  # in the config: who it was trained on, in words
+_ANOTHER_STATE = "of the same name, but of another clip, face or sound"
+_UNNAMED = "of another person, face or sound (an earlier version of this program did not note which)"
 _NAMES = {BEGUN_FROM: "init"}  # of settings, for people
 FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
 Kind = Literal["syncnet", "generator", "published_model", "resume", "bundle"]
@@ -180,16 +183,31 @@ def _looks_pickled(path: Path) -> bool:
 
 
 def check_match(
-    info: Checkpoint, *, avatar: str | None = None, crop: CropSpec | None = None, encoder: str | None = None
+    info: Checkpoint,
+    *,
+    avatar: str | None = None,
+    person: str = "",
+    crop: CropSpec | None = None,
+    encoder: str | None = None,
 ) -> None:
-    """MismatchError naming both values where a checkpoint does not belong to this avatar, crop or encoder."""
-    pairs = (("avatar", info.made_from, avatar), ("crop", info.crop, crop), ("encoder", info.encoder, encoder))
-    for what, own, other in pairs:
+    """MismatchError naming both values where a checkpoint does not belong to this avatar, crop or encoder.
+
+    avatar: its identity; person: the same in words.
+    """
+    if avatar is not None and info.made_from != avatar:
+        trained = info.config.get(PERSON) or (_UNNAMED if person else info.made_from)
+        trained = _ANOTHER_STATE if trained == person else trained
+        raise MismatchError(_mismatch(info, "avatar", trained, person or avatar))
+    for what, own, other in (("crop", info.crop, crop), ("encoder", info.encoder, encoder)):
         if other is not None and own != other:
-            raise MismatchError(
-                f"the {_title(info.kind)} was trained with {what} {_brief(own)}, here is {what} {_brief(other)}; "
-                "use files that belong together, or train again"
-            )
+            raise MismatchError(_mismatch(info, what, own, other))
+
+
+def _mismatch(info: Checkpoint, what: str, own: object, other: object) -> str:
+    return (
+        f"the {_title(info.kind)} was trained with {what} {_brief(own)}, here is {what} {_brief(other)}; "
+        "use files that belong together, or train again"
+    )
 
 
 def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mapping[str, object]) -> None:

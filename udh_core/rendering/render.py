@@ -57,7 +57,7 @@ def render(
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
-    checkpoint.check_match(info, avatar=avatar.identity, crop=avatar.crop)
+    checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
     if driving is not None:
         features.check_match(driving, info.encoder)
     voice = load_voice(audio, track=options.audio_track, models=models)

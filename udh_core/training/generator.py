@@ -16,7 +16,7 @@ from ..avatar.dataset import TrainingData, check_speech, load_training_data
 from ..avatar.folder import Avatar
 from ..errors import MismatchError
 from ..inference.sync_scorer import SyncScorer
-from ..models.checkpoint import Checkpoint, read_info, save_generator
+from ..models.checkpoint import PERSON, Checkpoint, read_info, save_generator
 from ..models.generator import Generator, GeneratorConfig
 from ..models.motion import MotionConfig
 from ..models.warping import WarpConfig
@@ -106,8 +106,9 @@ class GeneratorRun:
 
     def info(self) -> Checkpoint:
         """What the checkpoint says of itself now."""
-        config = {"model": self.generator.config.to_dict(), "options": asdict(self.options)}
         avatar, state = self.data.avatar, self.state
+        model, options = self.generator.config.to_dict(), asdict(self.options)
+        config = {"model": model, "options": options, PERSON: avatar.person}
         return Checkpoint("generator", config, state.step, self.encoder, avatar.crop, avatar.identity, state.metrics)
 
     def train(self) -> Steps[Progress, None, None]:

@@ -62,7 +62,8 @@ def begin(out: Path, start: Start, own: Checkpoint, restore: Callable[[Checkpoin
     if start in ("resume", "auto") and resume_path(out).is_file():
         try:
             info, state = checkpoint.load_resume(out)
-            checkpoint.check_match(info, avatar=own.made_from, crop=own.crop, encoder=own.encoder)
+            person = own.config.get(checkpoint.PERSON, "")
+            checkpoint.check_match(info, avatar=own.made_from, person=person, crop=own.crop, encoder=own.encoder)
             checkpoint.check_settings(info, own.config["options"], own.config["model"])
             restore(info, state)
         except (FormatError, MismatchError) as error:

@@ -215,7 +215,8 @@ class SyncNetRun:
     def info(self) -> Checkpoint:
         """What the checkpoint says of itself now."""
         options = {**asdict(self.options), checkpoint.BEGUN_FROM: self.begun_from}
-        config = {"model": self.network.config.to_dict(), "options": options}
+        names = ", ".join(sorted(person.data.avatar.person for person in self.persons))
+        config = {"model": self.network.config.to_dict(), "options": options, checkpoint.PERSON: names}
         crop = self.persons[0].data.avatar.crop
         return Checkpoint("syncnet", config, self.state.step, self.encoder, crop, self.identity, self.state.metrics)
 
