@@ -113,7 +113,7 @@ def test_the_track_with_speech_is_taken(speech: np.ndarray, tune: np.ndarray, tm
     found = load_voice(path)
     assert found.track == 2
     assert similar(found.waveform, speech) > 0.99
-    assert "of 3 sound tracks 2 is taken, the one with speech; --audio-track" in sentences(found)
+    assert "of 3 sound tracks 2 is taken, the one with speech; `audio_track` chooses another" in sentences(found)
 
 
 def test_of_two_tracks_with_speech_the_first_is_taken(speech: np.ndarray, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ..avatar.options import PrepareOptions
 from ..errors import FormatError
 from ..files import atomic_write, output_lock
 from ..progress import Progress, job
-from .console import console, run
+from .console import console, run, with_flags
 from .options import AvatarDir, Device, Encoder, quoted
 
 if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
@@ -56,7 +56,7 @@ def prepare_command(
         soft_wrap=True,
     )
     for note in made.notes():
-        console.print(f"{note.name}: {note.sentence}", soft_wrap=True)
+        console.print(f"{note.name}: {with_flags(note.sentence)}", soft_wrap=True)
 
 
 def audit_command(

@@ -19,7 +19,6 @@ LOOKED_AT_S = 300.0  # of every sound track, to choose one; the whole where nobo
 CLEARLY_MORE = 2.0  # times as much speech must be in a later track than in an earlier one
 HARDLY = 0.25  # of the speech in the best channel: one with less holds music or noise
 AUDIBLE = 10 ** (-70 / 10)  # mean square of full scale: below, a channel is silent
-OPTION = "--audio-track (audio_track)"
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def _choose_track(
             best = k
     why = "the one with speech" if sum(share > 0 for share in speech) == 1 else "the first with much speech"
     why = why if any(speech) else "the first: there is no speech in any"
-    remark = f"of {len(tracks)} sound tracks {_named(tracks[best])} is taken, {why}; {OPTION} chooses another"
+    remark = f"of {len(tracks)} sound tracks {_named(tracks[best])} is taken, {why}; `audio_track` chooses another"
     return numbers[best], remark
 
 
