@@ -48,6 +48,13 @@ def test_layout(name):
         assert apart(one, other), (one, other)
 
 
+@every_workflow
+def test_notes_have_no_code_spans(name):
+    """ComfyUI's second kind of nodes shows them dark on dark."""
+    notes = [node["widgets_values"][0] for node in ui_of(name)["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes and not any("`" in note for note in notes)
+
+
 def box_of(node: dict) -> tuple[float, float, float, float]:
     return *node["pos"], *node["size"]
 
