@@ -7,13 +7,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 import folder_paths
 
-from ...udh_core.avatar.folder import open_avatar
-from ...udh_core.errors import FileError, FormatError, UdhError
+from ...udh_core.errors import FileError, UdhError
 from . import display, folders, queueing
 
 R = TypeVar("R")
@@ -36,7 +34,6 @@ OURS = {  # what the core says → what it means here
 }
 SOUND = re.compile(r"\b[0-9a-f]{16}(-\d+)?\.wav\b")  # an AUDIO that lies in the temp folder
 CLIP = re.compile(r"\b[0-9a-f]{16}\.mp4\b")  # a VIDEO that does
-IDENTITY = re.compile(r"\b[0-9a-f]{16}\b")  # of an avatar
 
 
 def reported(execute: Callable[Arguments, R]) -> Callable[Arguments, R]:
@@ -94,7 +91,7 @@ def in_our_words(error: UdhError | OSError) -> str:
     for neutral, ours in OURS.items():
         message = message.replace(neutral, ours)
     message, where = _without_folder(message)
-    message = IDENTITY.sub(_name_of, CLIP.sub("the VIDEO", SOUND.sub("the AUDIO", message)))
+    message = CLIP.sub("the VIDEO", SOUND.sub("the AUDIO", message))
     what, _, remedy = message.rpartition("; ")
     if what:
         message = f"{remedy[0].upper()}{remedy[1:]}: {what}"
@@ -111,14 +108,3 @@ def _without_folder(message: str) -> tuple[str, str]:
             message = message.replace(f"{place}{os.sep}", "")
             where = where or ("" if place == temp else place)
     return message, where
-
-
-def _name_of(identity: re.Match[str]) -> str:
-    """The name of the avatar that has this identity; of several, made of the same clip, all."""
-    found = []
-    for place in [*folders.model_folders("avatars"), folders.temp_folder()]:
-        for state in sorted(place.glob("*/avatar.json")):
-            with suppress(FormatError):
-                if open_avatar(state.parent, ("video",)).identity == identity[0]:
-                    found.append(f"“{re.sub('-[0-9a-f]{16}$', '', state.parent.name)}”")
-    return " or ".join(found) or "that is not here any more"
