@@ -102,6 +102,17 @@ def test_a_run_does_not_go_on_with_another_network() -> None:
         checkpoint.check_settings(info, {}, replace(config, references=4).to_dict())
 
 
+def test_a_run_goes_on_with_a_smaller_batch_only() -> None:
+    """It is halved where memory runs out; any other size of batch is another run."""
+    began = {"batch": 16, "neighbourhoods": 6, "seed": 0}
+    info = replace(INFO, config={"model": {}, "options": began})
+    for smaller in ({"batch": 8}, {"neighbourhoods": 2}, {}):
+        checkpoint.check_settings(info, {**began, **smaller}, {})
+    for other in ({"batch": 32}, {"neighbourhoods": 7}, {"batch": 8, "seed": 1}):
+        with pytest.raises(MismatchError, match="the settings it began with"):
+            checkpoint.check_settings(info, {**began, **other}, {})
+
+
 def test_state_of_an_optimiser_round_trip(tmp_path: Path) -> None:
     network = nn.Linear(3, 2)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)

@@ -102,7 +102,7 @@ def test_nothing_is_set_aside_under_a_name_that_is_taken(tmp_path):
 
 def test_auto_goes_on_where_it_may(person_avatar, out):
     assert train(person_avatar, out, start="auto") == []  # finished
-    assert [r.step for r in train(person_avatar, out, replace(TINY, steps=3), start="auto")] == [3]
+    assert [r.step for r in train(person_avatar, out, replace(TINY, steps=3, batch=2), start="auto")] == [3]
     assert not list(out.parent.glob("g (*"))
 
 

@@ -31,6 +31,8 @@ from . import identity
 FORMAT = 1
 FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
 STATE = "avatar.json"
+CLIP = "clip"  # in avatar.json: the fingerprint of the file that the avatar was made from
+FACE_CHOICE = "face_choice"  # in avatar.json: index or place of the face that was to be followed
 SEEN = "seen"  # in avatar.json: today's keys of sources whose stages have an earlier version's key
 MARKS = "marks"  # in avatar.json: of each stage's file, to notice damage
 FEATURES = "features"  # folder of the audio features

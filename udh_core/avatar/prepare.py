@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Generator
 from dataclasses import asdict, replace
@@ -16,7 +17,7 @@ from ..errors import FileError, FormatError, MediaError, NoFaceError
 from ..face import crop, tracking
 from ..face.crop import CropSpec
 from ..face.identity import OTHER, spread
-from ..files import atomic_write, exclusive_lock
+from ..files import atomic_folder, atomic_write, exclusive_lock
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
@@ -32,6 +33,8 @@ from ..speech.voice import Voice, load_voice
 from . import av_offset, identity
 from .crops import check_crops_fit, write_crops
 from .folder import (
+    CLIP,
+    FACE_CHOICE,
     FEATURES,
     FILES,
     FORMAT,
@@ -112,9 +115,10 @@ def _import(
         info = yield from work.steps()
         if info.duration_s < MIN_DURATION_S:
             raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; give a longer or a whole file")
-        state.finish("video", video_key, source=source.name, video={**asdict(info), "fps": str(info.fps)})
+        facts = {CLIP: fingerprint(source), "video": {**asdict(info), "fps": str(info.fps)}}
+        state.finish("video", video_key, source=source.name, **facts)
         yield Progress("video", info.frame_count, info.frame_count)
-    part = (start, duration, options.audio_track) if options.audio_track else (start, duration)
+    part = sound_part(options)
     audio_key = stage_key("audio", fingerprint(sound), *part)
     former_audio_key = stage_key("audio", former_fingerprint(sound), *part)
     if state.begin("audio", audio_key, former_audio_key):
@@ -159,14 +163,12 @@ def track_face(
 
 def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
     state = _State(root)
-    video_key = open_avatar(root, ("video",)).clip
-    face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
-    track_key = stage_key("track", video_key, face)
-    if state.begin("track", track_key):
+    face_key = track_key(open_avatar(root, ("video",)).clip, options)
+    if state.begin("track", face_key):
         yield from _find_landmarks(root, options, models)
-        state.finish("track", track_key)
+        state.finish("track", face_key, **{FACE_CHOICE: face_choice(options)})
     state.settle()
-    crops_key = stage_key("crops", track_key, state.values["crop"])
+    crops_key = stage_key("crops", face_key, state.values["crop"])
     if state.begin("crops", crops_key):
         yield from _cut_crops(root)
         state.finish("crops", crops_key)
@@ -174,6 +176,23 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generato
         yield Progress("offset", 0)
         state.note(av_offset.KEY, asdict(av_offset.measure(open_avatar(root))))
         yield Progress("offset", 1)
+
+
+def sound_part(options: PrepareOptions) -> tuple[object, ...]:
+    """Which part of a sound is taken, for the key of the stage "audio"."""
+    part = (options.start_s, options.duration_s)
+    return (*part, options.audio_track) if options.audio_track else part
+
+
+def track_key(video_key: str, options: PrepareOptions) -> str:
+    """Of the stage "track": which face of which picture is followed."""
+    face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
+    return stage_key("track", video_key, face)
+
+
+def face_choice(options: PrepareOptions) -> str:
+    """Which face is followed, as avatar.json says it."""
+    return str(options.face_index if options.face_point is None else options.face_point)
 
 
 @job
@@ -199,6 +218,27 @@ def _check_room(source: Path, root: Path, options: PrepareOptions) -> Progress:
     lasts_s = left_s if options.duration_s is None else min(left_s, options.duration_s)
     frames = round(lasts_s * min(float(video.fps), MAX_FPS))
     return Progress("video", 0, frames, check_crops_fit(root, frames, CropSpec(options.crop_px)))
+
+
+def copy_import(root: Path, out: Path) -> None:
+    """Make `out` a folder with the picture and the sound of `root`, in which no face is followed yet.
+
+    FormatError when `root` is no avatar, FileError when `out` is there already.
+    """
+    state = read_state(root)
+    with atomic_folder(out) as temporary:
+        for stage in ("video", "audio"):
+            _link_or_copy(root / FILES[stage], temporary / FILES[stage])
+        (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        _State(temporary).begin("track", "")
+
+
+def _link_or_copy(source: Path, out: Path) -> None:
+    """One file in two folders, where the file system can; an avatar's files are only ever replaced as a whole."""
+    try:
+        os.link(source, out)
+    except OSError:
+        shutil.copyfile(source, out)
 
 
 def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> None:

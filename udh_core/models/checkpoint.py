@@ -32,6 +32,7 @@ _ANOTHER_STATE = "of the same name, but of another clip, face or sound"
 _UNNAMED = "of another person, face or sound (an earlier version of this program did not note which)"
 _NAMES = {BEGUN_FROM: "init"}  # of settings, for people
 FREE_SETTINGS = ("steps", "minutes", "check_every", "save_every")  # may differ when a run goes on
+BATCH_SETTINGS = ("batch", "neighbourhoods")  # may be lowered when a run goes on: what memory runs out for
 Kind = Literal["syncnet", "generator", "published_model", "resume", "bundle"]
 
 _TYPES = {"kind": str, "config": dict, "step": int, "encoder": str, "made_from": str, "metrics": dict, "format": int}
@@ -224,13 +225,20 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
     other = [
         f"{_NAMES.get(name, name)} {_brief(began[name])}, here is {_NAMES.get(name, name)} {_brief(value)}"
         for name, value in options.items()
-        if name not in FREE_SETTINGS and began.get(name, value) != value
+        if name not in FREE_SETTINGS and not _goes_on_with(name, began.get(name, value), value)
     ]
     if other:
         raise MismatchError(
             f"the run that would go on began with {'; '.join(other)}; give the settings it began with, "
             "or train anew, without `resume`"
         )
+
+
+def _goes_on_with(name: str, began: object, now: object) -> bool:
+    """Whether a run that began with one value of a setting may go on with another."""
+    if name in BATCH_SETTINGS and isinstance(began, int) and isinstance(now, int):
+        return now <= began
+    return began == now
 
 
 def _brief(value: object) -> str:

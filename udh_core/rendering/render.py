@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,7 @@ from .options import RenderOptions
 from .playback import play, stretches
 
 _log = logging.getLogger(__name__)
+Space = Callable[[tuple[int, int, int, int]], np.ndarray | None]  # (N, H, W, 3) → an array of that shape, float32
 
 
 @job
@@ -46,14 +47,16 @@ def render(
     options: RenderOptions = RenderOptions(),
     *,
     driving: AudioFeatures | None = None,
+    space: Space | None = None,
     models: Path | None = None,
     device: str = "cpu",
 ) -> Generator[Progress, None, Path]:
     """Make the avatar say `audio`; `out` (mp4), which is the result, appears when it is complete, and not before.
 
-    `driving` are features of that audio, where they are known already. Audio without speech gives a mouth at rest, and
-    a warning. Raises MediaError, FileError, FormatError, MismatchError, or OptionError when there is no such sound
-    track.
+    `driving` are features of that audio, where they are known already. `space` is called before the work with the
+    shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
+    Audio without speech gives a mouth at rest, and a warning. Raises MediaError, FileError, FormatError, MismatchError,
+    or OptionError when there is no such sound track.
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
@@ -65,6 +68,8 @@ def render(
     waveform = voice.waveform
     duration_s = len(waveform) / SAMPLE_RATE_HZ
     check_output(out, (generator, audio), avatar.root)
+    total = frame_count(avatar, duration_s, options)
+    kept = None if space is None else space((total, avatar.info.height, avatar.info.width, 3))
     with output_lock(out):
         with tempfile.TemporaryDirectory() as scratch:
             if driving is None:
@@ -74,13 +79,19 @@ def render(
                 raise MismatchError(
                     f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
                 )
-            conditions = _conditions(avatar, network, driving, waveform, options, models)
+            conditions = _conditions(avatar, network, driving, waveform, total, options, models)
             if not speech_share(waveform, models=models):
                 conditions = _without_speech(audio, network, conditions, options)
             track = voice.track
             del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
-        yield from _render_frames(avatar, network, conditions, (audio, track), out, options)
+        yield from _render_frames(avatar, network, conditions, (audio, track), out, options, kept)
     return out
+
+
+def frame_count(avatar: Avatar, duration_s: float, options: RenderOptions) -> int:
+    """How many frames the video for so many seconds of audio has."""
+    total = max(1, round(duration_s * float(avatar.info.fps)))
+    return max(total, avatar.info.frame_count) if options.when_audio_shorter == "keep" else total
 
 
 def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
@@ -101,15 +112,12 @@ def _conditions(
     generator: GeneratorNet,
     driving: AudioFeatures,
     waveform: np.ndarray,
+    total: int,
     options: RenderOptions,
     models: Path | None,
 ) -> Tensor:
-    """(n, frames, shape_width): what the network is conditioned on in each of the n frames of the output."""
-    fps = float(avatar.info.fps)
-    total = max(1, round(len(waveform) / SAMPLE_RATE_HZ * fps))
-    if options.when_audio_shorter == "keep":
-        total = max(total, avatar.info.frame_count)
-    times_s = (np.arange(total) + 0.5) / fps
+    """(total, frames, shape_width): what the network is conditioned on in each of the frames of the output."""
+    times_s = (np.arange(total) + 0.5) / float(avatar.info.fps)
     shapes = mouth_shapes(
         generator, driving, times_s, waveform, gain=options.amplitude, rest=options.rest, models=models
     )
@@ -130,6 +138,7 @@ def _render_frames(
     sound: tuple[Path, int],
     out: Path,
     options: RenderOptions,
+    kept: np.ndarray | None,
 ) -> Iterator[Progress]:
     total = len(conditions)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
@@ -138,7 +147,8 @@ def _render_frames(
         yield Progress("compile", 0)
         compositor.compile(options.batch)
     drawn = _drawn(compositor, play(avatar, plan), conditions, options.batch)
-    yield from write_video(out, avatar.info, drawn, total, *sound, options.crf)
+    frames = drawn if kept is None else _kept_in(kept, drawn)
+    yield from write_video(out, avatar.info, frames, total, *sound, options.crf)
 
 
 def write_video(
@@ -156,9 +166,17 @@ def write_video(
             yield Progress("frames", done, total, f"{done / (time.monotonic() - begun_s):.1f} frames/s")
 
 
+def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
+    """The same frames (H, W, 3) uint8, each also in `kept` (N, H, W, 3) float32 0..1."""
+    with closing(drawn):
+        for k, frame in enumerate(drawn):
+            np.divide(frame, 255.0, out=kept[k], dtype=np.float32)
+            yield frame
+
+
 def _drawn(
     compositor: Compositor, played: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """The frames with other mouths; however it ends, nothing is read ahead any more."""
     done = 0
     with closing(prefetch(played, 8)) as frames:
