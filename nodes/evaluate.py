@@ -19,8 +19,9 @@ from ..udh_core.evaluation.verdict import summary, verdicts
 from ..udh_core.inference.sync_scorer import open_syncnet
 from ..udh_core.progress import Progress, job
 from ..udh_core.speech.encoders import weight_files
-from .host import display, folders, media, wording, worker
-from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, Trained, reopened
+from .host import display, folders, made, media, wording, worker
+from .host.device import for_inference
+from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, MakesFiles, Trained, reopened
 
 STAGES = {**{f"draw: {name}": 4.0 for name in DRAWN}, "measure": 20.0, "report": 15.0}  # and how long each takes
 MOST_FAULTS = 3  # on the node; all of them stand in the report
@@ -35,7 +36,7 @@ class Report(NamedTuple):
     figures: str  # JSON
 
 
-class SyncReport(io.ComfyNode):
+class SyncReport(MakesFiles):
     """Verdicts, plots and figures of a generator, and a page that holds them all."""
 
     @classmethod
@@ -93,8 +94,10 @@ class SyncReport(io.ComfyNode):
         voice = None if other_voice is None else media.sound_file(other_voice, "Sync Report")
         out, subfolder = folders.next_output(filename_prefix, suffix=".html")
         found = reopened(avatar)
-        with worker.alone_on_device() as device:
+        checkpoints = [trained.path for trained in (generator, syncnet) if trained]
+        with for_inference(generator.info.encoder, *checkpoints) as device:
             report = worker.run_job(_report(found, generator, syncnet, voice, out, device), STAGES)
+        made.note(out)
         display.say(f"{report.headline}\n[[open the page|{folders.view_url(out, subfolder)}]]")
         plots = media.image_of(report.plots)
         shown = {**ui.PreviewImage(plots, cls=cls).as_dict(), "text": (report.summary,)}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.export.bundle import DURATION_S, SUFFIX, export_bundle
-from .host import display, folders, wording, worker
-from .types import AVATAR, CATEGORY, GENERATOR, Trained, reopened
+from ..udh_core.export.bundle import DURATION_S, export_bundle
+from . import names
+from .host import display, folders, made, wording, worker
+from .types import AVATAR, CATEGORY, GENERATOR, MakesFiles, Trained, reopened
 
 
-class ExportAvatar(io.ComfyNode):
+class ExportAvatar(MakesFiles):
     """Avatar + generator → a bundle."""
 
     @classmethod
@@ -32,8 +33,8 @@ class ExportAvatar(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="Name of the file in models/udh/bundles. Empty: that of the avatar. A file of the same "
-                    "name is replaced.",
+                    tooltip="Name of the file in models/udh/bundles. Empty: that of the avatar. An earlier file of "
+                    "this avatar is replaced; a name that another one has gets a number.",
                 ),
                 io.Float.Input(
                     "start_s",
@@ -63,7 +64,8 @@ class ExportAvatar(io.ComfyNode):
     @wording.reported
     def execute(cls, avatar: Avatar, generator: Trained, name: str, start_s: float, duration_s: float) -> io.NodeOutput:
         found = reopened(avatar, "video", "track")
-        out = folders.new_path("bundles", folders.safe_name(name, found.root.name), SUFFIX)
+        out = names.of_checkpoint("bundles", name, found)
         worker.run_job(export_bundle(found, generator.path, out, start_s=start_s, duration_s=duration_s))
+        made.note(out)
         display.say(f"{out.stat().st_size / 1e6:.1f} MB: models/udh/bundles/{out.name}")
         return io.NodeOutput(str(out), ui=ui.PreviewText(str(out)))

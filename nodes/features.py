@@ -13,11 +13,12 @@ from ..udh_core.errors import OptionError
 from ..udh_core.speech.encoders import ENCODERS, weight_files
 from ..udh_core.speech.features import extract_to
 from ..udh_core.speech.voice import load_voice
-from .host import display, folders, media, wording, worker
-from .types import CATEGORY, FEATURES, Features
+from .host import display, folders, made, media, wording, worker
+from .host.device import for_inference
+from .types import CATEGORY, FEATURES, Features, MakesFiles
 
 
-class ExtractAudioFeatures(io.ComfyNode):
+class ExtractAudioFeatures(MakesFiles):
     """Audio → features of an audio encoder."""
 
     @classmethod
@@ -26,10 +27,11 @@ class ExtractAudioFeatures(io.ComfyNode):
             node_id="UDH_ExtractAudioFeatures",
             display_name="Extract Audio Features",
             category=CATEGORY,
-            description="Turns speech into the features from which the mouth is predicted. Training and rendering must "
-            "use the same encoder; Lip Sync Render does that by itself when no features are connected.",
+            description="Turns speech into the features from which the mouth is predicted. The training nodes and Lip "
+            "Sync Render do that by themselves when no features are connected; this node chooses the encoder to train "
+            "with.",
             inputs=[
-                io.Audio.Input("audio", tooltip="Speech: the avatar's own for training, any other for rendering."),
+                io.Audio.Input("audio", tooltip="Speech: any for rendering; for training the avatar's own."),
                 io.Combo.Input(
                     "encoder",
                     options=list(ENCODERS),
@@ -59,9 +61,12 @@ class ExtractAudioFeatures(io.ComfyNode):
         models = folders.weights(folders.SPEECH, *weight_files(encoder))
         folder = folders.temp_folder() / f"{sound.stem}-features"
         waveform = load_voice(sound, models=models).waveform
-        values = worker.run_job(extract_to(folder, waveform, name, device=worker.device(), models=models))
+        with for_inference(encoder) as device:
+            values = worker.run_job(extract_to(folder, waveform, name, device=device, models=models))
+        features = Features(values, folder, sound)
+        made.note(folder, features.are_there)
         display.say(f"{len(values.values)} rows of {values.encoder}, {values.duration_s:.1f} s")
-        return io.NodeOutput(Features(values, folder, sound))
+        return io.NodeOutput(features)
 
 
 def _check_encoder(encoder: str | None, model: str | None) -> None:

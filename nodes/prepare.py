@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,22 +12,35 @@ from comfy_api.latest import io, ui
 from ..udh_core.audit import audit
 from ..udh_core.audit.contact_sheet import face_sheet, track_report
 from ..udh_core.audit.plot import draw_audit
+from ..udh_core.avatar import reuse
 from ..udh_core.avatar.folder import Avatar, open_avatar
 from ..udh_core.avatar.options import PrepareOptions
-from ..udh_core.avatar.prepare import import_clip, track_face
-from ..udh_core.avatar.source import is_made_from
-from ..udh_core.errors import FormatError, OptionError
+from ..udh_core.avatar.prepare import copy_import, import_clip, track_face
+from ..udh_core.errors import OptionError
 from ..udh_core.media.audio import load_sound
 from ..udh_core.media.video import read_frames
 from ..udh_core.progress import Progress, job
-from .host import display, folders, media, wording, worker
-from .types import AVATAR, BOUNDING_BOX, CATEGORY, FACE_LANDMARKS, UNLINKED, given, reopened, widget
+from . import names
+from .host import display, folders, made, media, wording, worker
+from .types import (
+    AVATAR,
+    BOUNDING_BOX,
+    CATEGORY,
+    FACE_LANDMARKS,
+    UNLINKED,
+    MakesFiles,
+    given,
+    reopened,
+    still_on_disk,
+    widget,
+)
 
 SHEET_FRAMES = 8
 IMPORT_STAGES = {"video": 9.0, "audio": 1.0}  # and how long each takes in relation to the others
 TRACK_STAGES = {"landmarks": 60.0, "crops": 8.0, "offset": 2.0, "audit picture": 3.0, "audit faces": 10.0}
 TRACK_STAGES |= {"audit frames": 3.0, "audit sound": 2.0, "report": 4.0}
 NO_FILE = "(none)"
+IMPORTED = ("video", "audio")  # the stages that Load Avatar Video makes
 
 
 class LoadAvatarVideo(io.ComfyNode):
@@ -54,8 +67,8 @@ class LoadAvatarVideo(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="What the avatar is called in models/udh/avatars. Empty: like the video file. Another clip "
-                    "under the same name replaces the one before.",
+                    tooltip="What the avatar is called in models/udh/avatars. Empty: like the video file. A name that "
+                    "another clip has, or another part of this one, gets a number.",
                 ),
                 *(widget(PrepareOptions, name) for name in ("crop_px", "start_s", "duration_s")),
                 io.Video.Input(
@@ -81,22 +94,11 @@ class LoadAvatarVideo(io.ComfyNode):
         return wording.checked(lambda: _check_choice(file, name, video is not UNLINKED))
 
     @classmethod
-    def fingerprint_inputs(
-        cls, file: str, name: str = "", crop_px: int = 0, start_s: float = 0.0, duration_s: float = 0.0, **_: object
-    ) -> str:
-        """The file's state, and whether the folder has been taken over by another clip since."""
+    def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
+        """The file's state, and whether what was made of it is still there."""
         if file in (NO_FILE, None):  # a linked input is None here; the node that gives it is asked itself
-            return ""
-        source = folders.input_path(file)
-        if not source.is_file() or None in (name, crop_px, start_s, duration_s):
-            return folders.stamp(source)
-        try:
-            root = folders.new_path("avatars", folders.safe_name(name, source.stem))
-        except OptionError:  # no name: running the node says so
-            return folders.stamp(source)
-        made = _made_from(root)
-        own = made is None or (made[1] == crop_px and is_made_from(made[0], source, start_s, given(duration_s)))
-        return f"{folders.stamp(source)} {'' if own else 'taken over'}"
+            return made.state()
+        return f"{folders.stamp(folders.input_path(file))} {made.state()}"
 
     @classmethod
     @wording.reported
@@ -113,12 +115,13 @@ class LoadAvatarVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
         fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
-        root = folders.new_path("avatars", folders.safe_name(name, fallback))
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
         options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s, audio_track=audio_track)
+        root = names.of_clip(folders.safe_name(name, fallback), source, options, sound)
         models = folders.weights(folders.SPEECH)
         worker.run_job(import_clip(source, root, options, audio=sound, models=models), IMPORT_STAGES)
-        avatar = open_avatar(root, ("video", "audio"))
+        avatar = open_avatar(root, IMPORTED)
+        made.note(root, _still_imported(root))
         display.say(_described(avatar))
         track, begin_s = avatar.audio_track(), 0.0 if sound else start_s
         own_sound = load_sound(sound or source, start_s=begin_s, duration_s=length_s, track=track)
@@ -139,18 +142,13 @@ def _check_choice(file: str | None, name: str | None, linked: bool) -> None:
 def _described(avatar: Avatar) -> str:
     info = avatar.info
     size, rate = f"{info.width}×{info.height} px", f"{float(info.fps):g} fps"
-    return f"{info.duration_s:.1f} s, {info.frame_count} frames, {size}, {rate}"
+    return f"{info.duration_s:.1f} s, {info.frame_count} frames, {size}, {rate}; saved as {avatar.root.name}"
 
 
-def _made_from(root: Path) -> tuple[str, int] | None:
-    """(clip, crop size) of the avatar in a folder; None where there is none yet, ("", 0) where it is unfinished."""
-    if not (root / "avatar.json").is_file():
-        return None
-    try:
-        avatar = open_avatar(root, ("video",))
-    except FormatError:  # its import was stopped, or it is damaged: the node has to run
-        return "", 0
-    return avatar.clip, avatar.crop.size
+def _still_imported(root: Path) -> Callable[[], bool]:
+    """Asks whether the picture and the sound of an avatar are still those that lie in its folder now."""
+    now = reuse.imported(root)
+    return lambda: reuse.imported(root) == now
 
 
 def _chosen_part(file: str, video: object, start_s: float, duration_s: float) -> tuple[Path, float, float | None]:
@@ -166,7 +164,7 @@ def _chosen_part(file: str, video: object, start_s: float, duration_s: float) ->
     return source, video_start_s + start_s, length_s
 
 
-class DetectLandmarks(io.ComfyNode):
+class DetectLandmarks(MakesFiles):
     """The face of every frame: landmarks, aligned crops, and a report."""
 
     @classmethod
@@ -216,16 +214,17 @@ class DetectLandmarks(io.ComfyNode):
         face_landmarks: Mapping[str, Any] | None = None,
         bounding_box: object = None,
     ) -> io.NodeOutput:
-        found = reopened(avatar, "video", "audio")
+        found = reopened(avatar, *IMPORTED)
         point = face_point(face_landmarks, bounding_box, (found.info.width, found.info.height))
         options = PrepareOptions(
             found.crop.size, face_index=face_index, face_point=point, max_gap_s=max_gap_s, skip_lost=skip_lost
         )
         models = folders.weights(*folders.FACE, folders.SPEECH)
-        shown = worker.run_job(_track(found.root, options, models), TRACK_STAGES)
+        shown = worker.run_job(_track(found, names.of_face(found, options), options, models), TRACK_STAGES)
+        made.note(shown.avatar.root, still_on_disk(shown.avatar))
         display.say(shown.verdict)
         picture = ui.PreviewImage(media.image_of(shown.picture), cls=cls)
-        return io.NodeOutput(open_avatar(found.root), media.image_of(*shown.sheet), shown.report, ui=picture)
+        return io.NodeOutput(shown.avatar, media.image_of(*shown.sheet), shown.report, ui=picture)
 
     @classmethod
     def validate_inputs(cls, skip_lost: bool | None) -> bool:
@@ -235,6 +234,7 @@ class DetectLandmarks(io.ComfyNode):
 class Tracked(NamedTuple):
     """What is shown of a face that was followed."""
 
+    avatar: Avatar
     verdict: str
     report: str
     picture: np.ndarray  # (H, W, 3) uint8, of the audit
@@ -242,13 +242,19 @@ class Tracked(NamedTuple):
 
 
 @job
-def _track(root: Path, options: PrepareOptions, models: Path) -> Generator[Progress, None, Tracked]:
-    """Find the face, and say how good the clip is; the pictures are drawn here, so that Cancel need not wait."""
-    avatar = yield from track_face(root, options, models=models).steps()
-    checked = yield from audit(avatar, models=models).steps()
+def _track(avatar: Avatar, root: Path, options: PrepareOptions, models: Path) -> Generator[Progress, None, Tracked]:
+    """Find the face, in the avatar's folder or another one, and say how good the clip is.
+
+    The pictures are drawn here, so that Cancel need not wait.
+    """
+    if reuse.is_free(root):
+        copy_import(avatar.root, root)
+    tracked = yield from track_face(root, options, models=models).steps()
+    checked = yield from audit(tracked, models=models).steps()
     yield Progress("report", 0)
-    picture, sheet = draw_audit(avatar, checked), face_sheet(avatar, SHEET_FRAMES)
-    return Tracked(checked.summary(), f"{track_report(avatar)}\n{checked.to_text()}", picture, sheet)
+    picture, sheet = draw_audit(tracked, checked), face_sheet(tracked, SHEET_FRAMES)
+    report = f"saved as {root.name}\n{track_report(tracked)}\n{checked.to_text()}"
+    return Tracked(tracked, checked.summary(), report, picture, sheet)
 
 
 def face_point(

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from comfy_api.latest import InputImpl, io, ui
 
 from ..udh_core.avatar.folder import Avatar
-from ..udh_core.errors import MediaError, OptionError
+from ..udh_core.errors import OptionError
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.transcode import mux
-from ..udh_core.media.video import read_frames
-from ..udh_core.progress import Progress, job
 from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenShorter
 from ..udh_core.rendering.render import render
 from ..udh_core.speech.encoders import weight_files
-from ..udh_core.speech.features import AudioFeatures
-from .host import display, folders, media, prompt, wording, worker
-from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, UNLINKED, Features, Trained, reopened, widget
+from .host import display, folders, made, media, prompt, wording, worker
+from .host.device import for_inference
+from .host.frames import Frames
+from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, UNLINKED, Features, MakesFiles, Trained, reopened, widget
 
 FRAMES_OUTPUT = 1
 STAGES = {"features": 10.0, "compile": 1.0, "frames": 89.0}  # and how long each takes in relation to the others
-RAM_SHARE = 0.5  # of the free main memory that the frames may take
 SETTINGS = ("when_audio_longer", "when_audio_shorter", "feather", "crf", "amplitude", "rest")
 
 
@@ -42,7 +38,7 @@ class LipSyncRender(io.ComfyNode):
             description="Makes the avatar say the audio. The video is a file, so any length fits; the frames output "
             "is only filled when it is connected.",
             search_aliases=["lip sync", "talking head", "dub"],
-            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 AVATAR.Input(
                     "avatar",
@@ -67,16 +63,18 @@ class LipSyncRender(io.ComfyNode):
                     tooltip="The mp4 with its sound, in ComfyUI's temp folder: connect Save Video.",
                 ),
                 io.Image.Output(
-                    display_name="frames", tooltip="All frames, for upscalers; needs memory for all of them."
+                    display_name="frames",
+                    tooltip="All frames as they were drawn, before the mp4 is compressed, for upscalers; "
+                    "needs memory for all of them.",
                 ),
                 io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
             ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: object) -> bool:
+    def fingerprint_inputs(cls, **_: object) -> str:
         """A result without frames will not do once the frames are wanted."""
-        return prompt.is_linked(prompt.running_prompt(cls.hidden.unique_id), cls.hidden.unique_id, FRAMES_OUTPUT)
+        return f"{made.state()} {prompt.linked(cls.hidden.unique_id, FRAMES_OUTPUT)}"
 
     @classmethod
     def validate_inputs(cls, rest: bool | None, audio: object = UNLINKED, features: object = UNLINKED) -> bool:
@@ -101,12 +99,11 @@ class LipSyncRender(io.ComfyNode):
             when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, amplitude=amplitude
         )
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
-        driving = features.values if features else None
-        out = _rendered(reopened(avatar, "video", "track"), generator, sound, options, driving)
+        frames = Frames(prompt.linked(cls.hidden.unique_id, FRAMES_OUTPUT))
+        out = _rendered(reopened(avatar, "video", "track"), generator, sound, options, features, frames)
+        made.note(out)
         display.say(_described(out))
-        wanted = prompt.is_linked(cls.hidden.prompt, cls.hidden.unique_id, FRAMES_OUTPUT)
-        frames = frames_of(out, worker.free_ram_bytes()) if wanted else None
-        return io.NodeOutput(InputImpl.VideoFromFile(str(out)), frames, float(avatar.info.fps))
+        return io.NodeOutput(InputImpl.VideoFromFile(str(out)), frames.image(), float(avatar.info.fps))
 
 
 def _check_speech(linked: bool) -> None:
@@ -117,18 +114,31 @@ def _check_speech(linked: bool) -> None:
 
 
 def _rendered(
-    avatar: Avatar, generator: Trained, sound: Path, options: RenderOptions, driving: AudioFeatures | None
+    avatar: Avatar, generator: Trained, sound: Path, options: RenderOptions, features: Features | None, frames: Frames
 ) -> Path:
-    """The finished mp4; one with the same content is not made twice while ComfyUI runs."""
+    """The finished mp4, and `frames` filled; a mp4 with the same content is not made twice while ComfyUI runs."""
     parts = (avatar.root, avatar.identity, folders.stamp(avatar.root / "avatar.json"), generator.path)
-    parts += (folders.stamp(generator.path), sound.stem, options, driving.encoder if driving else "")
+    parts += (folders.stamp(generator.path), sound.stem, options)
+    parts += (features.values.encoder, features.sound.stem) if features else ()
     out = folders.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
-    if out.is_file():
+    if out.is_file() and not frames.are_wanted:
         return out
+    driving, space = features.values if features else None, frames.space if frames.are_wanted else None
     models = folders.weights(folders.SPEECH, *weight_files(generator.info.encoder))
-    with worker.alone_on_device() as device:
+    with for_inference(generator.info.encoder, generator.path) as device:
         worker.run_job(
-            render(avatar, generator.path, sound, out, options, driving=driving, models=models, device=device), STAGES
+            render(
+                avatar,
+                generator.path,
+                sound,
+                out,
+                options,
+                driving=driving,
+                space=space,
+                models=models,
+                device=device,
+            ),
+            STAGES,
         )
     return out
 
@@ -138,30 +148,7 @@ def _described(video: Path) -> str:
     return f"{info.frame_count} frames, {info.duration_s:.1f} s"
 
 
-def frames_of(path: Path, free_bytes: int) -> torch.Tensor:
-    """All frames of a video as IMAGE (N, H, W, 3) float32 0..1; MediaError when they do not fit the memory."""
-    info = picture_info(path)
-    needed, limit = info.frame_count * info.height * info.width * 3 * 4, int(free_bytes * RAM_SHARE)
-    if needed > limit:
-        raise MediaError(
-            f"the {info.frame_count} frames of {info.width}×{info.height} px need {needed / 1e9:.1f} GB of memory as "
-            f"IMAGE, the limit is {limit / 1e9:.1f} GB (half of what is free): use the video output, which is a "
-            f"file, or a shorter audio"
-        )
-    frames = np.empty((info.frame_count, info.height, info.width, 3), np.float32)
-    worker.run_job(_fill(frames, path))
-    return torch.from_numpy(frames)
-
-
-@job
-def _fill(frames: np.ndarray, path: Path) -> Generator[Progress, None, None]:
-    """Decode a video into (N, H, W, 3) float32 0..1."""
-    for i, frame in enumerate(read_frames(path, count=len(frames))):
-        np.divide(frame, 255.0, out=frames[i], dtype=np.float32)
-        yield Progress("frames as IMAGE", i + 1, len(frames))
-
-
-class MuxVideo(io.ComfyNode):
+class MuxVideo(MakesFiles):
     """A picture and a sound → an mp4 in the output folder."""
 
     @classmethod
@@ -200,6 +187,7 @@ class MuxVideo(io.ComfyNode):
         out, subfolder = folders.next_output(filename_prefix, (info.width, info.height))
         metadata = prompt.saved_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         worker.run_job(mux(picture, sound, out, metadata))
+        made.note(out)
         display.say(f"output/{Path(subfolder, out.name).as_posix()}")
         preview = ui.PreviewVideo([ui.SavedResult(out.name, subfolder, io.FolderType.output)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=preview)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
 from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import open_avatar
-from ..udh_core.errors import FileError, OptionError
+from ..udh_core.errors import FileError, FormatError, OptionError
 from ..udh_core.export.bundle import SUFFIX, OpenedBundle, open_bundle, reopen_bundle
 from ..udh_core.media.audio import load_sound
-from .host import folders, media, wording
+from .host import folders, made, media, wording
 from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
 
 NOTHING = "(nothing saved yet)"
@@ -138,9 +139,15 @@ class LoadBundle(_Load):
     ]
 
     @classmethod
+    def fingerprint_inputs(cls, name: str | None) -> str:
+        """As any; and what was unpacked has to be there still."""
+        return f"{super().fingerprint_inputs(name)} {made.state()}".strip()
+
+    @classmethod
     @wording.reported
     def execute(cls, name: str) -> io.NodeOutput:
         person = _opened(folders.saved_path(cls.kind, name, SUFFIX))
+        made.note(person.avatar.root, lambda: _is_whole(person.avatar.root))
         return io.NodeOutput(person.avatar, open_trained(person.generator, "generator"))
 
 
@@ -148,4 +155,15 @@ def _opened(bundle: Path) -> OpenedBundle:
     """Its content in ComfyUI's temp folder; each state of a file is opened once."""
     state = hashlib.sha256(repr((bundle, folders.stamp(bundle))).encode()).hexdigest()[:16]
     folder = folders.temp_folder() / f"{bundle.stem}-{state}"
-    return reopen_bundle(folder) if folder.is_dir() else open_bundle(bundle, folder)
+    if _is_whole(folder):
+        return reopen_bundle(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # what is left of it, when some of its files were deleted
+    return open_bundle(bundle, folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a bundle is unpacked there, with all its files."""
+    try:
+        return reopen_bundle(folder).generator.is_file()
+    except FormatError:
+        return False

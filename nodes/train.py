@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..udh_core.avatar.folder import Avatar, check_features
+from ..udh_core.avatar.folder import Avatar
+from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.avatar.prepare import add_features
+from ..udh_core.errors import MismatchError
 from ..udh_core.evaluation.pictures import draw_training
 from ..udh_core.inference.sync_scorer import SyncScorer, open_syncnet
-from ..udh_core.models.checkpoint import Kind, check_match
-from ..udh_core.speech import features as feature_files
+from ..udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
+from ..udh_core.media.compare import is_same_sound
+from ..udh_core.models.checkpoint import Checkpoint, Kind, check_match
+from ..udh_core.progress import Job, Progress, job
 from ..udh_core.speech.encoders import weight_files
+from ..udh_core.speech.voice import load_voice
 from ..udh_core.training.generator import train_generator
 from ..udh_core.training.options import GeneratorOptions, ModelSize, SyncNetOptions
 from ..udh_core.training.run_log import RunLog, Start, open_log
 from ..udh_core.training.syncnet import train_syncnet
-from .host import display, folders, media, wording, worker
+from . import names
+from .host import display, folders, made, media, wording, worker
+from .host.device import for_training
 from .types import (
     AVATAR,
     CATEGORY,
@@ -27,6 +36,7 @@ from .types import (
     LOSS_MAP,
     SYNCNET,
     Features,
+    MakesFiles,
     Trained,
     given,
     open_trained,
@@ -36,20 +46,38 @@ from .types import (
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
 # Stages, and how long each takes in relation to the others
-SYNCNET_STAGES = {"training data": 2.0, "syncnet": 98.0}
-GENERATOR_STAGES = {"training data": 1.0, "statistics": 3.0, "augmented features": 6.0, "features of silence": 1.0}
-GENERATOR_STAGES |= {"motion": 14.0, "warp": 75.0}
+SYNCNET_STAGES = {"features": 2.0, "training data": 2.0, "syncnet": 98.0}
+GENERATOR_STAGES = {
+    "features": 1.0,
+    "training data": 1.0,
+    "statistics": 3.0,
+    "augmented features": 6.0,
+    "features of silence": 1.0,
+}
+GENERATOR_STAGES |= {"features of silence": 1.0, "motion": 14.0, "warp": 75.0}
 
 
 def _sources(kind: str) -> list[io.Input]:
     """What a training begins with, and the name of its result in the folder of this kind."""
     return [
         AVATAR.Input("avatar", tooltip="From Detect Landmarks or Load Avatar."),
-        FEATURES.Input("features", tooltip="From Extract Audio Features, of the avatar's own audio."),
         io.String.Input(
-            "name", default="", tooltip=f"Name of the result in models/udh/{kind}. Empty: that of the avatar."
+            "name",
+            default="",
+            tooltip=f"Name of the result in models/udh/{kind}. Empty: that of the avatar. A name that another avatar's "
+            "training has gets a number.",
         ),
     ]
+
+
+def _features(other: str) -> io.Input:
+    """Whose encoder is trained with; `other`: the SyncNet whose encoder is taken without it."""
+    return FEATURES.Input(
+        "features",
+        optional=True,
+        tooltip="Only to train with another encoder: from Extract Audio Features, of the avatar's own audio. Without "
+        f"it the avatar's audio is encoded here, as for {other}, or else with {PrepareOptions.encoder}.",
+    )
 
 
 def _resume() -> io.Input:
@@ -61,7 +89,7 @@ def _resume() -> io.Input:
     )
 
 
-class TrainSyncNet(io.ComfyNode):
+class TrainSyncNet(MakesFiles):
     """Avatar + features → a SyncNet, the lip-sync expert of this person."""
 
     @classmethod
@@ -76,6 +104,7 @@ class TrainSyncNet(io.ComfyNode):
                 *_sources("syncnets"),
                 *(widget(SyncNetOptions, name) for name in ("minutes", "steps", "seed")),
                 _resume(),
+                _features("the SyncNet at init"),
                 SYNCNET.Input(
                     "init",
                     optional=True,
@@ -100,28 +129,28 @@ class TrainSyncNet(io.ComfyNode):
     def execute(
         cls,
         avatar: Avatar,
-        features: Features,
         name: str,
         minutes: float,
         steps: int,
         seed: int,
         resume: bool,
+        features: Features | None = None,
         init: Trained | None = None,
     ) -> io.NodeOutput:
-        found, encoder = _with_features(avatar, features)
-        out = folders.new_path("syncnets", folders.safe_name(name, avatar.root.name), ".safetensors")
+        found, encoder = _source(avatar, features, init)
+        out = names.of_checkpoint("syncnets", name, found)
         options, first = SyncNetOptions(steps, given(minutes), seed=seed), init.path if init else None
-        models = folders.weights(folders.SPEECH)
-        with worker.alone_on_device(training=True) as device:
+        models, start = folders.weights(folders.SPEECH, *weight_files(encoder)), _start(resume)
+        with for_training() as device:
             run = train_syncnet(
-                found, out, options, encoder=encoder, init=first, start=_start(resume), models=models, device=device
+                found, out, options, encoder=encoder, init=first, start=start, models=models, device=device
             )
-            worker.run_job(run, SYNCNET_STAGES)
+            worker.run_job(_with_features(found, encoder, run, models, device), SYNCNET_STAGES)
         trained, log = _finished(out, "syncnet")
         return io.NodeOutput(trained, {"loss": log.losses()}, _plot(log))
 
 
-class TrainGenerator(io.ComfyNode):
+class TrainGenerator(MakesFiles):
     """Avatar + features → a generator, the model of this person's mouth."""
 
     @classmethod
@@ -140,6 +169,7 @@ class TrainGenerator(io.ComfyNode):
                     for name in ("minutes", "steps", "model_size", "batch", "motion_steps", "seed")
                 ),
                 _resume(),
+                _features("the SyncNet"),
                 SYNCNET.Input(
                     "syncnet",
                     optional=True,
@@ -167,7 +197,6 @@ class TrainGenerator(io.ComfyNode):
     def execute(
         cls,
         avatar: Avatar,
-        features: Features,
         name: str,
         minutes: float,
         steps: int,
@@ -176,35 +205,62 @@ class TrainGenerator(io.ComfyNode):
         motion_steps: int,
         seed: int,
         resume: bool,
+        features: Features | None = None,
         syncnet: Trained | None = None,
     ) -> io.NodeOutput:
-        found, encoder = _with_features(avatar, features)
-        out = folders.new_path("generators", folders.safe_name(name, avatar.root.name), ".safetensors")
+        found, encoder = _source(avatar, features, syncnet)
+        out = names.of_checkpoint("generators", name, found)
         options = GeneratorOptions(
             steps, given(minutes), model_size, batch, seed=seed, motion_steps=motion_steps, check_every=PREVIEW_STEPS
         )
         models, start = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder)), _start(resume)
-        with worker.alone_on_device(training=True) as device:
+        with for_training() as device:
             expert = _scorer(syncnet, encoder, device)
             run = train_generator(
                 found, out, options, encoder=encoder, syncnet=expert, start=start, models=models, device=device
             )
-            worker.run_job(run, GENERATOR_STAGES)
+            worker.run_job(_with_features(found, encoder, run, models, device), GENERATOR_STAGES)
         trained, log = _finished(out, "generator")
         shown = ui.PreviewImage(_preview(log), cls=cls)
         return io.NodeOutput(trained, {"loss": log.losses()}, _preview(log), _plot(log), ui=shown)
 
 
-def _with_features(avatar: Avatar, features: Features) -> tuple[Avatar, str]:
-    """The avatar with these features of its audio in its folder, and their encoder."""
-    found, encoder = reopened(avatar), features.values.encoder
-    feature_files.copy(features.folder, found.root / "features", encoder)
-    check_features(found, encoder)
-    return found, encoder
+def _source(avatar: Avatar, features: Features | None, syncnet: Trained | None) -> tuple[Avatar, str]:
+    """The avatar, and the encoder to train with: of the features, which have to be of its own sound; or of the SyncNet;
+    or the default.
+    """
+    found = reopened(avatar)
+    if features is None:
+        return found, syncnet.info.encoder if syncnet else PrepareOptions.encoder
+    _check_own(features, found)
+    return found, features.values.encoder
+
+
+@job
+def _with_features(
+    avatar: Avatar, encoder: str, training: Job[Checkpoint], models: Path, device: str
+) -> Generator[Progress, None, Checkpoint]:
+    """A training, after the features of the avatar's own sound that it takes."""
+    yield from add_features(avatar.root, encoder, models=models, device=device).steps()
+    return (yield from training.steps())
+
+
+def _check_own(features: Features, avatar: Avatar) -> None:
+    """MismatchError naming both sounds where features are not of the avatar's own."""
+    theirs = load_voice(features.sound, models=folders.weights(folders.SPEECH)).waveform
+    own = load_waveform(avatar.audio)
+    if not is_same_sound(theirs, own):
+        seconds = [len(sound) / SAMPLE_RATE_HZ for sound in (theirs, own)]
+        raise MismatchError(
+            f"the features are of another sound ({features.sound.name}, {seconds[0]:.1f} s) than that of the avatar "
+            f"{avatar.root.name} ({avatar.audio.name}, {seconds[1]:.1f} s); leave `features` unconnected, or give that "
+            "sound to Load Avatar Video if it belongs to the clip"
+        )
 
 
 def _finished(out: Path, kind: Kind) -> tuple[Trained, RunLog]:
     """What was trained, now or earlier, and how; the node says which step is kept and how good it is."""
+    made.note_state(out)
     trained = open_trained(out, kind)
     figures = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in trained.info.metrics.items()]
     display.say(f"{out.stem}: step {trained.info.step}" + (f"\nheld out: {', '.join(figures)}" if figures else ""))

@@ -5,18 +5,20 @@ The data themselves (frames, features, weights) never travel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import Avatar, open_avatar
-from ..udh_core.errors import MismatchError
+from ..udh_core.errors import FormatError, MismatchError, UdhError
 from ..udh_core.models import checkpoint
 from ..udh_core.models.checkpoint import Checkpoint, Kind
 from ..udh_core.options import described
+from ..udh_core.speech import features as feature_files
 from ..udh_core.speech.features import AudioFeatures
-from .host import worker
+from .host import made, worker
 
 CATEGORY = "Ultralight Digital Human"
 AVATAR = io.Custom("UDH_AVATAR")  # an Avatar
@@ -38,6 +40,16 @@ class Features:
     folder: Path
     sound: Path  # wav
 
+    def are_there(self) -> bool:
+        """Whether the files are still on disk."""
+        if not self.sound.is_file():
+            return False
+        try:
+            feature_files.load(self.folder, self.values.encoder)
+        except UdhError:
+            return False
+        return True
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -45,6 +57,14 @@ class Trained:
 
     path: Path
     info: Checkpoint
+
+
+class MakesFiles(io.ComfyNode):
+    """A node whose outputs point at files; it runs again when one that it noted (see `made`) is gone."""
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> str:
+        return made.state()
 
 
 def open_trained(path: Path, kind: Kind) -> Trained:
@@ -67,6 +87,22 @@ def reopened(avatar: Avatar, *stages: str) -> Avatar:
             "again"
         )
     return now
+
+
+def still_on_disk(avatar: Avatar) -> Callable[[], bool]:
+    """Asks whether the avatar, with all its stages, is still what lies in its folder."""
+
+    def ask() -> bool:
+        try:
+            return _is_same(open_avatar(avatar.root), avatar)
+        except FormatError:
+            return False
+
+    return ask
+
+
+def _is_same(one: Avatar, other: Avatar) -> bool:
+    return (one.identity, one.crop) == (other.identity, other.crop)
 
 
 def widget(options: type, name: str, optional: bool = False) -> io.Input:

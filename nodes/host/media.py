@@ -14,6 +14,7 @@ from ...udh_core.errors import MediaError
 from ...udh_core.files import atomic_write
 from ...udh_core.media.audio import write_wave
 from .folders import stamp, temp_folder
+from .sound import samples_of
 
 
 def clip_of(video: Any) -> tuple[Path, float, float | None]:  # noqa: ANN401 (ComfyUI's VIDEO, whatever its class)
@@ -44,18 +45,15 @@ def whole_clip(video: Any) -> Path:  # noqa: ANN401 (ComfyUI's VIDEO, whatever i
 
 
 def sound_file(audio: Mapping[str, Any] | None, what: str) -> Path:
-    """A wav file of an AUDIO (its first item); MediaError when there is none."""
+    """A wav file of an AUDIO; MediaError when there is none, or when it is not one sound."""
     if audio is None:
         raise MediaError(
             f"{what} got no sound: the AUDIO is empty, the clip it comes from may have no sound track; connect a sound"
         )
-    waveform = audio["waveform"]
-    samples = np.ascontiguousarray(waveform[0].detach().float().cpu().numpy().T)  # (n, channels)
-    rate_hz = int(audio["sample_rate"])
-    if samples.size == 0:
-        raise MediaError(f"{what} got no sound: the AUDIO is 0 samples long; connect another")
-    name = hashlib.sha256(samples.data).hexdigest()[:16]
-    path = temp_folder() / f"{name}-{rate_hz}.wav"
+    samples, rate_hz = samples_of(audio, what)
+    digest = hashlib.sha256(repr((samples.shape, rate_hz)).encode())
+    digest.update(samples.data)
+    path = temp_folder() / f"{digest.hexdigest()[:16]}.wav"
     if not path.is_file():
         write_wave(path, samples, rate_hz)
     return path

@@ -1,34 +1,53 @@
-"""The graph that is being run: which outputs of a node are linked."""
+"""The graph that is being run, with what nodes have expanded into: which outputs of a node are linked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from comfy.cli_args import args
-from server import PromptServer
+from comfy_execution.graph import DynamicPrompt, TopologicalSort
+from comfy_execution.graph_utils import is_link
+from comfy_execution.progress import get_progress_state
+
+Linked = Literal["yes", "no", "perhaps"]
+MAY_BE_IMAGES = ("IMAGE", "*")
 
 
-def is_linked(prompt: Mapping[str, Any] | None, node_id: str | None, output: int) -> bool:
-    """Whether any node of the prompt takes this output of the node."""
-    wanted = [str(node_id), output]
-    nodes = (prompt or {}).values()
-    return any(value == wanted for node in nodes for value in node.get("inputs", {}).values())
-
-
-def running_prompt(node_id: str | None) -> Mapping[str, Any]:
-    """The prompt being run that has this node; {} where there is no queue.
-
-    ComfyUI does not tell `fingerprint_inputs` which outputs are linked; that decides whether a cached result will do.
+def linked(node_id: str | None, output: int) -> Linked:
+    """Whether any node takes this output of the node; "perhaps" where the node is part of another one's expansion,
+    which may hand it on as an output of its own.
     """
-    server = getattr(PromptServer, "instance", None)
-    queue = getattr(server, "prompt_queue", None)
-    running = queue.get_current_queue_volatile()[0] if queue is not None else []
-    for item in running:
-        if isinstance(item[2], Mapping) and str(node_id) in item[2]:
-            return item[2]
-    return {}
+    graph = get_progress_state().dynprompt
+    if node_id is None or not graph.has_node(node_id):
+        return "no"
+    if _is_taken(graph, node_id, output):
+        return "yes"
+    parent = graph.get_parent_node_id(node_id)
+    return "perhaps" if parent is not None and _may_hand_on(graph, parent) else "no"
+
+
+def _is_taken(graph: DynamicPrompt, node_id: str, output: int) -> bool:
+    return any(link == [node_id, output] for _, _, link in _links(graph))
+
+
+def _may_hand_on(graph: DynamicPrompt, parent: str) -> bool:
+    """Whether what a node that expanded hands out is taken as images, or handed on in its turn."""
+    inputs = TopologicalSort(graph)
+    takers = [(taker, name) for taker, name, link in _links(graph) if link[0] == parent]
+    if any(inputs.get_input_info(taker, name)[0] in MAY_BE_IMAGES for taker, name in takers):
+        return True
+    above = graph.get_parent_node_id(parent)
+    return above is not None and _may_hand_on(graph, above)
+
+
+def _links(graph: DynamicPrompt) -> Iterator[tuple[str, str, list]]:
+    """(node that takes, its input, [node that gives, output]) of every link."""
+    for taker in graph.all_node_ids():
+        for name, value in graph.get_node(taker).get("inputs", {}).items():
+            if is_link(value):
+                yield taker, name, value
 
 
 def saved_metadata(prompt: Mapping[str, Any] | None, extra: Mapping[str, Any] | None) -> dict[str, str]:

@@ -1,16 +1,14 @@
-"""The worker: jobs of the core run in one thread, shown on their node and stopped by Cancel; device and memory."""
+"""The worker: jobs of the core run in one thread, shown on their node and stopped by Cancel."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
 from typing import TypeVar
 
 import comfy.model_management
-import torch
 
 from ...udh_core.progress import Job
 from .display import Display
@@ -63,32 +61,3 @@ def _close(job: Job[T]) -> None:
         closing.result(CLOSE_S)
     except FutureTimeout:
         logging.getLogger(__name__).info("cancelled; the step that was begun will be finished and saved")
-
-
-def device() -> str:
-    """The device ComfyUI computes on, as torch spells it."""
-    return str(comfy.model_management.get_torch_device())
-
-
-@contextmanager
-def alone_on_device(training: bool = False) -> Iterator[str]:
-    """The device, with ComfyUI's other models moved off it; `training` also tells ComfyUI so."""
-    management = comfy.model_management
-    management.unload_all_models()
-    management.soft_empty_cache()
-    known = training and hasattr(management, "in_training")
-    if known:
-        management.in_training = True
-    try:
-        with torch.inference_mode(False):  # what is opened in inference mode could never take part in training
-            yield device()
-    finally:
-        if known:
-            management.in_training = False
-        management.soft_empty_cache()
-
-
-def free_ram_bytes() -> int:
-    """What is free of the main memory."""
-    free = comfy.model_management.get_free_memory(torch.device("cpu"))
-    return int(free[0] if isinstance(free, tuple) else free)

@@ -109,7 +109,7 @@ def test_cancelled_motion_goes_on_too(comfy, watcher, base):
     assert checkpoint.read_info(checkpoint.resume_path(out)).step == 3
 
 
-def test_two_prompts_at_once_leave_the_avatar_whole(comfy, base):
+def test_two_prompts_at_once_leave_both_avatars_whole(comfy, base):
     """Both take the same name, with different parts of the clip; then the first once more, rendered differently."""
     first = clip("clip.mp4", name="shared") | generator(name="a") | render() | mux()
     second = clip("clip.mp4", name="shared", duration_s=5.2) | generator(name="b") | render() | mux()
@@ -118,11 +118,11 @@ def test_two_prompts_at_once_leave_the_avatar_whole(comfy, base):
         entry = comfy.wait(prompt)
         assert entry["status"]["status_str"] == "success", message_of(entry)
         assert abs(probe(saved(comfy, entry)).duration_s - seconds) < 0.1
-    avatar = open_avatar(base / "models" / "udh" / "avatars" / "shared")
-    assert avatar.info.frame_count == 130 == len(avatar.crops()) == len(avatar.track().valid)
     first["6"]["inputs"]["crf"] = 23
-    comfy.run(first)
-    assert open_avatar(avatar.root).info.frame_count == 150
+    assert cached_of(comfy.run(first)) >= {"1", "2", "3", "5"}
+    for name, count in (("shared", 150), ("shared (2)", 130)):
+        avatar = open_avatar(base / "models" / "udh" / "avatars" / name)
+        assert avatar.info.frame_count == count == len(avatar.crops()) == len(avatar.track().valid)
 
 
 def test_wrong_input_is_refused_before_it_runs(comfy):

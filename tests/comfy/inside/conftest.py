@@ -7,6 +7,7 @@ Run by ComfyUI's own Python (see test_inside): UDH_COMFYUI names the folder of i
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
 import sys
@@ -78,8 +79,11 @@ class Host:
     sent: list[Sent] = field(default_factory=list)
 
     def run(self, prompt: dict, **extra) -> Result:
-        """Validate and execute a prompt as the server's queue does; extra: what else the browser sends along."""
-        return self.loop.run_until_complete(self._run(prompt, extra))
+        """Validate and execute a prompt as the server's queue does, which reads each anew: ComfyUI writes into it.
+
+        extra: what else the browser sends along.
+        """
+        return self.loop.run_until_complete(self._run(copy.deepcopy(prompt), extra))
 
     def texts(self, node_id: str = "") -> list[str]:
         """What was written onto a node, or onto any, since `sent` was cleared."""

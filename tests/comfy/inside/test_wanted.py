@@ -1,0 +1,114 @@
+"""Frames where they are wanted, as they were drawn; and the user's own models, which stay on the device."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import pack
+import pytest
+import torch
+from comfy_execution.graph import DynamicPrompt
+from comfy_execution.progress import reset_progress_state
+from graphs import clip, generator, node, render, speak
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_pack(host):
+    pack.register()
+    speech = host.core("media.audio").load_waveform(host.module("host.folders").input_path("speech.wav"))
+    pack.Given.values["word"] = {"waveform": torch.from_numpy(speech[:8000].copy())[None, None], "sample_rate": 16000}
+
+
+def spoken(crf: int) -> dict:
+    """2: the avatar, 5: its generator, 6: a render of half a second."""
+    graph = clip("clip.mp4") | generator() | render(("4", 0), crf=crf)
+    return graph | {"4": node("TestGiven", key="word")}
+
+
+def frames(host, key: str, graph: dict) -> torch.Tensor:
+    result = host.run(graph)
+    assert result.status == "success", result.error
+    return pack.Kept.images[key]
+
+
+def kept(key: str, output=("6", 1)) -> dict:
+    """8: keeps the images."""
+    return {"8": node("TestKept", images=list(output), key=key)}
+
+
+def test_frames_are_those_that_were_drawn(host):
+    """Whatever the mp4 is compressed to; outside the mouth they are the clip's own."""
+    fine, coarse = (frames(host, str(crf), spoken(crf) | kept(str(crf))) for crf in (16, 51))
+    assert fine.shape[0] in (12, 13)
+    assert torch.equal(fine, coarse)
+    avatar = host.core("avatar.folder").open_avatar(host.module("host.folders").saved_path("avatars", "tester"))
+    first = next(host.core("media.video").read_frames(avatar.video, count=1))
+    changed = (fine[0] * 255).round().to(torch.uint8).numpy() != first
+    assert 0 < changed.any(2).mean() < 0.2
+
+
+def test_frames_that_a_video_was_made_without_are_made_when_they_are_wanted(host):
+    graph = spoken(24)
+    graph["9"] = node("SaveVideo", video=["6", 0], filename_prefix="udh/wanted", format="auto", codec="auto")
+    assert host.run(graph).status == "success"
+    graph |= kept("later")
+    assert len(frames(host, "later", graph)) in (12, 13)
+
+
+def expanding(kind: str, crf: int) -> dict:
+    """6: a node of this kind, which expands into a render."""
+    graph = spoken(crf)
+    graph["6"] = node(f"Test{kind}", avatar=["2", 0], generator=["5", 0], audio=["4", 0], crf=crf)
+    return graph
+
+
+def test_frames_of_a_render_in_an_expansion(host):
+    handed_on = frames(host, "handed on", expanding("HandsOnFrames", 25) | kept("handed on", ("6", 0)))
+    flipped = frames(host, "flipped", expanding("FlipsFrames", 25) | kept("flipped", ("6", 0)))
+    assert len(handed_on) in (12, 13)
+    assert torch.equal(flipped, handed_on.flip(2))
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "answer"),
+    [
+        (node("TestKept", images=["6", 0]), node("TestKept"), "perhaps"),
+        (node("PreviewAny", source=["6", 0]), node("TestKept"), "perhaps"),
+        (node("SaveVideo", video=["6", 0]), node("TestKept"), "no"),
+        (node("TestKept"), node("TestKept"), "no"),
+        (node("SaveVideo", video=["6", 0]), node("TestKept", images=["6.1", 1]), "yes"),
+    ],
+)
+def test_an_expansion_that_only_hands_on_a_video_wants_no_frames(host, outside, inside, answer):
+    graph = DynamicPrompt({"6": node("TestHandsOnFrames"), "8": outside})
+    graph.add_ephemeral_node("6.1", node("UDH_LipSyncRender"), "6", "6")
+    graph.add_ephemeral_node("6.2", inside, "6", "6")
+    reset_progress_state("test", graph)
+    assert host.module("host.prompt").linked("6.1", 1) == answer
+
+
+def test_frames_that_do_not_fit_are_refused(host):
+    with pytest.raises(host.core("errors").MediaError, match=r"limit is .* GB .*video output"):
+        host.module("host.frames").Frames("yes").space((10**9, 512, 512, 3))
+    assert host.module("host.frames").does_not_fit((150, 512, 512, 3), 10**10) == ""
+
+
+def test_a_node_that_takes_frames_of_which_there_are_none_is_told_why(host):
+    """Never None, which it would fail at in words of its own."""
+    made = host.module("host.frames").Frames("perhaps")
+    assert made.space((10**9, 512, 512, 3)) is None
+    assert "GB of memory as IMAGE" in made.image().message
+    assert "run the graph again" in host.module("host.frames").Frames("no").image().message
+
+
+def test_a_render_leaves_the_users_models_where_they_are(host):
+    """What a TTS or an upscaler has loaded is not loaded anew for every sentence; a training takes the device."""
+    graph = spoken(30)
+    graph["9"] = node("SaveVideo", video=["6", 0], filename_prefix="udh/loaded", format="auto", codec="auto")
+    assert host.run(speak("clip.mp4")).status == "success"
+    model = pack.loaded_model()
+    assert host.run(graph).status == "success"
+    assert pack.is_loaded(model)
+    with host.module("host.device").for_training():
+        assert not pack.is_loaded(model)
+        assert comfy.model_management.in_training is True
+    assert comfy.model_management.in_training is False
