@@ -156,7 +156,7 @@ class _Reader:
     def report(self, end_s: float) -> None:
         """Say what was left out of a sound that ends so many seconds after its beginning."""
         says = self.stream.duration
-        if says is not None and self.stream.time_base is not None:
+        if self.timed and says is not None and self.stream.time_base is not None:
             self.cut_off = self.cut_off or end_s < float(says * self.stream.time_base) - SHORTER_S
         if self.lost:
             _log.warning("%s: parts of its sound are damaged, and silent now (%d packets)", self.path, self.lost)
