@@ -43,13 +43,16 @@ def test_another_person_is_named_with_the_times(talk: Avatar, models: Path) -> N
     assert findings["face"].level == findings["second face"].level == "green"
 
 
-@pytest.mark.parametrize(("frames", "sentence"), [(60, "perhaps another person"), (1, "trim the clip to one person")])
-def test_a_face_in_doubt_is_named(person_avatar: Path, frames: int, sentence: str) -> None:
+@pytest.mark.parametrize(("frames", "level"), [(60, "yellow"), (14, "yellow"), (4, "green")])
+def test_a_face_in_doubt_is_named(person_avatar: Path, frames: int, level: str) -> None:
+    """Unless it is only for a moment, as in a blink."""
     track = open_avatar(person_avatar).track()
     unsure = np.where(np.arange(150) < frames, (SURE + OTHER) / 2, 0.1).astype(np.float32)
     found = video._other_person(replace(track, distance=unsure), EDGES_S)
-    assert found.level == "yellow" and sentence in found.sentence
-    assert found.ranges_s == ((0.0, frames / 25),)
+    assert found.level == level
+    if level == "yellow":
+        assert "perhaps another person" in found.sentence and "trim the clip to one person" in found.sentence
+        assert found.ranges_s == ((0.0, frames / 25),)
 
 
 def test_who_is_alone_raises_no_flag(person_avatar: Path) -> None:

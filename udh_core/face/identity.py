@@ -15,7 +15,7 @@ from .crop import similarities, square
 from .topology import LEFT_EYE_INNER, LEFT_EYE_OUTER, NOSE_BASE, RIGHT_EYE_INNER, RIGHT_EYE_OUTER
 
 WEIGHTS = "face_recognition.safetensors"
-SURE = 0.50  # distance of embeddings up to which two faces are one person's
+SURE = 0.55  # distance of embeddings up to which two faces are one person's
 OTHER = 0.60  # beyond it they are two people's
 STRANGER = 0.70  # the same of a face that was followed without a break: a head that turns away changes so much
 VIEWS = 12  # of the person, that are remembered
