@@ -21,7 +21,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
 COMFYUI = ("0.30.0", "0.16.3")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WHOLE = ["-n2", "--dist=loadgroup", "--no-loadscope-reorder", "--cov=udh_core", "--cov-report=term:skip-covered"]
+WHOLE = ["-n2", "--no-loadscope-reorder", "--cov=udh_core", "--cov-report=term:skip-covered"]
 EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
 
 

@@ -25,23 +25,48 @@ COMFY = ROOT / "tests" / "comfy"
 sys.path.append(str(COMFY))  # program.py
 
 
-LONGEST = ("comfy", "test_chain.py", "real_minute", "test_inside.py")  # groups that begin first, so that none is alone
+# Files that share what is costly to make run in one process of several; what lasts longest begins first.
+TOGETHER = {
+    "the running ComfyUI": (
+        "comfy/test_server.py",
+        "comfy/test_long.py",
+        "browser/test_browser.py",
+        "browser/test_files.py",
+    ),
+    "the chain": ("test_chain.py",),
+    "a real minute": (
+        "audit/test_audit.py",
+        "avatar/test_av_offset.py",
+        "evaluation/test_evaluate.py",
+        "evaluation/test_html.py",
+        "inference/test_driving.py",
+        "training/test_augmented_features.py",
+        "training/test_syncnet.py",
+    ),
+    "inside ComfyUI": ("comfy/test_inside.py",),
+}
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share what is costly to make run in one process of several, else those of a file."""
-    item.add_marker(pytest.mark.xdist_group(group_of(item)))
+def group_of(nodeid: str) -> str:
+    """Of a test, such as "tests/face/test_crop.py::test_crop"."""
+    file = nodeid.split("::")[0].removeprefix("tests/")
+    return next((name for name, files in TOGETHER.items() if file in files), file)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest groups first."""
-    items.sort(key=lambda item: LONGEST.index(group_of(item)) if group_of(item) in LONGEST else len(LONGEST))
+    names = list(TOGETHER)
+    items.sort(key=lambda item: names.index(group) if (group := group_of(item.nodeid)) in names else len(names))
 
 
-def group_of(item: pytest.Item) -> str:
-    """The name of the costly fixture that the test uses, or of its file."""
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in ("comfy", "real_minute", "made") if name in fixtures), item.path.name)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture
