@@ -66,6 +66,7 @@ def test_delayed_sound_is_found_and_set_right(copied: Path, frames: int, caplog)
     replace_sound(copied, delayed(copied, frames))
     found = estimate(open_avatar(copied))
     assert found.offset_frames - before == pytest.approx(frames, abs=0.2)
+    list(add_features(copied, "whisper-tiny"))
     with caplog.at_level(logging.WARNING):
         data = load_training_data(open_avatar(copied), "whisper-tiny")
     assert data.audio_offset == pytest.approx(frames, abs=1)
@@ -94,6 +95,7 @@ def test_foreign_sound_is_noticed(copied: Path, clips: Path, caplog) -> None:
     found = estimate(open_avatar(copied))
     assert not found.belongs and not found.certain
     assert found.corrected_frames(FPS) == 0
+    list(add_features(copied, "whisper-tiny"))
     with caplog.at_level(logging.WARNING):
         load_training_data(open_avatar(copied), "whisper-tiny")
     assert "does not seem to belong to the picture" in caplog.text

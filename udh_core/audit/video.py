@@ -25,7 +25,7 @@ from .finding import Finding, by_figure, by_share, grade
 SAMPLES_PER_S, MAX_SAMPLES = 4, 2000  # crops looked at closely; a longer clip is sampled thinner
 COMPARABLE = 0.5  # a second face counts from this share of the speaker's size on
 YAW_DEG = 30.0  # beyond it the far corner of the mouth begins to hide [GRID ≤ 13.5, others ≤ 17.6]
-DOUBT_S = 0.5  # so long a face must be unlike the person's to be called doubtful
+DOUBT_S = 0.5  # so long a face must be unlike the person's to be named [GRID: 0.48 s of damaged pictures]
 SHORT_SHOT_S = 1.0  # a shorter shot has no room for a SyncNet window and its shifted neighbours [GRID: 3 s a shot]
 MOUTH_PX = (34.0, 20.0)  # corner to corner, median; yellow and red below [GRID 40, trains well; others 43–100]
 DETAIL_PX = 64.0  # distance of the eyes' outer corners at which sharpness is measured [GRID 70, others 77–180]
@@ -158,8 +158,9 @@ def _second_face(seconds: list[bool], duration_s: float) -> Finding:
 
 def _other_person(track: FaceTrack, edges_s: np.ndarray) -> Finding:
     """Frames that show somebody else are left out by themselves; those that perhaps do are not."""
-    others = track.others.any()
-    bad = track.others if others else _lasting(track.doubtful, edges_s)
+    bad = _lasting(track.others, edges_s)
+    others = bad.any()
+    bad = bad if others else _lasting(track.doubtful, edges_s)
     figure, remedy = (
         "nobody else is followed",
         "trim the clip to one person, or choose whom to follow by the face's place",
