@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,8 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 DATA = ROOT.parent / "shared" / "data"
 COMFY = ROOT / "tests" / "comfy"
-sys.path.append(str(COMFY))  # program.py
+sys.path += [str(ROOT / "tests"), str(COMFY)]  # needs.py, program.py
 
+from needs import unavailable  # noqa: E402
 
 # Files that share what is costly to make run in one process of several; what lasts longest begins first.
 TOGETHER = {
@@ -35,6 +35,7 @@ TOGETHER = {
     ),
     "the chain": ("test_chain.py",),
     "a real minute": (
+        "audit/test_audio.py",
         "audit/test_audit.py",
         "avatar/test_av_offset.py",
         "evaluation/test_evaluate.py",
@@ -83,13 +84,6 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.section("measured")
     for line in lines:
         terminalreporter.write_line(line)
-
-
-def unavailable(reason: str) -> None:
-    """Skip the test; on CI it fails."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import islice
@@ -19,7 +18,7 @@ from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import Avatar, check_features, open_avatar
 from udh_core.avatar.options import PrepareOptions
 from udh_core.avatar.prepare import prepare
-from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, OptionError, UdhError
+from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, UdhError
 from udh_core.face import crop
 from udh_core.face.crop import CropSpec
 from udh_core.inference.compositor import Compositor
@@ -69,12 +68,6 @@ def losing(frames: list[np.ndarray], long_sound: Path, tmp_path_factory: pytest.
     return write_clip(tmp_path_factory.mktemp("losing") / "losing.mp4", pictures, sound=long_sound)
 
 
-@pytest.fixture
-def copy(person_avatar: Path, tmp_path: Path) -> Path:
-    """An avatar folder that a test may change."""
-    return Path(shutil.copytree(person_avatar, tmp_path / "copy"))
-
-
 def stages(steps: Iterable) -> list[str]:
     """The stages that reported work, in order."""
     return list(dict.fromkeys(step.stage for step in steps))
@@ -90,19 +83,7 @@ def small_generator(spec: CropSpec, points: int = 53) -> Generator:
     return Generator(GeneratorConfig(MotionConfig(80, members=1), warp, points), spec).eval()
 
 
-# What a whole avatar is
-
-
-def test_everything_has_one_row_per_frame(person_avatar: Path) -> None:
-    avatar = open_avatar(person_avatar)
-    track = avatar.track()
-    assert avatar.info.frame_count == 150
-    assert avatar.crops().shape == (150, 160, 160, 3)
-    assert {len(rows) for rows in (track.landmarks, track.transforms, track.valid, track.shot_starts)} == {150}
-    assert track.valid.all() and track.present.all()
-    assert sum(1 for _ in read_frames(avatar.video)) == 150
-    assert avatar.features("mel80").duration_s == pytest.approx(6, abs=0.05)
-    np.testing.assert_allclose(avatar.frame_times_s()[[0, 149]], [0.02, 5.98])
+# What is stored, and what is drawn
 
 
 def test_stored_crops_are_the_crops_of_rendering(person_avatar: Path) -> None:
@@ -353,50 +334,6 @@ def test_folder_that_cannot_be_made(person: Path, tmp_path: Path) -> None:
         with pytest.raises(FileError, match=r"cannot make the folder .*choose another place"):
             list(prepare(person / "person.mp4", root, OPTIONS))
     assert (tmp_path / "file").read_text(encoding="utf-8") == "in the way"
-
-
-@pytest.mark.parametrize("size", [100, 64])
-def test_wrong_options(size: int) -> None:
-    with pytest.raises(OptionError, match=f"crop_px = {size}: choose"):
-        PrepareOptions(size)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("start_s", -1.0), ("start_s", np.inf), ("duration_s", 0.0), ("duration_s", np.inf), ("max_gap_s", -1.0),
-     ("max_gap_s", np.nan), ("face_index", -1)],
-)  # fmt: skip
-def test_wrong_choice(name: str, value: float) -> None:
-    with pytest.raises(OptionError, match=rf"{name} = {value}: choose .*(or more|to)"):
-        PrepareOptions(**{name: value})
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "stages": null}', "\udcff"])
-def test_damaged_description(copy: Path, person: Path, text: str) -> None:
-    (copy / "avatar.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(FormatError, match=r"avatar\.json is damaged; delete it and prepare the avatar again"):
-        open_avatar(copy)
-    with pytest.raises(FormatError, match=r"avatar\.json is damaged"):
-        list(prepare(person / "person.mp4", copy, OPTIONS))
-
-
-def test_description_with_an_impossible_crop(copy: Path) -> None:
-    state = json.loads((copy / "avatar.json").read_text(encoding="utf-8"))
-    state["crop"]["size"] = 100
-    (copy / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
-    with pytest.raises(FormatError, match=r"avatar\.json is damaged"):
-        open_avatar(copy)
-
-
-def test_description_of_another_version(copy: Path) -> None:
-    (copy / "avatar.json").write_text('{"format": 99, "stages": {}}', encoding="utf-8")
-    with pytest.raises(FormatError, match="has format 99, this program reads 1"):
-        open_avatar(copy)
-
-
-def test_not_an_avatar_folder(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="is not an avatar folder"):
-        open_avatar(tmp_path)
 
 
 def test_a_missing_file_is_noticed_and_made_again(copy: Path, person: Path, models: Path) -> None:

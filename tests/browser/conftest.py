@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from needs import unavailable
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE))  # english.py, graph_files.py
@@ -17,13 +17,6 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ("--disable-background-networking", "--disable-component-update")
 READY = "!!(window.app?.graph && window.LiteGraph && 'UDH_MuxVideo' in window.LiteGraph.registered_node_types)"
 START_MS = 90_000
-
-
-def unavailable(reason: str):
-    """Skip the test; on CI it fails."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

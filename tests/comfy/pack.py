@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import comfy.model_management
@@ -55,7 +56,7 @@ class Kept(_Node):
         return {"ui": {"count": [len(images)]}}
 
 
-class _Expanding(_Node):
+class _Expanding(_Node, ABC):
     """A render in an expansion, as loops and macros make it."""
 
     TAKES: ClassVar[dict[str, tuple]] = {
@@ -70,8 +71,9 @@ class _Expanding(_Node):
         settings = {**RENDER, "crf": crf, "avatar": avatar, "generator": generator, "audio": audio}
         return self.around(graph, graph.node("UDH_LipSyncRender", **settings))
 
+    @abstractmethod
     def around(self, graph: GraphBuilder, render: Any) -> dict:
-        raise NotImplementedError
+        """What becomes of the render's outputs: ComfyUI's answer of a node that expands."""
 
 
 class HandsOnFrames(_Expanding):

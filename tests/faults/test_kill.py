@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from machine import Forks, Made, contents, leftovers, repetitions, wait_for_orphans
 
-from udh_core.avatar.folder import FEATURES, FILES, MARKS, STATE, mark_of
+from udh_core.avatar.folder import FEATURES, FILES, MARKS, STATE
 from udh_core.errors import UdhError
+from udh_core.files import ends_hash
 from udh_core.models.checkpoint import load, load_resume, read_info, resume_path
 from udh_core.speech import features
 from udh_core.training.run_log import open_log
@@ -56,7 +57,7 @@ def check_avatar(root: Path) -> None:
     if not (root / STATE).is_file():
         return
     state = json.loads((root / STATE).read_text(encoding="utf-8"))
-    assert {stage: mark_of(root / FILES[stage]) for stage in state["stages"]}.items() <= state.get(MARKS, {}).items()
+    assert {stage: ends_hash(root / FILES[stage]) for stage in state["stages"]}.items() <= state.get(MARKS, {}).items()
 
 
 def test_prepare(forks: Forks, clip: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import folder_paths
+import pack
 import pytest
 import torch
 from graphs import clip, generator, mux, node, quick_start, render, report, speak
@@ -17,29 +18,9 @@ from protocol import BinaryEventTypes
 import nodes
 
 
-class NoSound:
-    """Some nodes hand out None where a clip has no sound."""
-
-    RETURN_TYPES = ("AUDIO",)
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-    @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {}}
-
-    def run(self):
-        return (None,)
-
-
-class LazySound(NoSound):
+class LazySound(Mapping):
     """Some packs hand out a mapping that decodes when it is asked."""
 
-    def run(self):
-        return (_Lazy(),)
-
-
-class _Lazy(Mapping):
     def __getitem__(self, key: str):
         if key == "sample_rate":
             return 22050
@@ -53,8 +34,10 @@ class _Lazy(Mapping):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def helpers(host):
-    nodes.NODE_CLASS_MAPPINGS.update({"TestNoSound": NoSound, "TestLazySound": LazySound})
+def sounds(host):
+    """Of other packs: a mapping that decodes, and None where a clip has no sound."""
+    pack.register()
+    pack.Given.values |= {"lazy": LazySound(), "none": None}
 
 
 def saved(result, node_id: str = "7") -> Path:
@@ -128,7 +111,7 @@ def test_frames_wanted_later_are_made_later(host):
 
 
 def test_lazy_sound_is_taken(host):
-    graph = speak("clip.mp4") | {"40": node("TestLazySound")}
+    graph = speak("clip.mp4") | {"40": node("TestGiven", key="lazy")}
     graph["6"]["inputs"]["audio"] = graph["7"]["inputs"]["audio"] = ["40", 0]
     result = host.run(graph)
     assert result.status == "success", result.error
@@ -137,7 +120,7 @@ def test_lazy_sound_is_taken(host):
 
 @pytest.mark.parametrize("taker", ["3", "6", "7"])
 def test_no_sound_is_a_clear_error(host, taker):
-    graph = speak("clip.mp4") | {"40": node("TestNoSound")}
+    graph = speak("clip.mp4") | {"40": node("TestGiven", key="none")}
     graph[taker]["inputs"]["audio"] = ["40", 0]
     result = host.run(graph)
     assert result.status == "error"

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import folder_paths
+import pack
 import pytest
 import torch
 from graphs import clip, generator, node, speak
@@ -19,21 +20,6 @@ import nodes
 PACK = Path(__file__).resolve().parents[3]
 CLI_WORDS = re.compile(r"(^|[\s(`])--(?!hash=)[a-z]|`udh |\bprepare\b|`pip |command line|lower the learning rate")
 MESSAGES_AT_LEAST = 150
-
-
-class ShortSound:
-    """An AUDIO of 50 ms."""
-
-    RETURN_TYPES = ("AUDIO",)
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-    @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {}}
-
-    def run(self):
-        return ({"waveform": torch.zeros(1, 1, 800), "sample_rate": 16000},)
 
 
 def graph(number: str = "1", **values) -> dict:
@@ -46,7 +32,8 @@ def graph(number: str = "1", **values) -> dict:
 @pytest.fixture(scope="module")
 def made(host):
     """The small graph has run once, with nothing cached or trained before; what was sent meanwhile."""
-    nodes.NODE_CLASS_MAPPINGS["TestShortSound"] = ShortSound
+    pack.register()
+    pack.Given.values["50 ms"] = {"waveform": torch.zeros(1, 1, 800), "sample_rate": 16000}
     host.executor.reset()
     host.sent.clear()
     result = host.run(graph())
@@ -242,7 +229,7 @@ def test_a_start_beyond_the_end(host):
 
 
 def test_a_short_sound_is_called_so(host):
-    message = refused(host, graph(audio=["40", 0], name="short") | {"40": node("TestShortSound")}, "1")
+    message = refused(host, graph(audio=["40", 0], name="short") | {"40": node("TestGiven", key="50 ms")}, "1")
     assert message == "Give at least 100 ms: the AUDIO has 50.0 ms of sound from 0 s on"
 
 
