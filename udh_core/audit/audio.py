@@ -9,7 +9,7 @@ import numpy as np
 from ..avatar.av_offset import AvOffset
 from ..intervals import runs
 from ..media.audio import SAMPLE_RATE_HZ
-from ..speech.activity import is_enough, levels_db
+from ..speech.activity import excerpts, is_enough, levels_db
 from .finding import Finding, Level, by_figure, grade
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips, five speech recordings).
@@ -32,7 +32,7 @@ SPEECH_S = (25.0, 10.0)  # that there is to learn from; two to five minutes are 
 
 def audio_findings(waveform: np.ndarray, speaks: np.ndarray, fps: float) -> list[Finding]:
     """All findings about a waveform (n,); speaks (N,) bool says at which video frames somebody speaks."""
-    excerpt = _excerpt(waveform)
+    excerpt = excerpts(waveform, EXCERPTS, EXCERPT_S)
     above_db = speech_over_background_db(excerpt) if speaks.any() else np.inf
     echo = _echo(decay_s(excerpt) if above_db >= BACKGROUND_DB[1] else np.nan)
     background = _background(above_db, flatness(excerpt), echo)
@@ -100,14 +100,6 @@ def clipped_share(waveform: np.ndarray) -> float:
     size = np.abs(waveform)
     peak = float(np.percentile(size, 99.99))  # a single click does not count
     return float((size > 0.95 * peak).mean()) if peak > 0 else 0.0
-
-
-def _excerpt(waveform: np.ndarray) -> np.ndarray:
-    length = round(EXCERPT_S * SAMPLE_RATE_HZ)
-    if len(waveform) <= EXCERPTS * length:
-        return waveform
-    starts = np.linspace(0, len(waveform) - length, EXCERPTS).astype(int)
-    return np.concatenate([waveform[start : start + length] for start in starts])
 
 
 def _background(above_db: float, flat: float, echo: Finding) -> Iterator[Finding]:

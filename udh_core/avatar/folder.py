@@ -5,7 +5,6 @@ avatar.json · video.mp4 (constant frame rate) · audio.wav · track.npz · crop
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import zipfile
@@ -38,7 +37,6 @@ MARKS = "marks"  # in avatar.json: of each stage's file, to notice damage
 FEATURES = "features"  # folder of the audio features
 NOTES = ("video_notes", "audio_notes")  # of avatar.json
 AUDIO_TRACK = "audio_track"  # of avatar.json
-_MARKED_BYTES = 1 << 20  # at a file's start and end
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,6 @@ def _check_shapes(track: FaceTrack, frames: int) -> None:
     wrong = [name for name, shape in wanted.items() if getattr(track, name).shape != (frames, *shape)]
     if wrong:
         raise ValueError(*wrong)
-
-
-def mark_of(path: Path) -> str:
-    """Another one when a file was cut off, replaced or written again: a hash of its size, first and last MiB."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(_MARKED_BYTES))
-        file.seek(max(0, size - _MARKED_BYTES))
-        digest.update(file.read())
-    return digest.hexdigest()[:16]
 
 
 def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:

@@ -17,7 +17,7 @@ from ..errors import FileError, FormatError, MediaError, NoFaceError
 from ..face import crop, tracking
 from ..face.crop import CropSpec
 from ..face.identity import OTHER, spread
-from ..files import atomic_folder, atomic_write, exclusive_lock
+from ..files import atomic_folder, atomic_write, ends_hash, exclusive_lock
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
@@ -43,7 +43,6 @@ from .folder import (
     STATE,
     Avatar,
     is_bundle,
-    mark_of,
     open_avatar,
     read_state,
 )
@@ -307,13 +306,13 @@ class _State:
     def _is_whole(self, stage: str) -> bool:
         """Whether a stage's file is as it was written; of an avatar of an earlier version, whether it is there."""
         path = self.root / FILES[stage]
-        return path.is_file() and self.values.get(MARKS, {}).get(stage) in (None, mark_of(path))
+        return path.is_file() and self.values.get(MARKS, {}).get(stage) in (None, ends_hash(path))
 
     def finish(self, stage: str, key: str, **facts: object) -> None:
         self.values["stages"][stage] = key
         self.values.update(facts)
         written = ("track", "crops") if stage == "crops" else (stage,)  # another crop size has other transforms
-        self.values.setdefault(MARKS, {}).update({one: mark_of(self.root / FILES[one]) for one in written})
+        self.values.setdefault(MARKS, {}).update({one: ends_hash(self.root / FILES[one]) for one in written})
         self._save()
 
     def note(self, name: str, facts: object) -> None:

@@ -6,9 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..files import content_hash
-
-_FORMER_BYTES = 1 << 20  # of either end of a file: what a fingerprint of an earlier version is a hash of
+from ..files import content_hash, ends_hash
 
 
 def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
@@ -33,17 +31,8 @@ def fingerprint(path: Path) -> str:
 
 
 def former_fingerprint(path: Path) -> str:
-    """What earlier versions took for `fingerprint`: a hash of a file's size, first and last MiB.
-
-    It does not notice a change of nothing but the middle at the same size.
-    """
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(_FORMER_BYTES))
-        file.seek(max(0, size - _FORMER_BYTES))
-        digest.update(file.read())
-    return digest.hexdigest()[:16]
+    """What earlier versions took for `fingerprint`."""
+    return ends_hash(path)
 
 
 def stage_key(*parts: object) -> str:

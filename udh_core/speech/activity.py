@@ -71,7 +71,7 @@ def speech_share(waveform: np.ndarray, *, models: Path | None = None) -> float:
 
     A longer waveform is looked at in excerpts, and as a whole where they hold no speech. Errors as in `speech_mask`.
     """
-    excerpt = _excerpts(waveform)
+    excerpt = excerpts(waveform, EXCERPTS, EXCERPT_S)
     found = _enough(excerpt, models)
     return found if found or len(excerpt) == len(waveform) else _enough(waveform, models)
 
@@ -89,12 +89,12 @@ def _enough(waveform: np.ndarray, models: Path | None) -> float:
     return share if is_enough(share * lasts_s, lasts_s) else 0.0
 
 
-def _excerpts(waveform: np.ndarray) -> np.ndarray:
-    """EXCERPTS evenly spread parts of a longer waveform (n,), one after the other; all of a shorter one."""
-    length = round(EXCERPT_S * SAMPLE_RATE_HZ)
-    if len(waveform) <= EXCERPTS * length:
+def excerpts(waveform: np.ndarray, count: int, length_s: float) -> np.ndarray:
+    """`count` evenly spread parts of a longer waveform (n,), one after the other; all of a shorter one."""
+    length = round(length_s * SAMPLE_RATE_HZ)
+    if len(waveform) <= count * length:
         return waveform
-    starts = np.linspace(0, len(waveform) - length, EXCERPTS).astype(int)
+    starts = np.linspace(0, len(waveform) - length, count).astype(int)
     return np.concatenate([waveform[start : start + length] for start in starts])
 
 

@@ -74,6 +74,7 @@ def state_dict(file: BinaryIO, name: str) -> dict[str, np.ndarray]:
             if not tensors:
                 raise FormatError(f"{name} holds no network's tensors; give the checkpoint of a trained model")
             return {key: archive.array(tensor) for key, tensor in tensors.items()}
+    # zipfile raises RuntimeError for an encrypted member, NotImplementedError for a compression that it does not know
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OSError) as error:
         raise FormatError(
             f"{name} is damaged, or no file of torch.save since version 1.6; save its state_dict again"
