@@ -1,4 +1,5 @@
-"""What happens when a prompt is queued: texts of an earlier run go, and an empty Load Audio is called by its name."""
+"""What happens when a prompt is queued: texts of an earlier run go, an empty Load Audio is called by its name, and
+graphs saved by earlier versions are read rightly."""
 
 from __future__ import annotations
 
@@ -34,6 +35,7 @@ def queued(request: dict[str, Any]) -> dict[str, Any]:
     ours = [str(name) for name, node in prompt.items() if _kind(node).startswith("UDH_")]
     if ours:
         _name_missing_sound(prompt)
+        _choose_the_track(prompt)
     if isinstance(client, str):
         _take_texts_away(prompt, ours, client)
     return request
@@ -44,6 +46,14 @@ def _name_missing_sound(prompt: Mapping[str, Any]) -> None:
     for node in prompt.values():
         if _kind(node) == "LoadAudio" and isinstance(node.get("inputs"), dict) and node["inputs"].get("audio") == "":
             node["inputs"]["audio"] = NO_SOUND
+
+
+def _choose_the_track(prompt: Mapping[str, Any]) -> None:
+    """A graph saved before Load Avatar Video had `audio_track` has the upload button's value in its place."""
+    for node in prompt.values():
+        inputs = node.get("inputs") if _kind(node) == "UDH_LoadAvatarVideo" else None
+        if isinstance(inputs, dict) and inputs.get("audio_track") == "image":
+            inputs["audio_track"] = 0
 
 
 def _take_texts_away(prompt: Mapping[str, Any], ours: list[str], client: str) -> None:

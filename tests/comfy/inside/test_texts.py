@@ -194,6 +194,11 @@ def test_refused_before_it_runs(host, case):
     assert result.status == "invalid", result
 
 
+def test_a_graph_saved_before_there_were_sound_tracks_runs(host):
+    saved = graph("1", audio_track="image")  # widget values have no names there
+    assert host.run(saved).status == "success"
+
+
 def test_missing_weights_are_found_before_it_runs(host, monkeypatch, tmp_path):
     monkeypatch.setenv("UDH_MODELS", str(tmp_path))
     result = host.run(graph())
