@@ -91,12 +91,7 @@ def _infos(path: Path) -> Iterator[Checkpoint]:
 
 
 def _is_needed(root: Path) -> bool:
-    """Whether there is a generator or a SyncNet that goes with this avatar, and with no other folder."""
+    """Whether there is a generator or a SyncNet that was trained with this avatar."""
     identity = reuse.identity_of(root)
-    places = [folder for kind in TRAINED for folder in folders.model_folders(kind)]
-    files = [file for place in places for file in place.glob(f"*{CHECKPOINT}")]
-    trained = any(info.made_from == identity for file in files for info in _infos(file))
-    others = [path for place in folders.model_folders("avatars") for path in place.glob("*") if path != root]
-    return trained and not any(
-        reuse.is_same_import(other, root) and reuse.identity_of(other) == identity for other in others
-    )
+    files = [file for kind in TRAINED for place in folders.model_folders(kind) for file in place.glob(f"*{CHECKPOINT}")]
+    return any(info.made_from == identity for file in files for info in _infos(file))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+if (
+    "PYTEST_XDIST_WORKER_COUNT" in os.environ
+):  # before what reads it is imported: each process has its share of the cores
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 import numpy as np
 import pytest
@@ -187,12 +194,12 @@ def comfy(base: Path) -> Iterator[Comfy]:
 
 @pytest.fixture(scope="session")
 def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built-in person's avatar, 160 px and mel80. Tests that change it copy it first."""
+    """The folder of the built-in person's avatar, 96 px and mel80. Tests that change it copy it first."""
     from udh_core.avatar.options import PrepareOptions
     from udh_core.avatar.prepare import prepare
 
     root = tmp_path_factory.mktemp("avatar") / "person"
-    list(prepare(person / "person.mp4", root, PrepareOptions(160, "mel80"), models=models))
+    list(prepare(person / "person.mp4", root, PrepareOptions(96, "mel80"), models=models))
     return root
 
 

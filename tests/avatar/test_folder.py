@@ -14,14 +14,14 @@ from udh_core.avatar.prepare import prepare
 from udh_core.errors import FormatError
 from udh_core.media.video import read_frames
 
-OPTIONS = PrepareOptions(160, "mel80")
+OPTIONS = PrepareOptions(96, "mel80")
 
 
 def test_everything_has_one_row_per_frame(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
     track = avatar.track()
     assert avatar.info.frame_count == 150
-    assert avatar.crops().shape == (150, 160, 160, 3)
+    assert avatar.crops().shape == (150, 96, 96, 3)
     assert {len(rows) for rows in (track.landmarks, track.transforms, track.valid, track.shot_starts)} == {150}
     assert track.valid.all() and track.present.all()
     assert sum(1 for _ in read_frames(avatar.video)) == 150

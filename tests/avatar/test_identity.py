@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_how_the_face_was_chosen_does_not_matter(anna: Path, models: Path) -> No
         after = track_face(anna, options, models=models).run()
         left = after.track().landmarks[0, :, 0].mean() < 256
         assert (after.identity == before) == left
+
+
+@pytest.mark.parametrize("moved_px", [-3.0, 0.4, 7.0])
+def test_landmarks_that_differ_a_little_are_the_same_face(anna: Path, moved_px: float) -> None:
+    """As they do between processors."""
+    avatar, state = open_avatar(anna), json.loads((anna / "avatar.json").read_text(encoding="utf-8"))
+    track = avatar.track()
+    moved = identity.settle(state, replace(track, landmarks=track.landmarks + np.float32(moved_px)))
+    assert moved["identity"] == avatar.identity
+    assert identity.settle(state | {"face_rank": 1}, track)["identity"] != avatar.identity
+    later = replace(track, valid=track.valid & (np.arange(len(track.valid)) >= 2.5 * FPS))
+    assert identity.settle(state, later)["identity"] != avatar.identity
 
 
 def test_another_sound_is_another_avatar(anna: Path, pair: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
 
-OPTIONS = PrepareOptions(160, "mel80")
+OPTIONS = PrepareOptions(96, "mel80")
 FIRST = ["video", "audio", "landmarks", "crops", "offset"]
 SLOW = Fraction(10)  # fps of the small clips made here
 
@@ -190,7 +190,7 @@ def test_other_crop_size_keeps_the_landmarks(copy: Path, person: Path, models: P
     ("options", "stage", "stopped"),
     [
         (PrepareOptions(96, "mel80"), "crops", "crops"),
-        (PrepareOptions(160, "mel80", max_gap_s=0.5), "landmarks", "track"),
+        (PrepareOptions(96, "mel80", max_gap_s=0.5), "landmarks", "track"),
     ],
 )
 def test_a_change_that_was_interrupted_leaves_no_mixture(
@@ -273,7 +273,7 @@ def test_lost_face_is_refused_with_its_time_range(losing: Path, models: Path, tm
 
 
 def test_lost_face_can_be_left_out(losing: Path, models: Path, tmp_path: Path) -> None:
-    options = PrepareOptions(160, "mel80", skip_lost=True)
+    options = PrepareOptions(96, "mel80", skip_lost=True)
     list(prepare(losing, tmp_path / "avatar", options, models=models))
     avatar = open_avatar(tmp_path / "avatar")
     lost = np.zeros(avatar.info.frame_count, bool)

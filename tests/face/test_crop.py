@@ -54,7 +54,8 @@ def noise(height: int = 200, width: int = 240, seed: int = 0) -> np.ndarray:
 def face(person_avatar: Path) -> tuple[np.ndarray, np.ndarray]:
     """A frame of the built-in person and its transform to a 160 px crop."""
     avatar = open_avatar(person_avatar)
-    return next(read_frames(avatar.video, start=40, count=1)), avatar.track().transforms[40]
+    transforms = crop_module.align(avatar.track().landmarks[40:41], SPEC)
+    return next(read_frames(avatar.video, start=40, count=1)), transforms[0]
 
 
 FPS = 25.0

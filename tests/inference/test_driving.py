@@ -194,7 +194,7 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
 
 def test_a_clip_without_speech_says_nothing_of_a_voice(training_data: TrainingData) -> None:
     sizes, points = MotionConfig(training_data.features.shape[1], members=1), training_data.points
-    made = Generator(GeneratorConfig(sizes, WarpConfig(160), points.shape[1]), training_data.avatar.crop)
+    made = Generator(GeneratorConfig(sizes, WarpConfig(96), points.shape[1]), training_data.avatar.crop)
     made.fit_shape_space(points[training_data.train_frames])
     shapes = made.encode_shapes(points)
     fit_feature_statistics(made, training_data, shapes, ClipSound(training_data))

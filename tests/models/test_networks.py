@@ -257,7 +257,7 @@ def test_real_mouths_fit_into_twelve_numbers(person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
     track = avatar.track()
     points = torch.from_numpy(mouth.mouth_shape(track.landmarks, track.transforms, avatar.crop))
-    generator = Generator(GeneratorConfig(MotionConfig(80), WarpConfig(160, references=1), 53), avatar.crop)
+    generator = Generator(GeneratorConfig(MotionConfig(80), WarpConfig(96, references=1), 53), avatar.crop)
     generator.fit_shape_space(points)
     back = (generator.encode_shapes(points) * generator.shape_std) @ generator.shape_basis + generator.shape_mean
     assert float((back.unflatten(1, (53, 2)) - points).abs().mean()) * avatar.crop.px_per_unit < 0.3  # crop px

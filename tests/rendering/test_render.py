@@ -73,7 +73,7 @@ def test_frames_played_are_the_frames_of_the_video(person_avatar: Path, when_lon
 
 def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Path, tmp_path: Path) -> None:
     avatar = open_avatar(person_avatar)
-    config = GeneratorConfig(MotionConfig(80, members=1), WarpConfig(160, references=1, widths=(16, 24)), 53)
+    config = GeneratorConfig(MotionConfig(80, members=1), WarpConfig(96, references=1, widths=(16, 24)), 53)
     info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
     model, speech = tmp_path / "g.safetensors", person / "speech.wav"
     save_generator(model, info, Generator(config, avatar.crop))

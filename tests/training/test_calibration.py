@@ -35,7 +35,7 @@ class Chooser(WarpNet):
     """Shows the real crop whose opening is nearest to a part of its condition."""
 
     def __init__(self, crops: np.ndarray, condition: Tensor, part: float, data: TrainingData) -> None:
-        super().__init__(WarpConfig(160, references=1, widths=(8, 8)), data.avatar.crop)
+        super().__init__(WarpConfig(96, references=1, widths=(8, 8)), data.avatar.crop)
         self.bank, self.condition, self.part = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255, condition, part
 
     def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
@@ -62,13 +62,13 @@ def test_amplitude_adds_what_is_missing(training_data: TrainingData, models, par
 
 
 def test_amplitude_counts_in_eval_mode_only(training_data: TrainingData) -> None:
-    network = WarpNet(WarpConfig(160, references=1, widths=(8, 8)), training_data.avatar.crop)
+    network = WarpNet(WarpConfig(96, references=1, widths=(8, 8)), training_data.avatar.crop)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         network.references.random_(0, 256)
-        crops, shapes = torch.rand(1, 3, 160, 160, generator=generator), torch.randn(1, 3, 12, generator=generator)
+        crops, shapes = torch.rand(1, 3, 96, 96, generator=generator), torch.randn(1, 3, 12, generator=generator)
         plain = network.train()(crops, shapes)
         network.amplitude.fill_(1.3)
         assert torch.equal(network(crops, shapes), plain)
@@ -86,7 +86,7 @@ def crops(person_avatar: Path) -> np.ndarray:
 @pytest.fixture
 def soft(crops: np.ndarray, person_avatar: Path) -> WarpNet:
     """Draws the mean of slightly blurred references: it is untrained."""
-    network = WarpNet(WarpConfig(160, references=1, widths=(8, 8)), open_avatar(person_avatar).crop).eval()
+    network = WarpNet(WarpConfig(96, references=1, widths=(8, 8)), open_avatar(person_avatar).crop).eval()
     blurred = cv2.GaussianBlur(crops[0], (0, 0), 0.6)
     network.references.copy_(torch.from_numpy(blurred).permute(2, 0, 1)[None])
     return network

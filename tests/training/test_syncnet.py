@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,12 +92,13 @@ def test_nothing_is_learnt_from_shuffled_sound(avatar, data, tmp_path, monkeypat
 def test_two_people_make_one_syncnet_and_one_of_them_goes_on(avatar, person_avatar, real_minute, tmp_path) -> None:
     from udh_core.avatar.prepare import add_features
 
-    list(add_features(person_avatar, "whisper-tiny"))
+    other = shutil.copytree(person_avatar, tmp_path / "person")
+    list(add_features(other, "whisper-tiny"))
     both, own = tmp_path / "both.safetensors", tmp_path / "own.safetensors"
     few = SyncNetOptions(steps=4, check_every=2)
-    list(train_syncnet([avatar, open_avatar(person_avatar)], both, few))
+    list(train_syncnet([avatar, open_avatar(other)], both, few))
     universal = open_syncnet(both)
-    assert universal.info.made_from not in (avatar.identity, open_avatar(person_avatar).identity)
+    assert universal.info.made_from not in (avatar.identity, open_avatar(other).identity)
     list(train_syncnet(avatar, own, replace(few, steps=1, learning_rate=1e-9), init=both))
     learnt, start = open_syncnet(own).network, universal.network
     assert torch.allclose(learnt.visual_proj.weight, start.visual_proj.weight, atol=1e-6)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from .source import stage_key
 KEY = "identity"  # in avatar.json: null from the moment a part of it changes until all parts are there again
 STAGES = frozenset({"video", "audio", "track"})  # what it depends on
 FACE, SOUND = "face", "sound"  # in avatar.json: place of the face in px; name of the file whose sound was given apart
-_CELLS = 64  # a place is the same within this part of the picture's longer side
+RANK = "face_rank"  # in avatar.json: how many faces were left of it when it was first seen
+_FIRST_SEEN_S = 2  # faces that are first seen in the same so many seconds are told apart by their rank
 
 
 def of(state: Mapping[str, Any]) -> str:
@@ -34,12 +36,15 @@ def of(state: Mapping[str, Any]) -> str:
 
 
 def settle(state: Mapping[str, Any], track: FaceTrack) -> dict[str, Any]:
-    """What avatar.json has to hold of an avatar whose picture, sound and track are finished."""
+    """What avatar.json has to hold of an avatar whose picture, sound and track are finished.
+
+    The face counts by its rank and by when it is first seen: its place in px differs between processors.
+    """
     first = int(np.flatnonzero(track.valid)[0])
-    x, y = track.landmarks[first].mean(0).astype(float)
-    cell = max(state["video"]["width"], state["video"]["height"]) / _CELLS
+    face = state.get(RANK, 0), int(first / Fraction(state["video"]["fps"]) // _FIRST_SEEN_S)
     sound = state["stages"]["audio"] if state.get(SOUND) else None
-    known = stage_key("avatar", state["stages"]["video"], round(x / cell), round(y / cell), sound)
+    known = stage_key("avatar", state["stages"]["video"], *face, sound)
+    x, y = track.landmarks[first].mean(0).astype(float)
     return {KEY: known, FACE: [round(x), round(y)]}
 
 

@@ -164,8 +164,8 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generato
     state = _State(root)
     face_key = track_key(open_avatar(root, ("video",)).clip, options)
     if state.begin("track", face_key):
-        yield from _find_landmarks(root, options, models)
-        state.finish("track", face_key, **{FACE_CHOICE: face_choice(options)})
+        rank = yield from _find_landmarks(root, options, models)
+        state.finish("track", face_key, **{FACE_CHOICE: face_choice(options), identity.RANK: rank})
     state.settle()
     crops_key = stage_key("crops", face_key, state.values["crop"])
     if state.begin("crops", crops_key):
@@ -339,7 +339,8 @@ class _State:
             temporary.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
 
 
-def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
+def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, int]:
+    """Write the track; returns the rank of the face (`Follower.rank`)."""
     avatar, found = open_avatar(root, ("video",)), []
     fps, total = float(avatar.info.fps), avatar.info.frame_count
     follower = tracking.Follower(models, face_index=options.face_index, point=options.face_point)
@@ -357,6 +358,7 @@ def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) ->
     if track.others.any():
         _log.warning("%s: another person is shown at %s", root.name, describe_ranges(runs(track.others), fps))
     _write_track(root, track)
+    return follower.rank
 
 
 def _write_track(root: Path, track: tracking.FaceTrack) -> None:

@@ -114,6 +114,7 @@ class Follower:
     ) -> None:
         self._finder, self._embedder = FaceFinder(models), FaceEmbedder(models)
         self._choice, self._person = Choice(face_index, point), Person()
+        self.rank = 0  # how many faces are left of the person's in the frame in which it is first seen
         self._box: FaceBox | None = None  # where the mesh looks next
         self._last: FaceBox | None = None  # where the person was seen last, in this shot
         self._until_check, self._check_after, self._doubts = 0, 1, 0
@@ -210,6 +211,7 @@ class Follower:
         if not self._person.is_known:
             self._first = None
             self._person.remember(embeddings[0])
+            self.rank = sum(face.box.x < faces[0].box.x for face in self._finder.find_all(frame))
         distances = [self._person.distance(embedding) for embedding in embeddings]
         best = min(distances, default=math.nan)
         if not best <= OTHER:
