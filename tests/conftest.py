@@ -49,6 +49,7 @@ TOGETHER = {
         "evaluation/test_html.py",
         "inference/test_driving.py",
         "training/test_augmented_features.py",
+        "training/test_real_minute.py",
         "training/test_syncnet.py",
     ),
     "inside ComfyUI": ("comfy/test_inside.py",),
@@ -278,6 +279,7 @@ def learn_motion(real_minute: Path) -> Callable:
     data = load_training_data(avatar, encoder)
     sounds = TrainingSounds(extract_augmented(avatar, encoder).run(), extract_silences(avatar, encoder).run())
 
+    @functools.cache
     def learn(steps: int, **settings: float):
         torch.manual_seed(0)
         sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop

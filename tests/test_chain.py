@@ -21,7 +21,7 @@ from udh_core.media.video import read_frames
 from udh_core.metrics import correlation
 from udh_core.speech.tts import speak
 
-SECONDS = 60
+SECONDS = 40
 
 
 def udh(*arguments: object, code: int = 0) -> str:
@@ -40,7 +40,7 @@ def person(tmp_path_factory, models) -> Path:
     for _ in make_clip(folder, seconds=SECONDS, seed=3):
         pass
     udh("prepare", folder / "person.mp4", "--avatar", folder / "avatar", "--crop-px", 128)
-    udh("train-syncnet", "--avatar", folder / "avatar", "--out", folder / "s.safetensors", "--steps", 60)
+    udh("train-syncnet", "--avatar", folder / "avatar", "--out", folder / "s.safetensors", "--steps", 30)
     arguments = [
         "--avatar",
         folder / "avatar",
@@ -49,7 +49,7 @@ def person(tmp_path_factory, models) -> Path:
         "--syncnet",
         folder / "s.safetensors",
     ]
-    udh("train", *arguments, "--steps", 150, "--motion-steps", 120, "--no-report")
+    udh("train", *arguments, "--steps", 100, "--motion-steps", 120, "--no-report")
     return folder
 
 
@@ -115,14 +115,3 @@ def test_evaluation_has_a_floor_and_a_ceiling(person):
     assert rows["generated"]["lpips"] < rows["another frame pasted"]["lpips"]
     assert rows["true shape"]["opening_correlation"] > 0.9
     assert rows["generated"]["opening_correlation"] > rows["other passage"]["opening_correlation"]
-
-
-def test_sixty_seconds_of_a_real_clip(clips, models, tmp_path, figure):
-    common = ["--avatar", tmp_path / "avatar"]
-    udh("prepare", clips / "video/grid_s1_train_5min.mp4", *common, "--crop-px", 128, "--duration", 60)
-    settings = ["--steps", 100, "--motion-steps", 150, "--no-report"]
-    udh("train", *common, "--out", tmp_path / "g.safetensors", *settings)
-    udh("evaluate", *common, "--generator", tmp_path / "g.safetensors", "--json", tmp_path / "figures.json")
-    found = json.loads((tmp_path / "figures.json").read_text())["rows"]["generated"]["opening_correlation"]
-    figure(f"real clip, held-out opening correlation after a short training: {found:.3f}")
-    assert found >= 0.4
