@@ -37,8 +37,8 @@ from .types import (
 
 SHEET_FRAMES = 8
 IMPORT_STAGES = {"video": 9.0, "audio": 1.0}  # and how long each takes in relation to the others
-TRACK_STAGES = {"landmarks": 60.0, "crops": 8.0, "offset": 2.0, "audit picture": 3.0, "audit faces": 10.0}
-TRACK_STAGES |= {"audit frames": 3.0, "audit sound": 2.0, "report": 4.0}
+TRACK_STAGES = {"landmarks": 60.0, "crops": 8.0, "occlusion": 6.0, "offset": 2.0}
+TRACK_STAGES |= {"audit picture": 3.0, "audit faces": 10.0, "audit frames": 3.0, "audit sound": 2.0, "report": 4.0}
 NO_FILE = "(none)"
 IMPORTED = ("video", "audio")  # the stages that Load Avatar Video makes
 

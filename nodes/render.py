@@ -13,7 +13,7 @@ from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import OptionError
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.transcode import mux
-from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenShorter
+from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenLost, WhenShorter
 from ..udh_core.rendering.render import render
 from ..udh_core.speech.encoders import weight_files
 from .host import display, folders, made, media, prompt, wording, worker
@@ -56,6 +56,7 @@ class LipSyncRender(io.ComfyNode):
                     tooltip="Features of that audio, of the generator's own encoder. Made by itself when not "
                     "connected.",
                 ),
+                widget(RenderOptions, "lost", optional=True),
             ],
             outputs=[
                 io.Video.Output(
@@ -94,9 +95,10 @@ class LipSyncRender(io.ComfyNode):
         rest: bool,
         audio: Mapping[str, Any] | None = None,
         features: Features | None = None,
+        lost: WhenLost = "pass",
     ) -> io.NodeOutput:
         options = RenderOptions(
-            when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, amplitude=amplitude
+            when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, amplitude=amplitude, lost=lost
         )
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
         frames = Frames(prompt.linked(cls.hidden.unique_id, FRAMES_OUTPUT))

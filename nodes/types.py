@@ -108,12 +108,14 @@ def _is_same(one: Avatar, other: Avatar) -> bool:
 def widget(options: type, name: str, optional: bool = False) -> io.Input:
     """The widget of an option that a dataclass declares: its default, range, step, choices and help are quoted.
 
-    `optional`: a whole number added to a node that saved workflows know without it.
+    `optional`: a choice or whole number added to a node that saved workflows know without it.
     An option whose default is None, which means "not given", is a number whose 0 means that; see `given`.
     """
     said = described(options, name)
     if said.choices:
-        return io.Combo.Input(name, options=list(said.choices), default=said.default, tooltip=said.help)
+        return io.Combo.Input(
+            name, options=list(said.choices), default=said.default, optional=optional, tooltip=said.help
+        )
     if isinstance(said.default, bool):
         return io.Boolean.Input(name, default=said.default, tooltip=said.help)
     if isinstance(said.default, str):

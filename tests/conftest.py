@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import sys
@@ -202,6 +203,61 @@ def person_avatar(person: Path, models: Path, tmp_path_factory: pytest.TempPathF
     root = tmp_path_factory.mktemp("avatar") / "person"
     list(prepare(person / "person.mp4", root, PrepareOptions(96, "mel80"), models=models))
     return root
+
+
+@pytest.fixture(scope="session")
+def repainted(person_avatar: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """Takes change(frame, number) -> frame, and how many frames; the built-in person's avatar, prepared from those.
+
+    The frames are halved before, to 256 px.
+    """
+    import cv2
+
+    from udh_core.avatar.folder import open_avatar
+    from udh_core.avatar.options import PrepareOptions
+    from udh_core.avatar.prepare import track_face
+    from udh_core.media.video import VideoWriter, read_frames
+
+    def make(change: Callable[[np.ndarray, int], np.ndarray], count: int = 150):
+        whole, root = open_avatar(person_avatar), tmp_path_factory.mktemp("repainted") / "person"
+        shutil.copytree(person_avatar, root, ignore=shutil.ignore_patterns("*.mp4", "crops.npy", "*.npz"))
+        with VideoWriter(root / "video.mp4", width=256, height=256, fps=whole.info.fps, crf=10, encoder="x264") as out:
+            for number, frame in enumerate(read_frames(whole.video, count=count)):
+                out.write(change(cv2.resize(frame, (256, 256), interpolation=cv2.INTER_AREA), number))
+        state = json.loads((root / "avatar.json").read_text(encoding="utf-8"))
+        state["video"] |= {"width": 256, "height": 256, "frame_count": count}
+        state["stages"] = {name: state["stages"][name] for name in ("video", "audio")}
+        (root / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
+        return track_face(root, PrepareOptions(96, skip_lost=True), models=models).run()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def covered_avatar(person_avatar: Path, repainted: Callable):
+    """The built-in person in frames of 256 px, not seen whole in some.
+
+    The chin is below the picture in frames 0 to 9, a black box lies before the mouth in 30 to 44, a rod in 90 to 109.
+    """
+    import cv2
+
+    from udh_core.avatar.folder import open_avatar
+    from udh_core.face.topology import JAW, LIPS
+
+    points = open_avatar(person_avatar).track().landmarks / 2
+    x, y = (int(place) for place in np.median(points[:, LIPS], axis=(0, 1)))
+    down = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 265.0 - float(points[:, JAW, 1].max(1).min())]])
+
+    def cover(frame: np.ndarray, number: int) -> np.ndarray:
+        if number < 10:
+            return cv2.warpAffine(frame, down, (256, 256), borderValue=(90, 90, 90))
+        if 30 <= number < 45:
+            cv2.rectangle(frame, (x - 30, y - 22), (x + 30, y + 22), (0, 0, 0), -1)
+        if 90 <= number < 110:
+            cv2.line(frame, (x + 5, y + 22), (x + 12, y + 100), (30, 30, 40), 11, cv2.LINE_AA)
+        return frame
+
+    return repainted(cover)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_a_real_good_clip_raises_no_flag(grid: Avatar, models: Path) -> None:
     result = audited(grid, models)
     assert flags(result) == {}
     assert result.level == "green"
-    assert len(result.findings) == 19
+    assert len(result.findings) == 22
 
 
 def test_the_built_in_person_is_only_short(person_audit: Audit) -> None:

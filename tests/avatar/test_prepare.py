@@ -28,7 +28,7 @@ from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
 
 OPTIONS = PrepareOptions(96, "mel80")
-FIRST = ["video", "audio", "landmarks", "crops", "offset"]
+FIRST = ["video", "audio", "landmarks", "crops", "occlusion", "offset"]
 SLOW = Fraction(10)  # fps of the small clips made here
 
 
@@ -156,6 +156,7 @@ def test_interrupted_preparation_is_refused_and_can_be_completed(
     assert stages(prepare(person / "person.mp4", root, OPTIONS, models=models)) == [
         "landmarks",
         "crops",
+        "occlusion",
         "offset",
         "features",
     ]
@@ -176,7 +177,7 @@ def test_two_preparations_of_one_folder_do_not_mix(person: Path, models: Path, t
 def test_other_crop_size_keeps_the_landmarks(copy: Path, person: Path, models: Path) -> None:
     before = open_avatar(copy).track()
     options = PrepareOptions(160, "mel80")
-    assert stages(prepare(person / "person.mp4", copy, options, models=models)) == ["crops", "features"]
+    assert stages(prepare(person / "person.mp4", copy, options, models=models)) == ["crops", "occlusion", "features"]
     avatar = open_avatar(copy)
     assert (avatar.crop, avatar.crops().shape) == (CropSpec(160), (150, 160, 160, 3))
     assert np.array_equal(avatar.track().landmarks, before.landmarks)
@@ -339,5 +340,5 @@ def test_a_missing_file_is_noticed_and_made_again(copy: Path, person: Path, mode
     (copy / "crops.npy").unlink()
     with pytest.raises(FormatError, match=r"crops.*prepare the avatar again"):
         open_avatar(copy)
-    assert stages(prepare(person / "person.mp4", copy, OPTIONS, models=models)) == ["crops", "features"]
+    assert stages(prepare(person / "person.mp4", copy, OPTIONS, models=models)) == ["crops", "occlusion", "features"]
     assert open_avatar(copy).crops().any()

@@ -15,7 +15,7 @@ from udh_core.avatar.folder import open_avatar
 from udh_core.avatar.prepare import import_clip, track_face
 from udh_core.cli import app
 from udh_core.errors import FileError, FormatError, MediaError, MismatchError, NoFaceError, OptionError
-from udh_core.export.bundle import KIND, OpenedBundle, export_bundle, open_bundle
+from udh_core.export.bundle import KIND, OpenedBundle, _occlusion_of, export_bundle, open_bundle
 from udh_core.media.video import read_frames
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator
@@ -64,6 +64,16 @@ def test_a_part_keeps_frames_and_face_together(person_avatar, shaken, speech, tm
     assert errors[1] == min(errors)
     assert errors[1] < 1.0
     assert len(frames_of(person, speech, tmp_path / "out.mp4", RenderOptions())) == 50
+
+
+def test_what_is_before_the_face_goes_along(covered_avatar, generator_file, tmp_path):
+    export_bundle(covered_avatar, generator_file, tmp_path / "p.safetensors", start_s=1.0, duration_s=1.0).run()
+    part = open_bundle(tmp_path / "p.safetensors", tmp_path / "unpacked").avatar.occlusion()
+    whole = covered_avatar.occlusion()
+    assert part.frames.tolist() == list(range(5, 20))
+    assert np.array_equal(part.masks, whole.masks[:15])
+    assert np.array_equal(part.covered, whole.covered[:15])
+    assert len(_occlusion_of({}).frames) == 0  # as in a bundle of an earlier version
 
 
 def test_weights_are_halved_and_statistics_are_not(person_avatar, shaken, tmp_path):

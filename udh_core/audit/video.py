@@ -20,6 +20,7 @@ from ..intervals import runs
 from ..media.video import read_frames
 from ..progress import Progress
 from .finding import Finding, by_figure, by_share, grade
+from .visibility import visibility_findings
 
 # In brackets: what the development clips measure (GRID, two news clips, three web clips).
 SAMPLES_PER_S, MAX_SAMPLES = 4, 2000  # crops looked at closely; a longer clip is sampled thinner
@@ -59,6 +60,7 @@ def video_findings(
 ) -> Generator[Progress, None, list[Finding]]:
     """All findings about the picture; speaks (N,) bool says at which frames somebody speaks."""
     samples = yield from _sample(avatar, track)
+    hidden = yield from visibility_findings(avatar, track)
     seconds = yield from _count_faces(avatar, track, models)
     stretches = yield from _stretches(avatar, track)
     fps = float(avatar.info.fps)
@@ -67,6 +69,7 @@ def video_findings(
         _face(track, frame_edges_s),
         _second_face(seconds, avatar.info.duration_s),
         _other_person(track, frame_edges_s),
+        *hidden,
         _profile(samples),
         _cuts(track, frame_edges_s),
         _mouth_size(track),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from ..speech import features as audio_features
 from ..speech.activity import is_enough, speech_mask
 from . import av_offset
 from .folder import FEATURES, Avatar, check_features
+from .occlusion import describe, not_whole
 
 GUARD_S = 1.0  # left out between the training and the held-out frames: audio windows extend over the border
 MIN_FRAMES, MIN_HELD_OUT = 50, 5
 LOST = -1
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class TrainingData:
     points: Tensor  # (N, P, 2) float32 lips and jaw, face units, as in the mean pose of the head
     landmarks: np.ndarray  # (N, 468, 2) float32, source px; NaN where the face is lost
     transforms: np.ndarray  # (N, 2, 3) float32, source px → crop px; NaN likewise
-    shots: Tensor  # (N,) int64 number of the shot; LOST where the face is lost: no neighbour of any other frame
+    shots: Tensor  # (N,) int64 number of the shot; LOST where the face is not seen whole: no neighbour of others
     features: np.ndarray  # (T, D) float32 memmap
     rate_hz: float
     train_frames: np.ndarray  # (n,) int64 frames to train on
@@ -62,8 +66,9 @@ def load_training_data(
     features, track = check_features(avatar, encoder), avatar.track()
     waveform = _own_waveform(avatar, encoder)
     count, fps = avatar.info.frame_count, float(avatar.info.fps)
-    train_frames, kept = _split(avatar, np.flatnonzero(track.valid & track.present), held_out)
-    shots = torch.from_numpy(np.where(track.present, np.cumsum(track.shot_starts), LOST).astype(np.int64))
+    whole = track.present & ~not_whole(avatar, track)
+    train_frames, kept = _split(avatar, track, whole, held_out)
+    shots = torch.from_numpy(np.where(whole, np.cumsum(track.shot_starts), LOST).astype(np.int64))
     audio_offset = av_offset.of(avatar).corrected_frames(fps)
     audio_times_s = (np.arange(count) + 0.5 + audio_offset) / fps
     pose, points = _pose_and_mouth(avatar, track, features.at(audio_times_s), train_frames)
@@ -107,16 +112,24 @@ def _own_waveform(avatar: Avatar, encoder: str) -> np.ndarray:
     return waveform
 
 
-def _split(avatar: Avatar, valid: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """Training and held-out frames of those valid (n,): the last part is held out, GUARD_S before it is left out."""
+def _split(avatar: Avatar, track: FaceTrack, whole: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training and held-out frames of those that show the whole face (N,) bool, and where it was found.
+
+    The last part is held out, GUARD_S before it is left out.
+    """
     border = round(avatar.info.frame_count * (1 - held_out))
     guard = round(GUARD_S * float(avatar.info.fps))
-    train_frames, kept = valid[valid < border - guard], valid[valid >= border]
+    usable = np.flatnonzero(track.valid & whole)
+    train_frames, kept = usable[usable < border - guard], usable[usable >= border]
+    reason = describe(avatar, track)
+    why = f" ({reason})" if reason else ""
     if len(train_frames) < MIN_FRAMES or len(kept) < MIN_HELD_OUT:
         raise NoFaceError(
             f"{avatar.root}: only {len(train_frames)} frames with a face to train on and {len(kept)} to validate on; "
-            f"at least {MIN_FRAMES} and {MIN_HELD_OUT} are needed, use a longer clip"
+            f"at least {MIN_FRAMES} and {MIN_HELD_OUT} are needed, use a longer clip{why}"
         )
+    if reason:
+        _log.warning("%s: frames are left out: %s", avatar.root.name, reason)
     return train_frames, kept
 
 

@@ -1,6 +1,7 @@
 """An avatar on disk: one person's clip, prepared (see `prepare`), opened by `open_avatar`.
 
-avatar.json · video.mp4 (constant frame rate) · audio.wav · track.npz · crops.npy (N, S, S, 3) uint8 · features/
+avatar.json · video.mp4 (constant frame rate) · audio.wav · track.npz · crops.npy (N, S, S, 3) uint8 · occlusion.npz ·
+features/
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from ..errors import FormatError, MismatchError, OptionError
 from ..face.crop import CropSpec
+from ..face.occlusion import Occlusion
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
 from ..media.note import Note
@@ -28,7 +30,11 @@ from ..speech.features import AudioFeatures
 from . import identity
 
 FORMAT = 1
-FILES = {"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"}  # by stage
+FILES = {  # by stage
+    **{"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"},
+    "occlusion": "occlusion.npz",  # not in avatars of earlier versions
+}
+NEEDED = ("video", "audio", "track", "crops")  # stages without which an avatar is unfinished
 STATE = "avatar.json"
 CLIP = "clip"  # in avatar.json: the fingerprint of the file that the avatar was made from
 FACE_CHOICE = "face_choice"  # in avatar.json: index or place of the face that was to be followed
@@ -82,6 +88,13 @@ class Avatar:
             _check_shapes(track, self.info.frame_count)
             return track
 
+    def occlusion(self) -> Occlusion:
+        """What lies before the face, read from disk; nothing where nobody looked. FormatError when damaged."""
+        if "occlusion" not in read_state(self.root)["stages"]:
+            return Occlusion.nothing()
+        with _undamaged(self.root / FILES["occlusion"]) as path, np.load(path, allow_pickle=False) as data:
+            return Occlusion(data["frames"], data["masks"], data["covered"])
+
     def features(self, encoder: str) -> AudioFeatures:
         """The features of the avatar's own sound."""
         return features.load(self.root / FEATURES, encoder)
@@ -120,7 +133,7 @@ def _check_shapes(track: FaceTrack, frames: int) -> None:
         raise ValueError(*wrong)
 
 
-def open_avatar(root: Path, stages: Iterable[str] = tuple(FILES)) -> Avatar:
+def open_avatar(root: Path, stages: Iterable[str] = NEEDED) -> Avatar:
     """Open an avatar folder; FormatError when it is none, or when one of these stages of it is not finished."""
     root = Path(root)
     state = read_state(root)

@@ -46,12 +46,19 @@ from .folder import (
     open_avatar,
     read_state,
 )
+from .occlusion import look_for_occluders
 from .options import PrepareOptions
 from .source import fingerprint, former_fingerprint, former_identity_of, identity_of, stage_key
 
 MIN_DURATION_S = 5.0
 _log = logging.getLogger(__name__)
-_DEPENDENT = {"video": tuple(FILES), "audio": ("audio",), "track": ("track", "crops"), "crops": ("crops",)}
+_DEPENDENT = {
+    "video": tuple(FILES),
+    "audio": ("audio",),
+    "track": ("track", "crops", "occlusion"),
+    "crops": ("crops", "occlusion"),
+    "occlusion": ("occlusion",),
+}
 
 
 @job
@@ -171,6 +178,10 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generato
     if state.begin("crops", crops_key):
         yield from _cut_crops(root)
         state.finish("crops", crops_key)
+    occlusion_key = stage_key("occlusion", crops_key)
+    if state.begin("occlusion", occlusion_key):
+        yield from look_for_occluders(open_avatar(root, ("video", "track", "crops")))
+        state.finish("occlusion", occlusion_key)
     if av_offset.KEY not in state.values:
         yield Progress("offset", 0)
         state.note(av_offset.KEY, asdict(av_offset.measure(open_avatar(root))))

@@ -41,6 +41,7 @@ def prepare_command(
     audio_track: Annotated[int, quoted(PrepareOptions, "audio_track")] = PrepareOptions.audio_track,
     device: Device = "cpu",
 ) -> None:
+    from ..avatar.occlusion import describe
     from ..avatar.prepare import prepare
     from ..intervals import describe_ranges, runs
 
@@ -48,11 +49,13 @@ def prepare_command(
     made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
     lost, others = runs(~track.present & ~track.others), runs(track.others)
+    hidden = describe(made, track)
     console.print(
         f"{avatar}: {made.info.frame_count} frames of {made.info.width}×{made.info.height} at {fps:g} fps, "
         f"{int(track.valid.sum())} with a face, {int(track.shot_starts.sum())} shots"
         + (f"; no face at {describe_ranges(lost, fps)}" if lost else "")
-        + (f"; another person at {describe_ranges(others, fps)}" if others else ""),
+        + (f"; another person at {describe_ranges(others, fps)}" if others else "")
+        + (f"; {hidden}" if hidden else ""),
         soft_wrap=True,
     )
     for note in made.notes():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OptionError
-from ..rendering.options import RenderOptions, WhenLonger, WhenShorter
+from ..rendering.options import RenderOptions, WhenLonger, WhenLost, WhenShorter
 from .console import console, run
 from .options import Device, quoted
 
@@ -33,6 +33,7 @@ def render_command(
     amplitude: Annotated[float, quoted(RenderOptions, "amplitude")] = RenderOptions.amplitude,
     rest: Annotated[bool, quoted(RenderOptions, "rest", "--rest/--no-rest")] = RenderOptions.rest,
     audio_track: Annotated[int, quoted(RenderOptions, "audio_track")] = RenderOptions.audio_track,
+    lost: Annotated[WhenLost, quoted(RenderOptions, "lost")] = RenderOptions.lost,
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
@@ -49,6 +50,7 @@ def render_command(
         rest=rest,
         amplitude=amplitude,
         audio_track=audio_track,
+        lost=lost,
     )
     with tempfile.TemporaryDirectory() as scratch:
         opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from ..avatar import folder as avatar_module
 from ..avatar.folder import FILES, Avatar, open_avatar
+from ..avatar.occlusion import write_occlusion
 from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionError
+from ..face.occlusion import Occlusion
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
 from ..files import atomic_folder, check_writable, output_lock
@@ -38,6 +40,7 @@ DURATION_S = 20.0  # of the clip: long enough for its repetition not to be notic
 GENERATOR = "generator" + SUFFIX  # in the folder of an opened bundle
 KIND = "bundle"
 _WEIGHT = "generator."  # before the name of a tensor of the generator
+_OCCLUSION = "occlusion."  # before the name of what `Occlusion` holds
 _SEAL = "sha256"
 
 
@@ -74,7 +77,7 @@ def export_bundle(
         with tempfile.TemporaryDirectory() as scratch:
             video = Path(scratch) / FILES["video"]
             yield from _cut(avatar, part, video)
-            tensors = _contents(network, video, track, part)
+            tensors = _contents(network, video, track, part) | _occlusion_tensors(avatar.occlusion().part(part))
         frames = part.stop - part.start
         facts = {**asdict(avatar.info), "fps": str(avatar.info.fps), "frame_count": frames}
         config = {"generator": info.config, "video": facts, "first_frame": part.start}
@@ -96,11 +99,14 @@ def open_bundle(bundle: str | Path, folder: str | Path) -> OpenedBundle:
     _check_seal(bundle)
     _check_content(bundle, config, tensors)
     state = {"format": avatar_module.FORMAT, "bundle": True, "source": bundle.name, "crop": info.crop.to_dict()}
-    state |= {"video": config["video"], "stages": {"video": info.made_from, "track": info.config[_SEAL][:16]}}
+    seal = info.config[_SEAL][:16]
+    stages = {"video": info.made_from, "track": seal, "occlusion": seal}
+    state |= {"video": config["video"], "stages": stages}
     weights = {name.removeprefix(_WEIGHT): t for name, t in tensors.items() if name.startswith(_WEIGHT)}
     with atomic_folder(folder) as temporary:
         tensors["video"].numpy().tofile(temporary / FILES["video"])
         _write_track(temporary / FILES["track"], tensors)
+        write_occlusion(temporary / FILES["occlusion"], _occlusion_of(tensors))
         checkpoint.save(temporary / GENERATOR, replace(info, kind="generator", config=config["generator"]), weights)
         (temporary / "avatar.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     return reopen_bundle(folder)
@@ -139,6 +145,20 @@ def _contents(network: nn.Module, video: Path, track: FaceTrack, part: slice) ->
     return tensors
 
 
+def _occlusion_tensors(occlusion: Occlusion) -> dict[str, Tensor]:
+    """Nothing where nothing is before the face: then a bundle is what it was in earlier versions."""
+    values = vars(occlusion) if len(occlusion.frames) else {}
+    return {_OCCLUSION + name: torch.from_numpy(value.copy()) for name, value in values.items()}
+
+
+def _occlusion_of(tensors: Mapping[str, Tensor]) -> Occlusion:
+    """What lies before the face; a bundle without it has nothing. ValueError when it is no such thing."""
+    names = list(vars(Occlusion.nothing()))
+    if not any(_OCCLUSION + name in tensors for name in names):
+        return Occlusion.nothing()
+    return Occlusion(*(tensors[_OCCLUSION + name].numpy() for name in names))
+
+
 def _check_content(bundle: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """FormatError where a bundle is whole, but not what this version writes."""
     try:
@@ -147,6 +167,7 @@ def _check_content(bundle: Path, config: Mapping[str, Any], tensors: Mapping[str
         wrong = [name for name, kind in kinds.items() if (tensors[name].dtype, tensors[name].shape) != kind]
         if wrong or not isinstance(config["generator"], dict):
             raise ValueError(*wrong)
+        _occlusion_of(tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(
             f"{bundle} is of another version of this program; export the avatar again, or update this one"

@@ -249,11 +249,17 @@ def mouth_window(spec: CropSpec) -> tuple[slice, slice]:
 
 
 def paste(
-    frame: np.ndarray, patch: np.ndarray, transform: np.ndarray, spec: CropSpec, feather: float = FEATHER
+    frame: np.ndarray,
+    patch: np.ndarray,
+    transform: np.ndarray,
+    spec: CropSpec,
+    feather: float = FEATHER,
+    occluder: np.ndarray | None = None,
 ) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
 
-    Only pixels under the mask change; all others are the input's own bytes.
+    Only pixels under the mask change; all others are the input's own bytes. So are those where `occluder` (S, S)
+    float32, 0..1 of the crop, is 1: what lies before the face stays there.
     Convention: transform (2, 3) maps source px → crop px, as for `crop`, and is inverted here; pixel centres at whole
     numbers. The patch is sampled bicubically with its border repeated, and averaged first by the whole factor where it
     is finer than the frame by 1.75 or more; the mask is sampled linearly, 0 beyond its border.
@@ -265,7 +271,8 @@ def paste(
     to_region = transform @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])  # region px → crop px
     size = (x1 - x0, y1 - y0)
     inverse_map = cv2.WARP_INVERSE_MAP
-    alpha = cv2.warpAffine(mask(spec, feather), to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
+    redraw = mask(spec, feather) if occluder is None else mask(spec, feather) * (1 - occluder)
+    alpha = cv2.warpAffine(redraw, to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
     patch, to_patch = _shrunk_patch(patch, to_region)
     drawn = cv2.warpAffine(
         patch, to_patch, size, flags=cv2.INTER_CUBIC | inverse_map, borderMode=cv2.BORDER_REPLICATE

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import UdhError
 from ..face import crop
 from ..face.crop import CropSpec
+from ..face.occlusion import Occlusion
 from ..models.memory import BatchLimit, is_out_of_memory
 from ..models.tensors import autocast_dtype, to_input, to_uint8
 from ..models.warping import WarpNet, sample_bilinear
@@ -30,9 +31,20 @@ class Compositor:
     Where the device has no memory for a batch, smaller parts are drawn, at last on the CPU, and a warning says so.
     """
 
-    def __init__(self, network: WarpNet, spec: CropSpec, transforms: np.ndarray, feather: float = crop.FEATHER) -> None:
-        """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face."""
+    def __init__(
+        self,
+        network: WarpNet,
+        spec: CropSpec,
+        transforms: np.ndarray,
+        feather: float = crop.FEATHER,
+        occlusion: Occlusion | None = None,
+    ) -> None:
+        """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face to draw.
+
+        occlusion: what lies before the face; None: nothing.
+        """
         self.spec, self.transforms, self.feather = spec, transforms, feather
+        self.occlusion = Occlusion.nothing() if occlusion is None else occlusion
         self.limit = BatchLimit(network.mask.device, "crops")
         self._network = copy.deepcopy(network).eval()
         dtype = autocast_dtype(self.limit.device)
@@ -91,7 +103,8 @@ class Compositor:
     def composite(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> list[np.ndarray]:
         """Frames (H, W, 3) uint8 of the given numbers with other mouths; without a face a frame stays as it is.
 
-        shapes (n, frames, shape_width). Pixels outside the mask are the input's own bytes.
+        shapes (n, frames, shape_width). Pixels outside the mask, and of what lies before the face, are the input's own
+        bytes.
         """
         result = list(frames)
         with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]
@@ -101,7 +114,8 @@ class Compositor:
         crops = [crop.crop(frames[k], place, self.spec) for k, place in zip(with_face, places, strict=True)]
         patches = self.generate(np.stack(crops), shapes[with_face])
         for k, patch, place in zip(with_face, patches, places, strict=True):
-            result[k] = crop.paste(frames[k], patch, place, self.spec, self.feather)
+            occluder = self.occlusion.opacity(numbers[k], self.spec.size)
+            result[k] = crop.paste(frames[k], patch, place, self.spec, self.feather, occluder)
         return result
 
 

@@ -9,6 +9,7 @@ from ..options import check, option
 
 WhenLonger = Literal["bounce", "loop", "hold"]  # forwards and backwards in turn, from the start again, the last frame
 WhenShorter = Literal["cut", "keep"]  # the video ends with the audio, or goes on to the end of the clip
+WhenLost = Literal["pass", "hold", "fail"]  # the frame as it is, the last one that was drawn, or no video
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class RenderOptions:
     )
     audio_track: int = option(
         0, "Which of the file's sound tracks, counted from 1. 0 = the one with speech.", least=0, step=1
+    )
+    lost: WhenLost = option(
+        "pass",
+        "Where no face is found, or most of the mouth is covered: pass the frame as it is, hold the last one that was "
+        "drawn, or fail.",
+        choices=get_args(WhenLost),
     )
 
     def __post_init__(self) -> None:

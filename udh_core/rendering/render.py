@@ -14,10 +14,13 @@ import numpy as np
 from torch import Tensor
 
 from ..avatar.folder import Avatar
-from ..errors import FileError, MismatchError
+from ..errors import FileError, MismatchError, NoFaceError
+from ..face.occlusion import Occlusion
+from ..face.tracking import FaceTrack
 from ..files import check_writable, output_lock
 from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
+from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, plain_sound
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter
@@ -56,7 +59,7 @@ def render(
     `driving` are features of that audio, where they are known already. `space` is called before the work with the
     shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
     Audio without speech gives a mouth at rest, and a warning. Raises MediaError, FileError, FormatError, MismatchError,
-    or OptionError when there is no such sound track.
+    OptionError when there is no such sound track, or NoFaceError where `options` say so.
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
@@ -69,6 +72,8 @@ def render(
     duration_s = len(waveform) / SAMPLE_RATE_HZ
     check_output(out, (generator, audio), avatar.root)
     total = frame_count(avatar, duration_s, options)
+    if options.lost == "fail":
+        _refuse_lost(avatar, total)
     kept = None if space is None else space((total, avatar.info.height, avatar.info.width, 3))
     with output_lock(out):
         with tempfile.TemporaryDirectory() as scratch:
@@ -107,6 +112,22 @@ def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
     check_writable(out)
 
 
+def _lost(track: FaceTrack, occlusion: Occlusion) -> np.ndarray:
+    """(N,) bool: frames of the clip in which nothing can be drawn."""
+    return ~track.present | occlusion.hidden(len(track.valid))
+
+
+def _refuse_lost(avatar: Avatar, total: int) -> None:
+    """NoFaceError when one of the frames that are played shows no face, or a mouth that is mostly covered."""
+    ranges, fps = runs(_lost(avatar.track(), avatar.occlusion())[:total]), float(avatar.info.fps)
+    if ranges:
+        first = ranges[0][0]
+        raise NoFaceError(
+            f"frame {first} ({first / fps:.1f} s) of {avatar.root}: the face is lost or its mouth covered at "
+            f"{describe_ranges(ranges, fps)}; trim the clip, or choose pass or hold as `lost`"
+        )
+
+
 def _conditions(
     avatar: Avatar,
     generator: GeneratorNet,
@@ -142,11 +163,15 @@ def _render_frames(
 ) -> Iterator[Progress]:
     total = len(conditions)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
-    compositor = Compositor(generator.warp, avatar.crop, avatar.track().transforms, options.feather)
+    track, occlusion = avatar.track(), avatar.occlusion()
+    lost = _lost(track, occlusion)
+    places = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
+    compositor = Compositor(generator.warp, avatar.crop, places, options.feather, occlusion)
     if options.compiled:
         yield Progress("compile", 0)
         compositor.compile(options.batch)
-    drawn = _drawn(compositor, play(avatar, plan), conditions, options.batch)
+    held = lost if options.lost == "hold" else np.zeros_like(lost)
+    drawn = _drawn(compositor, play(avatar, plan), conditions, options.batch, held)
     frames = drawn if kept is None else _kept_in(kept, drawn)
     yield from write_video(out, avatar.info, frames, total, *sound, options.crf)
 
@@ -175,12 +200,18 @@ def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Gene
 
 
 def _drawn(
-    compositor: Compositor, played: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int
+    compositor: Compositor, played: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int, held: np.ndarray
 ) -> Generator[np.ndarray, None, None]:
-    """The frames with other mouths; however it ends, nothing is read ahead any more."""
-    done = 0
+    """The frames with other mouths; however it ends, nothing is read ahead any more.
+
+    held: (N,) bool of the clip's frames: in their places stands the last one drawn before, where there is one.
+    """
+    done, last = 0, None
     with closing(prefetch(played, 8)) as frames:
         while part := list(islice(frames, batch)):
             numbers, pictures = zip(*part, strict=True)
-            yield from compositor.composite(pictures, numbers, conditions[done : done + len(part)])
+            drawn = compositor.composite(pictures, numbers, conditions[done : done + len(part)])
+            for number, picture in zip(numbers, drawn, strict=True):
+                last = last if held[number] else picture
+                yield picture if last is None else last
             done += len(part)
