@@ -360,7 +360,9 @@ def main() -> None:
         "that were found (the mask is one of its px, 1/64 of the crop, wider than what was found). CPU: of looking\n"
         "for occluders, a frame, and in relation to landmarks and crops (without decoding), in the same run."
     )
-    write_table("occlusion", "What lies before the face", about, table, "python -m benchmarks.occlusion --data …")
+    command = "python -m benchmarks.occlusion --data …"
+    command += "" if chosen.clip == list(CLIPS) else f" --clip {' '.join(chosen.clip)}"
+    write_table("occlusion", "What lies before the face", about, table, command)
 
 
 if __name__ == "__main__":
