@@ -117,6 +117,33 @@ def test_each_picture_of_a_batch_is_drawn_by_itself(
         torch.testing.assert_close(warp(crops[1:], shapes[1:])[0], drawn[1], atol=1e-5, rtol=1e-4)
 
 
+def drawn_with_more(widths: tuple[int, ...], more: int, crops: Tensor, shapes: Tensor) -> Tensor:
+    """By a network that computes so many cells more around the mask's box than it has to."""
+    network = WarpNet(WarpConfig(160, references=3, widths=widths, condition=32), SPEC)
+    network.references.copy_(torch.arange(network.references.numel()).reshape(network.references.shape) % 251)
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    shaken(network).eval()
+    cells = 160 // network.config.stride
+    network.near = tuple(slice(max(p.start - more, 0), min(p.stop + max(more, 0), cells)) for p in network.near)
+    with torch.inference_mode():
+        return network(crops, shapes)
+
+
+@pytest.mark.parametrize("widths", [(16, 24, 32), (16,)])
+def test_the_body_is_computed_as_far_as_the_heads_see(crops: Tensor, shapes: Tensor, widths: tuple[int, ...]) -> None:
+    everywhere = drawn_with_more(widths, 40, crops, shapes)
+    torch.testing.assert_close(drawn_with_more(widths, 0, crops, shapes), everywhere, atol=1e-5, rtol=1e-4)
+
+
+def test_without_a_halo_the_mouth_is_another(crops: Tensor, shapes: Tensor) -> None:
+    widths = (16, 24, 32)
+    assert (
+        float((drawn_with_more(widths, -3, crops, shapes) - drawn_with_more(widths, 0, crops, shapes)).abs().max())
+        > 1e-3
+    )
+
+
 def test_cover_shows_grey_where_it_hides(warp: WarpNet, crops: Tensor) -> None:
     covered = warp.mask_input(crops)
     assert covered.shape == (2, 4, 160, 160)

@@ -18,6 +18,7 @@ RESIDUAL_REACH = 0.5
 POSE_INPUT_PX = 16  # px squared: the pose of the head is regressed from the masked crop, shrunk to this
 POSE = 4  # principal components of the places of what speech does not move
 Sample = Callable[[Tensor, Tensor], Tensor]  # as `sample_bilinear`
+_HALO = 3  # cells around the mask's box: as far as the last block and the flows' convolution see
 RIDGE = 0.1  # as a share of the summed variance of the masked, shrunk crops
 
 
@@ -73,6 +74,8 @@ class WarpNet(nn.Module):
         self.config = config
         rows, columns = mask_box(spec, config.stride)
         self.box = (rows, columns)
+        cells = config.size // config.stride
+        self.near = tuple(_widened(part, config.stride, cells) for part in self.box)
         widths, condition = config.widths, config.condition
         self.register_buffer("references", torch.zeros(config.references, 3, spec.size, spec.size, dtype=torch.uint8))
         # both are calibrated when training is over and count in eval mode only
@@ -170,7 +173,7 @@ class WarpNet(nn.Module):
             part.to(dtype)
 
     def _body(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, 4·stride², s, s) → (B, widths[0], s, s)."""
+        """(B, 4·stride², s, s) → (B, widths[0], h, w): the cells under the mask's box, and `_HALO` around them."""
         x = self.input_conv(x.to(self.input_conv.weight.dtype))
         skips = []
         for i, block in enumerate(self.down):
@@ -179,15 +182,22 @@ class WarpNet(nn.Module):
         x = self.middle(skips.pop(), condition)
         for block in self.up:
             skip = skips.pop()  # of an odd size where halving left a row and a column out
-            x = F.interpolate(x, size=skip.shape[2:], mode="nearest")
-            x = block(torch.cat([x, skip], dim=1), condition)
-        return x
+            x = torch.cat([F.interpolate(x, size=skip.shape[2:], mode="nearest"), skip], dim=1)
+            x = block(x if skips else self._near(x), condition)
+        return x if len(self.up) else self._near(x)
+
+    def _near(self, x: Tensor) -> Tensor:
+        """The part of a low-resolution map (B, C, s, s) that the heads see."""
+        rows, columns = self.near
+        return x[:, :, rows, columns]
 
     def _in_box(self, x: Tensor) -> Tensor:
-        """The part of a low-resolution map (B, C, s, s) that lies under the mask's box."""
-        rows, columns = self.box
-        step = self.config.stride
-        return x[:, :, rows.start // step : rows.stop // step, columns.start // step : columns.stop // step]
+        """The part of what `_body` leaves, or of a map like it, that lies under the mask's box."""
+        rows, columns = (
+            slice(part.start // self.config.stride - near.start, part.stop // self.config.stride - near.start)
+            for part, near in zip(self.box, self.near, strict=True)
+        )
+        return x[:, :, rows, columns]
 
     def enlarge(self, references: Tensor) -> Tensor:
         """(K, 3, S, S) uint8 → (K, 3, f·S, f·S) float32 0..1; sampled bilinearly, they keep their detail."""
@@ -212,3 +222,8 @@ class WarpNet(nn.Module):
         """(B, 3, h, w) inside the mask's box."""
         residual = F.pixel_shuffle(self.residual_head(self._in_box(features)), self.config.stride)
         return residual.float() * RESIDUAL_REACH
+
+
+def _widened(part: slice, stride: int, cells: int) -> slice:
+    """Rows or columns of a crop, in px, as those of a map of so many cells, and the halo around them."""
+    return slice(max(part.start // stride - _HALO, 0), min(part.stop // stride + _HALO, cells))
