@@ -70,8 +70,8 @@ def exported(shaken: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported
 @needs_onnx
 @pytest.mark.parametrize("batch", [1, 3])
 def test_warp_agrees_with_torch(exported, batch, figure):
-    noise = torch.Generator().manual_seed(batch)
-    crops = torch.rand(batch, 3, 160, 160, generator=noise)
+    noise, size = torch.Generator().manual_seed(batch), exported.network.config.warp.size
+    crops = torch.rand(batch, 3, size, size, generator=noise)
     shapes = torch.randn(batch, 3, 12, generator=noise)
     with torch.inference_mode():
         wanted = exported.network.warp(crops, shapes)
