@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,7 @@ class LoadAvatarVideo(io.ComfyNode):
                     tooltip="Speech that belongs to the clip, in sync with it, instead of the clip's own sound.",
                 ),
                 widget(PrepareOptions, "audio_track", optional=True),
+                widget(PrepareOptions, "video_track", optional=True),
             ],
             outputs=[
                 AVATAR.Output("avatar", tooltip="The stored clip; goes into Detect Landmarks."),
@@ -112,11 +114,13 @@ class LoadAvatarVideo(io.ComfyNode):
         video: object = None,
         audio: Mapping[str, Any] | None = None,
         audio_track: int = 0,
+        video_track: int = 0,
     ) -> io.NodeOutput:
         source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
         fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
-        options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s, audio_track=audio_track)
+        part = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s)
+        options = replace(part, audio_track=audio_track, video_track=video_track)
         root = names.of_clip(folders.safe_name(name, fallback), source, options, sound)
         models = folders.weights(folders.SPEECH)
         worker.run_job(import_clip(source, root, options, audio=sound, models=models), IMPORT_STAGES)

@@ -15,6 +15,7 @@ from . import display
 
 NO_SOUND = "(no sound file chosen)"
 NOTHING = " "  # the browser takes no empty text
+TRACKS = ("audio_track", "video_track")  # of Load Avatar Video, its last widgets before the upload button
 MOST_NODES = 10_000  # remembered of all prompts together
 _queued: dict[tuple[str, str], str] = {}  # (client, node) → what it was queued with
 _ended: dict[tuple[str, str], str] = {}  # the same of those that ended well
@@ -49,11 +50,11 @@ def _name_missing_sound(prompt: Mapping[str, Any]) -> None:
 
 
 def _choose_the_track(prompt: Mapping[str, Any]) -> None:
-    """A graph saved before Load Avatar Video had `audio_track` has the upload button's value in its place."""
+    """A graph saved before Load Avatar Video had a choice of tracks has the upload button's value in its place."""
     for node in prompt.values():
         inputs = node.get("inputs") if _kind(node) == "UDH_LoadAvatarVideo" else None
-        if isinstance(inputs, dict) and inputs.get("audio_track") == "image":
-            inputs["audio_track"] = 0
+        if isinstance(inputs, dict):
+            inputs |= {name: 0 for name in TRACKS if inputs.get(name) == "image"}
 
 
 def _take_texts_away(prompt: Mapping[str, Any], ours: list[str], client: str) -> None:

@@ -14,6 +14,7 @@ from ..speech.activity import speech_mask
 from .audio import audio_findings, sync_findings
 from .finding import LEVELS, Audit, Finding, Level
 from .plot import draw_audit, write_picture
+from .source import source_findings
 from .video import video_findings
 
 __all__ = ["LEVELS", "Audit", "Finding", "Level", "audit", "draw_audit", "write_picture"]
@@ -32,7 +33,6 @@ def audit(avatar: Avatar, *, models: Path | None = None) -> Generator[Progress, 
     picture = yield from video_findings(avatar, track, speaks, models)
     yield Progress("audit sound", 0, 1)
     sound = [*audio_findings(waveform, speaks, fps), *sync_findings(av_offset.of(avatar), fps)]
-    source = [Finding(note.name, "yellow" if note.serious else "green", note.sentence) for note in avatar.notes()]
     yield Progress("audit sound", 1, 1)
     speech_s = tuple((start / fps, stop / fps) for start, stop in runs(speaks))
-    return Audit((*picture, *sound, *source), speech_s)
+    return Audit((*picture, *sound, *source_findings(avatar.notes())), speech_s)

@@ -34,6 +34,9 @@ class PrepareOptions:
     audio_track: int = option(
         0, "Which of the file's sound tracks, counted from 1. 0 = the one with speech.", least=0, step=1
     )
+    video_track: int = option(
+        0, "Which picture of a file with several, counted from 1; 0 = the longest, then the largest.", least=0, most=99
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from ..files import atomic_folder, atomic_write, ends_hash, exclusive_lock
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
-from ..media.probe import picture_info, probe
+from ..media.probe import probe
+from ..media.remarks import shortfall
 from ..media.transcode import MAX_FPS, import_video
 from ..media.video import read_frames
 from ..progress import Progress, job
@@ -48,7 +49,7 @@ from .folder import (
 )
 from .occlusion import look_for_occluders
 from .options import PrepareOptions
-from .source import fingerprint, former_fingerprint, former_identity_of, identity_of, stage_key
+from .source import face_choice, fingerprint, former_fingerprint, sound_part, stage_key, track_key, video_stage_keys
 
 MIN_DURATION_S = 5.0
 _log = logging.getLogger(__name__)
@@ -114,14 +115,16 @@ def _import(
     state, sound = _State(root), audio or source
     start, duration = options.start_s, options.duration_s
     state.set_crop(CropSpec(options.crop_px))
-    video_key = identity_of(source, start, duration)
-    if state.begin("video", video_key, former_identity_of(source, start, duration)):
+    chosen, target = options.video_track, root / FILES["video"]
+    video_key, former_key = video_stage_keys(source, options)
+    if state.begin("video", video_key, former_key):
         yield _check_room(source, root, options)
-        work = import_video(source, root / FILES["video"], start_s=start, duration_s=duration)
+        work = import_video(source, target, start_s=start, duration_s=duration, video_track=chosen)
         info = yield from work.steps()
         if info.duration_s < MIN_DURATION_S:
             raise MediaError(f"{source}: only {info.duration_s:.1f} s of it can be read; give a longer or a whole file")
-        facts = {CLIP: fingerprint(source), "video": {**asdict(info), "fps": str(info.fps)}}
+        noted = [asdict(note) for note in _notes(source, options, info.duration_s)]
+        facts = {CLIP: fingerprint(source), "video": {**asdict(info), "fps": str(info.fps)}, "video_notes": noted}
         state.finish("video", video_key, source=source.name, **facts)
         yield Progress("video", info.frame_count, info.frame_count)
     part = sound_part(options)
@@ -188,23 +191,6 @@ def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generato
         yield Progress("offset", 1)
 
 
-def sound_part(options: PrepareOptions) -> tuple[object, ...]:
-    """Which part of a sound is taken, for the key of the stage "audio"."""
-    part = (options.start_s, options.duration_s)
-    return (*part, options.audio_track) if options.audio_track else part
-
-
-def track_key(video_key: str, options: PrepareOptions) -> str:
-    """Of the stage "track": which face of which picture is followed."""
-    face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
-    return stage_key("track", video_key, face)
-
-
-def face_choice(options: PrepareOptions) -> str:
-    """Which face is followed, as avatar.json says it."""
-    return str(options.face_index if options.face_point is None else options.face_point)
-
-
 @job
 def add_features(
     root: Path, encoder: str, *, models: Path | None = None, device: str = "cpu"
@@ -223,7 +209,9 @@ def add_features(
 
 def _check_room(source: Path, root: Path, options: PrepareOptions) -> Progress:
     """How much room the crops will take, as the detail of the first step; FileError when the disk has less."""
-    video = picture_info(source)
+    video = probe(source, options.video_track).video
+    if video is None:
+        raise MediaError(f"{source} has no picture that can be decoded; give a video of a person talking")
     left_s = max(0.0, video.duration_s - options.start_s)
     lasts_s = left_s if options.duration_s is None else min(left_s, options.duration_s)
     frames = round(lasts_s * min(float(video.fps), MAX_FPS))
@@ -252,9 +240,9 @@ def _link_or_copy(source: Path, out: Path) -> None:
 
 
 def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> None:
-    media = probe(source)
+    media = probe(source, options.video_track)
     if media.video is None:
-        raise MediaError(f"{source} has no picture; give a video of a person talking")
+        raise MediaError(f"{source} has no picture that can be decoded; give a video of a person talking")
     if audio is None and not media.has_audio:
         raise MediaError(f"{source} has no sound; give the speech that belongs to it as `audio`")
     if audio is not None and not probe(audio).has_audio:
@@ -269,6 +257,15 @@ def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> 
         raise MediaError(
             f"{source}: {max(duration, 0):.1f} s to learn from is too short; give at least {MIN_DURATION_S:.0f} s"
         )
+
+
+def _notes(source: Path, options: PrepareOptions, found_s: float) -> Iterator[Note]:
+    """What is remarkable about the picture of a source of which `found_s` have been imported."""
+    media = probe(source, options.video_track)
+    yield from media.notes
+    if media.video is not None:
+        left_s = media.video.duration_s - options.start_s
+        yield from shortfall(left_s if options.duration_s is None else min(left_s, options.duration_s), found_s)
 
 
 class _State:

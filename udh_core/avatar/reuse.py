@@ -8,11 +8,9 @@ from typing import Any
 from ..errors import FormatError
 from ..face.crop import CropSpec
 from . import identity
-from . import source as sources
 from .folder import CLIP, FACE_CHOICE, FILES, SEEN, STATE, read_state
 from .options import PrepareOptions
-from .prepare import face_choice, sound_part, track_key
-from .source import fingerprint, former_fingerprint, former_identity_of, stage_key
+from .source import face_choice, fingerprint, former_fingerprint, sound_part, stage_key, track_key, video_stage_keys
 
 _IMPORTED = ("video", "audio")  # stages of `prepare.import_clip`
 
@@ -27,11 +25,11 @@ def is_free(root: Path) -> bool:
 
 def is_import_of(root: Path, source: Path, options: PrepareOptions, audio: Path | None = None) -> bool:
     """Whether a folder is what `prepare.import_clip` makes of this; its files may be missing."""
-    state, part = _state(root), (options.start_s, options.duration_s)
+    state = _state(root)
     if state is None or state.get("crop") != CropSpec(options.crop_px).to_dict():
         return False
     sound = audio or source
-    video_keys = sources.identity_of(source, *part), former_identity_of(source, *part)
+    video_keys = video_stage_keys(source, options)
     audio_key, former_audio_key = (
         stage_key("audio", made(sound), *sound_part(options)) for made in (fingerprint, former_fingerprint)
     )

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 from ..files import content_hash, ends_hash
+from .options import PrepareOptions
 
 
-def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
+def identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None, video_track: int = 0) -> str:
     """What `Avatar.identity` will be of an avatar made from this part of a clip."""
-    return stage_key("video", fingerprint(source), start_s, duration_s)
+    chosen = [video_track] if video_track else []
+    return stage_key("video", fingerprint(source), start_s, duration_s, *chosen)
 
 
 def former_identity_of(source: Path, start_s: float = 0.0, duration_s: float | None = None) -> str:
@@ -19,10 +21,37 @@ def former_identity_of(source: Path, start_s: float = 0.0, duration_s: float | N
     return stage_key("video", former_fingerprint(source), start_s, duration_s)
 
 
-def is_made_from(identity: str, source: Path, start_s: float = 0.0, duration_s: float | None = None) -> bool:
+def is_made_from(
+    identity: str, source: Path, start_s: float = 0.0, duration_s: float | None = None, video_track: int = 0
+) -> bool:
     """Whether an avatar of this identity was made from this part of a clip, by this version or an earlier one."""
-    part = (source, start_s, duration_s)
-    return identity in (identity_of(*part), former_identity_of(*part))
+    if identity == identity_of(source, start_s, duration_s, video_track):
+        return True
+    return video_track == 0 and identity == former_identity_of(source, start_s, duration_s)
+
+
+def video_stage_keys(source: Path, options: PrepareOptions) -> tuple[str, str]:
+    """Keys of the stage "video": that of today, and what an earlier version made of the same (which chose no track)."""
+    part, track = (options.start_s, options.duration_s), options.video_track
+    key = identity_of(source, *part, track)
+    return key, key if track else former_identity_of(source, *part)
+
+
+def sound_part(options: PrepareOptions) -> tuple[object, ...]:
+    """Which part of a sound is taken, for the key of the stage "audio"."""
+    part = (options.start_s, options.duration_s)
+    return (*part, options.audio_track) if options.audio_track else part
+
+
+def track_key(video_key: str, options: PrepareOptions) -> str:
+    """Of the stage "track": which face of which picture is followed."""
+    face = (options.face_index, options.face_point, options.max_gap_s, options.skip_lost)
+    return stage_key("track", video_key, face)
+
+
+def face_choice(options: PrepareOptions) -> str:
+    """Which face is followed, as avatar.json says it."""
+    return str(options.face_index if options.face_point is None else options.face_point)
 
 
 def fingerprint(path: Path) -> str:

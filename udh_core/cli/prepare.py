@@ -39,13 +39,15 @@ def prepare_command(
     max_gap: Annotated[float, quoted(PrepareOptions, "max_gap_s")] = PrepareOptions.max_gap_s,
     skip_lost: Annotated[bool, quoted(PrepareOptions, "skip_lost", "--skip-lost")] = PrepareOptions.skip_lost,
     audio_track: Annotated[int, quoted(PrepareOptions, "audio_track")] = PrepareOptions.audio_track,
+    video_track: Annotated[int, quoted(PrepareOptions, "video_track")] = PrepareOptions.video_track,
     device: Device = "cpu",
 ) -> None:
     from ..avatar.occlusion import describe
     from ..avatar.prepare import prepare
     from ..intervals import describe_ranges, runs
 
-    options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost, audio_track)
+    tracks = audio_track, video_track
+    options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost, *tracks)
     made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
     lost, others = runs(~track.present & ~track.others), runs(track.others)

@@ -1,28 +1,36 @@
-"""What a media file holds: size, rate, exact frame count, sound; as ffmpeg prints it (there is no ffprobe)."""
+"""What a media file holds: its streams, and of the picture that is taken the size, rate and exact frame count."""
 
 from __future__ import annotations
 
 import functools
-import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from av.video.frame import VideoFrame
 
 from ..errors import MediaError
-from .ffmpeg import check_readable, container_zero_s, input_description, process, url
+from .canvas import MATRICES, display_matrix, has_alpha, upright
+from .container import no_media
+from .decode import PictureSource, first_frame
+from .ffmpeg import check_readable
+from .note import Note
+from .remarks import remarks
+from .sizes import longest_first
+from .streams import Contents, StreamInfo, read_contents
+from .timeline import Times, constant_rate, find_stills, frame_count, picture_times, shift_s
+from .tone_map import dynamic_range, is_wide
 
-USUAL_RATES = [Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)]
-USUAL_RATES += [rate * 1000 / 1001 for rate in USUAL_RATES if rate % 24 == 0 or rate % 30 == 0]
-JITTER_FRAMES = 0.1  # a constant rate may wander by this much
-NO_TIME = -(1 << 62)  # below it ffmpeg means "unknown"
+ABOUT_AS_LONG = 0.9  # of the longest picture's duration: from there on the larger one is preferred
+DOLBY_TAGS = ("dvh1", "dvhe")
+UNSPECIFIED = 2  # libav's number of a colour tag that is not set
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A picture stream as `read_frames` yields it: upright, constant rate, from the container's zero."""
+    """A picture stream as `read_frames` yields it: upright, constant rate, one size, from the container's zero."""
 
     width: int
     height: int
@@ -39,165 +47,111 @@ class VideoInfo:
 class MediaInfo:
     """A file's streams. `constant_rate`: every frame is stored once, on the grid of `video.fps`."""
 
-    video: VideoInfo | None
+    video: VideoInfo | None  # of the picture that is taken
     has_audio: bool
     duration_s: float
-    video_codec: str  # ffmpeg's name, "h264"; "" without a picture
+    video_codec: str  # libav's name, "h264"; "" without a picture
     constant_rate: bool
     rotated: bool
+    zero_s: Fraction  # the container's zero on the file's own clock
+    streams: tuple[StreamInfo, ...]  # pictures and sounds
+    notes: tuple[Note, ...] = ()  # about the picture
 
 
-@dataclass(frozen=True)
-class PictureFormat:
-    """How the picture is stored, before anything is applied to it."""
+def probe(path: Path, video_track: int = 0) -> MediaInfo:
+    """Look into a file; MediaError when it is missing or is no media file, or has no such picture.
 
-    pixels: str  # ffmpeg's name, "yuv420p"
-    matrix_tagged: bool  # the file names the matrix that made YUV of RGB
-    pixel_aspect: Fraction
-    interlaced: bool
-    clean_start: bool  # the first packet is shown, at the container's zero
-    zero_s: float  # the container's zero on the file's own clock
+    `video_track` counts the pictures of the file from 1; 0 takes the longest, then the largest that can be decoded.
+    """
+    return inspect(path, video_track)[0]
 
 
-@dataclass(frozen=True)
-class _Times:
-    shown_s: np.ndarray  # (n,) float64, ascending: when each frame appears, from the container's zero
-    last_s: float  # how long the last one stays
-    tick_s: float
-    hidden: bool  # packets before zero are decoded but never shown
-
-
-def probe(path: Path) -> MediaInfo:
-    """Look into a file; MediaError when it is missing or is no media file."""
-    return inspect(path)[0]
-
-
-def inspect(path: Path) -> tuple[MediaInfo, PictureFormat | None]:
+def inspect(path: Path, video_track: int = 0) -> tuple[MediaInfo, PictureSource | None]:
     """`probe`, and how the picture is stored. Remembered until the file changes."""
     status = check_readable(path).stat()
-    return _inspect(Path(path), status.st_mtime_ns, status.st_size)
+    return _inspect(Path(path), video_track, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=64)
-def _inspect(path: Path, _modified_ns: int, _size: int) -> tuple[MediaInfo, PictureFormat | None]:
-    header, packets = _dump(path)
-    has_audio = re.search(r"Stream #\S+ Audio: ", header) is not None
-    line = _video_line(header)
-    zero_s = container_zero_s(header)
-    times = _parse_times(packets, zero_s)
-    if line is None or times is None:
+def _inspect(path: Path, track: int, _modified_ns: int, _size: int) -> tuple[MediaInfo, PictureSource | None]:
+    contents = read_contents(path)
+    streams = contents.streams
+    has_audio = any(one.kind == "audio" and one.codec and one.duration_s > 0 for one in streams)
+    end_s = max((one.end_s for one in streams if not one.is_cover), default=0.0)
+    pictures = [one for one in streams if one.kind == "video" and not one.is_cover and one.index in contents.pictures]
+    chosen = _choose(path, contents, pictures, track)
+    if chosen is None:
         if not has_audio:
-            raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
-        return MediaInfo(None, has_audio, _header_duration_s(header), "", False, False), None
-    degrees = _rotation(header)
-    width, height = _size_px(path, packets)
-    if round(degrees / 90) % 2:
-        width, height = height, width
-    constant, fps = _rate(times, line)
-    info = VideoInfo(width, height, fps, _frame_count(times, fps))
-    duration_s = max(_header_duration_s(header), info.duration_s)
-    codec = _first(r"Video: (\w+)", line)
-    stored = _picture_format(line, packets, times, fps, zero_s)
-    return MediaInfo(info, has_audio, duration_s, codec, constant, degrees != 0), stored
+            raise no_media(path)
+        return MediaInfo(None, has_audio, end_s, "", False, False, contents.zero_s, streams), None
+    stream, frame = chosen
+    times = _times(contents, stream)
+    if times is None:
+        raise MediaError(f"{path}: no frame of its picture is shown; the file is damaged")
+    constant, fps = constant_rate(times, contents.pictures[stream.index].stated_rates)
+    source = _source(contents, stream, frame, times, fps)
+    video = VideoInfo(*source.sizes[0], fps, frame_count(times, fps))
+    turned = display_matrix(frame) != (1, 0, 0, 1)
+    notes = tuple(remarks(source, frame, pictures, chosen=stream, another_follows=contents.another_follows))
+    duration_s = max(end_s, video.duration_s)
+    info = MediaInfo(video, has_audio, duration_s, stream.codec, constant, turned, contents.zero_s, streams, notes)
+    return info, source
 
 
-def _dump(path: Path) -> tuple[str, str]:
-    """ffmpeg's description of the input, and one line per picture packet (copied, not decoded: fast)."""
-    arguments = ["-hide_banner", "-nostdin", "-nostats", "-copyts", "-i", url(path)]
-    arguments += ["-map", "0:V:0?", "-c", "copy", "-f", "framecrc", "pipe:1"]
-    with process(arguments, "stdout") as child:
-        packets = child.stdout.read().decode("ascii", "replace")
-        return input_description(child, path), packets  # an error where there is no picture: the text decides
+def _choose(
+    path: Path, contents: Contents, pictures: Sequence[StreamInfo], track: int
+) -> tuple[StreamInfo, VideoFrame] | None:
+    """The picture that is taken, and its first frame; None when there is none that can be decoded."""
+    if track > len(pictures) > 0:
+        raise MediaError(f"{path}: there is no video track {track}; the file has {len(pictures)}")
+    longest_s = max((one.duration_s for one in pictures), default=0.0)
+
+    def rank(one: StreamInfo) -> tuple[bool, int, bool]:
+        return one.duration_s >= ABOUT_AS_LONG * longest_s, one.width * one.height, one.is_default
+
+    ranked = sorted(pictures, key=rank, reverse=True) if track == 0 else [pictures[track - 1]]
+    for one in ranked:
+        frame = first_frame(path, one.index, contents.pictures[one.index].alpha_tagged)
+        if frame is not None:
+            return one, frame
+    has_sound = any(one.kind == "audio" for one in contents.streams)
+    if pictures and (track or not has_sound):
+        raise MediaError(f"{path}: frame 0 of its picture cannot be decoded; the file is damaged, or its codec unknown")
+    return None
 
 
-def _first(pattern: str, text: str, default: str = "") -> str:
-    found = re.search(pattern, text)
-    return found[1] if found else default
+def _times(contents: Contents, stream: StreamInfo) -> Times | None:
+    header = contents.pictures[stream.index]
+    step_s = float(1 / header.stated_rates[0]) if header.stated_rates else 0.04
+    return picture_times(header.packets, stream.joints, float(contents.zero_s + header.delay_s), step_s)
 
 
-def _video_line(header: str) -> str | None:
-    lines = re.findall(r"Stream #\S+ Video: [^\n]*", header)
-    return next((line for line in lines if "(attached pic)" not in line), None)
-
-
-def _header_duration_s(header: str) -> float:
-    found = re.search(r"Duration: (\d+):(\d+):(\d+\.?\d*)", header)
-    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
-
-
-def _rotation(header: str) -> float:
-    """Degrees; the display matrix, or the tag that older files carry."""
-    return float(_first(r"rotation of (-?[\d.]+) degrees", header) or _first(r"\n\s+rotate\s*: (-?\d+)", header, "0"))
-
-
-def _size_px(path: Path, packets: str) -> tuple[int, int]:
-    found = re.search(r"#dimensions 0: (\d+)x(\d+)", packets)
-    if not found or int(found[1]) * int(found[2]) == 0:
-        raise MediaError(f"{path}: the size of the picture cannot be read; the file is damaged")
-    return int(found[1]), int(found[2])
-
-
-def _parse_times(packets: str, zero_s: float) -> _Times | None:
-    rows = re.findall(r"^0, +(-?\d+), +(-?\d+), +(-?\d+),", packets, re.MULTILINE)
-    if not rows:
-        return None
-    table = np.array(rows, dtype=np.int64)  # (n, 3): decoding time, showing time, duration, in ticks
-    ticks = np.where(table[:, 1] > NO_TIME, table[:, 1], table[:, 0])
-    tick_s = float(Fraction(_first(r"#tb 0: (\d+/\d+)", packets, "1/1000")))
-    last = int(np.argmax(ticks))
-    seconds = np.sort(ticks) * tick_s - zero_s
-    shown = seconds[seconds > -tick_s]
-    if len(shown) == 0:
-        return None
-    return _Times(shown, float(table[last, 2]) * tick_s, tick_s, len(shown) < len(seconds))
-
-
-def _rate(times: _Times, line: str) -> tuple[bool, Fraction]:
-    """Is the rate constant, and which: the stated one if the frames keep to it, else a usual one near the median."""
-    stated = [_first(rf"([\d.]+) {unit}\b", line) for unit in ("fps", "tbr")]
-    candidates = [_exact(float(text)) for text in stated if text and float(text) > 0]
-    for fps in candidates:
-        if _keeps(times, fps):
-            return True, fps
-    if len(times.shown_s) < 2:
-        return False, candidates[0] if candidates else Fraction(25)
-    median = 1 / max(float(np.median(np.diff(times.shown_s))), times.tick_s)
-    return False, min(USUAL_RATES, key=lambda rate: abs(np.log(float(rate) / median)))
-
-
-def _exact(stated: float) -> Fraction:
-    """The rate that ffmpeg rounded to two decimals: 29.97 → 30000/1001."""
-    usual = Fraction(round(stated)), Fraction(round(stated * 1.001) * 1000, 1001)
-    nearest = min(usual, key=lambda rate: abs(rate - stated))
-    return nearest if abs(nearest - stated) <= 0.006 and nearest > 0 else Fraction(stated).limit_denominator(100)
-
-
-def _keeps(times: _Times, fps: Fraction) -> bool:
-    grid = np.arange(len(times.shown_s)) / float(fps)
-    wander = np.abs(times.shown_s - times.shown_s[0] - grid).max()
-    return bool(wander <= max(JITTER_FRAMES / float(fps), 1.01 * times.tick_s))
-
-
-def _frame_count(times: _Times, fps: Fraction) -> int:
-    """Frames on the grid of `fps` from zero to the end of the last one."""
-    last = float(times.shown_s[-1]) * float(fps)
-    stay = times.last_s * float(fps) or 1.0
-    return max(math.floor(last + 0.5) + 1, math.floor(last + stay + 0.5))  # halves go up, as in ffmpeg's fps filter
-
-
-def _picture_format(line: str, packets: str, times: _Times, fps: Fraction, zero_s: float) -> PictureFormat:
-    pixels, notes = "", ""
-    found = re.search(r", (\w+)(?:\(([^)]*)\))?, \d+x\d+", line)
-    if found:
-        pixels, notes = found[1], found[2] or ""
-    aspect = _first(r"#sar 0: (\d+/[1-9]\d*)", packets, "0/1")
-    return PictureFormat(
-        pixels=pixels,
-        matrix_tagged=re.search(r"bt|smpte|gbr|fcc|ycgco", notes) is not None,
-        pixel_aspect=Fraction(aspect) or Fraction(1),
-        interlaced=re.search(r"(top|bottom) (coded )?first", notes) is not None,
-        clean_start=not times.hidden and float(times.shown_s[0]) * float(fps) < 0.5,
-        zero_s=zero_s,
+def _source(contents: Contents, stream: StreamInfo, frame: VideoFrame, times: Times, fps: Fraction) -> PictureSource:
+    header = contents.pictures[stream.index]
+    packets = header.packets
+    ends_s = packets.ends_s() + shift_s(len(packets.order), stream.joints)
+    sizes = longest_first(header.sizes, ends_s - packets.lasts_s, float(ends_s.max()))
+    clean_start = not times.hidden and float(times.shown_s[0]) * float(fps) < 0.5
+    known = np.isfinite(packets.shown_s)
+    return PictureSource(
+        index=stream.index,
+        pixels=frame.format.name,
+        matrix_tagged=frame.format.is_rgb or frame.colorspace in MATRICES,
+        pixel_aspect=header.pixel_aspect,
+        sideways=display_matrix(frame)[0] == 0,
+        interlaced=frame.interlaced_frame,
+        clean_start=clean_start,
+        zero_s=contents.zero_s + header.delay_s,
+        step_s=1 / fps,
+        timed=bool(known.all()),
+        any_time=bool(known.any()),
+        alpha=header.alpha_tagged or has_alpha(frame.format),
+        joints=stream.joints,
+        stills=find_stills(times),
+        sizes=sizes or (upright(frame),),
+        dynamic_range=dynamic_range(frame.color_trc),
+        wide_gamut=is_wide(frame.color_primaries),
+        own_colours=header.codec_tag in DOLBY_TAGS and frame.color_trc == UNSPECIFIED,
     )
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Generator, Mapping
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
 from ..errors import MediaError
 from ..files import atomic_write
 from ..progress import Progress, job
+from .canvas import Canvas, Painter, deinterlaced
+from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import run_iter, url
-from .probe import MediaInfo, PictureFormat, VideoInfo, check_audio, inspect, picture_info, probe
-from .video import AAC, BT709, MP4, SCALER, input_from, matrix_in, on_grid
+from .probe import MediaInfo, VideoInfo, check_audio, inspect, picture_info
+from .timeline import MICROSECONDS
+from .video import AAC, MP4, VideoWriter
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
-PLAYABLE = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # codecs that players expect in an mp4
+PLAYABLE = {"h264", "hevc", "libdav1d", "av1", "vp9", "mpeg4"}  # codecs that players expect in an mp4
 IMPORT_GOP = 25  # a seek decodes at most this many frames in vain
+PLAIN_PIXELS = ("yuv420p", "yuvj420p")
 
 
 @job
@@ -29,72 +34,93 @@ def import_video(
     fps: Fraction | None = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
+    video_track: int = 0,
 ) -> Generator[Progress, None, VideoInfo]:
     """Make `target`: H.264, constant rate, upright, square pixels, even size, no sound, seekable to any frame.
 
-    `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS). A source that already is all that
-    is copied without loss, any other encoded almost without. MediaError: bad source, nothing left. FileError: the
-    target cannot be written. The result is the target's picture; progress counts frames, and closing the job leaves
-    nothing behind.
+    `fps` None keeps the source's nominal rate (halved until it is at most MAX_FPS); `video_track` as in `probe`. A
+    source that already is all that is copied without loss, any other encoded almost without. MediaError: bad source,
+    nothing left, a frame that stands for longer than `decode.LONGEST_STILL_S`. FileError: the target cannot be written.
+    The result is the target's picture; progress counts frames, and closing the job leaves nothing behind.
     """
-    info, stored = inspect(source)
-    if info.video is None or stored is None:
+    info, picture = inspect(source, video_track)
+    if info.video is None or picture is None:
         raise MediaError(f"{source} has sound but no picture; give a video file")
     if start_s >= info.video.duration_s:
         raise MediaError(f"{source} ends at {info.video.duration_s:.2f} s; start before that, not at {start_s:g} s")
     rate = fps or _capped(info.video.fps)
+    end_s = info.video.duration_s if duration_s is None else start_s + duration_s
+    check_usable(source, picture, start_s, end_s)
     whole = start_s <= 0 and duration_s is None
-    left_s = info.video.duration_s - start_s
-    lasts_s = left_s if duration_s is None else min(left_s, duration_s)
+    if whole and rate == info.video.fps and _is_ready(info, info.video, picture):
+        yield from _copy(source, picture, target, info.video.frame_count)
+    else:
+        yield from _encode(source, info.video, picture, target, rate, start_s, duration_s)
+    return picture_info(target)
+
+
+def _is_ready(info: MediaInfo, video: VideoInfo, picture: PictureSource) -> bool:
+    even = video.width % 2 == 0 and video.height % 2 == 0
+    codec = info.video_codec == "h264" and picture.pixels in PLAIN_PIXELS
+    return codec and even and info.constant_rate and not info.rotated and picture.is_plain
+
+
+def _copy(source: Path, picture: PictureSource, target: Path, total: int) -> Generator[Progress, None, None]:
     with atomic_write(target) as temporary:
-        if whole and rate == info.video.fps and _is_ready(info, info.video, stored):
-            arguments = ["-i", url(source), "-map", "0:V:0", "-c", "copy"]
-        else:
-            arguments = input_from(source, start_s)
-            arguments += _encode_h264(info.video, stored, rate, start_s, duration_s)
-        arguments += [*MP4, "-f", "mp4", "-y", url(temporary)]
-        yield from run_iter(arguments, f"{source} cannot be imported", stage="video", total=round(lasts_s * rate))
-        made = probe(temporary).video
-        if made is None:
+        arguments = ["-i", url(source), "-map", f"0:{picture.index}", "-c", "copy", *MP4, "-f", "mp4", "-y"]
+        failure = f"{source} cannot be imported"
+        yield from run_iter([*arguments, url(temporary)], failure, stage="video", total=total)
+
+
+def _encode(
+    source: Path,
+    video: VideoInfo,
+    picture: PictureSource,
+    target: Path,
+    fps: Fraction,
+    start_s: float,
+    duration_s: float | None,
+) -> Generator[Progress, None, None]:
+    """The frames on show at `start_s` and every 1 / fps after it."""
+    begin_s = Fraction(start_s).limit_denominator(MICROSECONDS)
+    count = None if duration_s is None else max(1, round(duration_s * fps))
+    left = max(1, round((video.duration_s - start_s) * fps))
+    total = left if count is None else min(left, count)
+    canvas = import_canvas(video, picture)
+    painter = Painter(canvas)
+    with (
+        _import_writer(target, canvas, fps) as writer,
+        closing(shown_frames(source, picture, begin_s, threads=0)) as frames,
+    ):
+        for frame in on_grid(deinterlaced(frames, threads=0), fps, begin_s, count):
+            writer.write(painter.paint(frame))
+            yield Progress("video", writer.frame_count, max(total, writer.frame_count))
+        if writer.frame_count == 0:
             raise MediaError(f"{source} cannot be imported: no frame could be decoded")
-    return made
 
 
-def _is_ready(info: MediaInfo, video: VideoInfo, stored: PictureFormat) -> bool:
-    return (
-        info.video_codec == "h264"
-        and info.constant_rate
-        and not info.rotated
-        and stored.pixels in ("yuv420p", "yuvj420p")
-        and stored.pixel_aspect == 1
-        and stored.clean_start
-        and not stored.interlaced
-        and video.width % 2 == 0
-        and video.height % 2 == 0
+def _import_writer(target: Path, canvas: Canvas, fps: Fraction) -> VideoWriter:
+    width, height = canvas.size
+    return VideoWriter(
+        target,
+        width=width,
+        height=height,
+        fps=fps,
+        crf=IMPORT_CRF,
+        gop=IMPORT_GOP,
+        encoder="x264",
+        pixels=canvas.pixels,
     )
 
 
-def _encode_h264(
-    video: VideoInfo, stored: PictureFormat, fps: Fraction, start_s: float, duration_s: float | None
-) -> list[str]:
-    # Rotation comes first (ffmpeg applies it by itself) and swaps the pixel's sides too; `iw*sar` follows that.
-    filters = ["bwdif=deint=interlaced"] if stored.interlaced else []
-    filters += [on_grid(fps, stored, start_s), *_even(video, stored.pixel_aspect != 1)]
-    filters += [f"scale={matrix_in(video, stored)}out_color_matrix=bt709:out_range=tv:{SCALER}", "format=yuv420p"]
-    limit = [] if duration_s is None else ["-frames:v", str(max(1, round(duration_s * fps)))]
-    codec = ["-c:v", "libx264", "-crf", str(IMPORT_CRF), "-preset", "veryfast", "-g", str(IMPORT_GOP)]
-    return ["-vf", ",".join(filters), "-r", str(fps), *limit, *codec, *BT709]
-
-
-def _even(video: VideoInfo, stretch: bool) -> list[str]:
-    """Square pixels and an even size: 4:2:0 has one chroma sample per 2×2. An odd edge is repeated once."""
-    if stretch:
-        return ["scale='2*round(iw*sar/2)':'2*round(ih/2)'", "setsar=1"]
-    odd_w, odd_h = video.width % 2, video.height % 2
-    if not odd_w and not odd_h:
-        return []
-    # Without full chroma ffmpeg can neither pad nor fill a single pixel.
-    return ["format=yuv444p", f"pad=iw+{odd_w}:ih+{odd_h}", f"fillborders=right={odd_w}:bottom={odd_h}:mode=smear"]
+def import_canvas(video: VideoInfo, picture: PictureSource) -> Canvas:
+    """Square pixels and an even size: 4:2:0 has one chroma sample per 2×2."""
+    width, height = video.width, video.height
+    if picture.pixel_aspect != 1:
+        aspect = 1 / picture.pixel_aspect if picture.sideways else picture.pixel_aspect
+        size = 2 * round(width * aspect / 2), 2 * round(height / 2)
+        return Canvas(size, size, "yuv420p", picture.pixel_aspect)
+    return Canvas((width + width % 2, height + height % 2), (width, height), "yuv420p")
 
 
 def _capped(fps: Fraction) -> Fraction:
@@ -113,27 +139,23 @@ def mux(
     texts that the file keeps by their names. MediaError: no picture in the one or no sound in the other. FileError:
     `out` cannot be written. Progress counts frames; closing the job leaves nothing behind.
     """
-    total = picture_info(video).frame_count
+    info, picture = inspect(video)
+    if info.video is None or picture is None:
+        raise MediaError(f"{video} has no picture; give a video file")
     check_audio(audio)
     with atomic_write(out) as temporary, tempfile.TemporaryDirectory() as scratch:
-        notes = Path(scratch) / "metadata.txt"
+        notes, playable, place = Path(scratch) / "metadata.txt", video, picture.index
         notes.write_text(_ffmetadata(metadata or {}), encoding="utf-8")  # a command line would not hold a large one
-        clock, codec = _picture_codec(video)
-        inputs = [*clock, "-i", url(video), "-i", url(audio), "-f", "ffmetadata", "-i", url(notes)]
-        streams = ["-map", "0:V:0", "-map", "1:a:0", *codec, *AAC]
+        if info.video_codec not in PLAYABLE:
+            playable, place = Path(scratch) / "picture.mp4", 0
+            yield from _encode(video, info.video, picture, playable, info.video.fps, 0.0, None)
+        inputs = ["-i", url(playable), "-i", url(audio), "-f", "ffmetadata", "-i", url(notes)]
+        streams = ["-map", f"0:{place}", "-map", "1:a:0", "-c:v", "copy", *AAC]
         container = [*MP4, "-map_metadata", "2", "-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
         failure = f"{out} cannot be made of {video} and {audio}"
         arguments = [*inputs, *streams, *container, "-y", url(temporary)]
-        yield from run_iter(arguments, failure, stage="mux", total=total)
+        yield from run_iter(arguments, failure, stage="mux", total=info.video.frame_count)
     return out
-
-
-def _picture_codec(video: Path) -> tuple[list[str], list[str]]:
-    """Arguments before the input and after it."""
-    info, stored = inspect(video)
-    if info.video is None or stored is None or info.video_codec in PLAYABLE:
-        return [], ["-c:v", "copy"]
-    return ["-copyts"], _encode_h264(info.video, stored, info.video.fps, 0.0, None)
 
 
 def _ffmetadata(values: Mapping[str, str]) -> str:

@@ -1,0 +1,117 @@
+"""What is said about a picture: the choice among several, and whatever was done to it on the way to plain frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from .canvas import has_alpha
+from .decode import PictureSource
+from .note import Note
+from .streams import StreamInfo
+from .timeline import STILL_S
+
+
+def remarks(
+    source: PictureSource,
+    frame: VideoFrame,
+    pictures: Sequence[StreamInfo],
+    *,
+    chosen: StreamInfo,
+    another_follows: bool,
+) -> Iterator[Note]:
+    """All of them; `frame` is the first one of the picture that was `chosen` among the `pictures` of the file."""
+    yield from _choice(pictures, chosen)
+    yield from _joints(source)
+    if another_follows:
+        yield Note(
+            "joined recordings",
+            "another recording lies behind the first one in this file and cannot be read; put them together with "
+            "ffmpeg's concat instead of joining their bytes",
+        )
+    yield from _sizes(source)
+    yield from _stills(source)
+    yield from _colour(source)
+    yield from _alpha(source, frame)
+
+
+def shortfall(expected_s: float, found_s: float) -> Iterator[Note]:
+    """About a picture of which less could be decoded than the file promises."""
+    if expected_s - found_s > STILL_S:
+        yield Note(
+            "damage",
+            f"only {found_s:.1f} s of the picture's {expected_s:.1f} s can be decoded; the file is cut off or damaged",
+        )
+
+
+def _choice(pictures: Sequence[StreamInfo], chosen: StreamInfo) -> Iterator[Note]:
+    if len(pictures) < 2:
+        return
+    words = [f"{n}: {one.width}×{one.height}, {one.duration_s:.1f} s" for n, one in enumerate(pictures, 1)]
+    number = pictures.index(chosen) + 1
+    yield Note(
+        "video tracks",
+        f"the file has {len(pictures)} pictures ({'; '.join(words)}); number {number} is taken; "
+        "choose another one with video_track",
+    )
+
+
+def _joints(source: PictureSource) -> Iterator[Note]:
+    if source.joints:
+        count = len(source.joints) + 1
+        yield Note(
+            "joined recordings",
+            f"the file consists of {count} recordings, each with a clock of its own; they follow one another without "
+            "a gap",
+            serious=False,
+        )
+
+
+def _sizes(source: PictureSource) -> Iterator[Note]:
+    if len(source.sizes) > 1:
+        sizes = ", ".join(f"{width}×{height}" for width, height in source.sizes)
+        width, height = source.sizes[0]
+        yield Note(
+            "picture size",
+            f"the size of the picture changes ({sizes}); all of it is scaled to {width}×{height}, the size that lasts "
+            "longest; record in one size, or trim the clip, if the face is blurred there",
+        )
+
+
+def _stills(source: PictureSource) -> Iterator[Note]:
+    if source.stills:
+        times = ", ".join(f"{begin:.1f}–{end:.1f} s" for begin, end in source.stills[:3])
+        more = f" and {len(source.stills) - 3} times more" if len(source.stills) > 3 else ""
+        yield Note(
+            "stills",
+            f"the picture stands still at {times}{more} of the source, where no frame is recorded; trim the clip there",
+        )
+
+
+def _colour(source: PictureSource) -> Iterator[Note]:
+    if source.dynamic_range:
+        yield Note(
+            "HDR", f"the picture is HDR ({source.dynamic_range}); it has been tone-mapped to BT.709", serious=False
+        )
+    elif source.wide_gamut:
+        yield Note(
+            "wide gamut", "the picture has more colours than BT.709; it has been converted to that", serious=False
+        )
+
+
+def _alpha(source: PictureSource, frame: VideoFrame) -> Iterator[Note]:
+    if source.alpha and _is_transparent(frame):
+        yield Note(
+            "alpha",
+            "the picture is transparent in places; black has been laid behind it; lay it on a background of your own "
+            "before it is imported, if black will not do",
+        )
+
+
+def _is_transparent(frame: VideoFrame) -> bool:
+    if not has_alpha(frame.format):
+        return False
+    alpha = frame.to_ndarray(format="rgba")[..., 3]
+    return bool(np.min(alpha) < 250)
