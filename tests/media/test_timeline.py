@@ -168,8 +168,9 @@ def test_a_recording_that_cannot_be_reached_is_named(flash: Path, tmp_path: Path
     one = convert(flash, tmp_path / f"1.{suffix}", "-c:v", "copy", "-c:a", "aac")
     source = glued([one, one], tmp_path / f"joined.{suffix}")
     video = probe(source).video
-    assert names_of(one) == [] and names_of(source) == ["joined recordings"]
-    assert video is not None and (video.frame_count >= 200 or "cannot be read" in probe(source).notes[0].sentence)
+    said = [note.sentence for note in probe(source).notes if "cannot be read" in note.sentence]
+    assert names_of(one) == [] and video is not None
+    assert len(said) == (0 if video.frame_count >= 200 else 1)
 
 
 def test_joined_recordings_of_different_size(numbered: Path, tmp_path: Path) -> None:
