@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import threading
 from collections import defaultdict
@@ -10,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import folder_paths
+import numpy as np
 import pack
 import pytest
 import torch
@@ -236,6 +238,25 @@ def test_a_start_beyond_the_end(host):
 def test_a_short_sound_is_called_so(host):
     message = refused(host, graph(audio=["40", 0], name="short") | {"40": node("TestGiven", key="50 ms")}, "1")
     assert message == "Give at least 100 ms: the AUDIO has 50.0 ms of sound from 0 s on"
+
+
+def test_a_covered_mouth_is_refused_where_that_is_wanted(host, made):
+    """Something lies before all of the mouth in frames 25 to 49. Graphs saved before there was `lost` pass them."""
+    root = host.module("host.folders").new_path("avatars", "tester", "")
+    files = (root / "occlusion.npz", root / "avatar.json")
+    as_found = [file.read_bytes() for file in files]
+    masks, covered = np.full((25, 512), 255, np.uint8), np.ones(25, np.float32)
+    np.savez(files[0], frames=np.arange(25, 50, dtype=np.int32), masks=masks, covered=covered)
+    state = json.loads(as_found[1])
+    state[host.core("avatar.folder").MARKS]["occlusion"] = host.core("files").ends_hash(files[0])
+    files[1].write_text(json.dumps(state), encoding="utf-8")
+    try:
+        message = refused(host, graph("6", lost="fail"), "6")
+        assert host.run(graph("6", crf=30)).status == "success"
+    finally:
+        for file, content in zip(files, as_found, strict=True):
+            file.write_bytes(content)
+    assert "covered at 1.0–2.0 s" in message and "choose pass or hold as `lost`" in message
 
 
 def test_a_long_name_that_fits_is_taken(host):
