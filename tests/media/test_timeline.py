@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
-from numbered import FPS, NUMBERS, convert, flash_s, numbers
+from numbered import FPS, NUMBERS, convert, flash_s, numbers, plain
 
 from udh_core.errors import MediaError
 from udh_core.media.ffmpeg import run, url
 from udh_core.media.probe import probe
 from udh_core.media.transcode import import_video
-from udh_core.media.video import read_frames
+from udh_core.media.video import VideoWriter, read_frames
 
 SIZED = "-c:v libx264 -crf 4 -bf 0 -an"
 JUMPING = ("-enc_time_base", "1/1000", "-fps_mode", "passthrough", "-c:v", "libx264", "-crf", "4")
@@ -128,6 +132,47 @@ def test_a_picture_that_comes_far_too_late_is_named(flash: Path, tmp_path: Path)
     run([*late, url(tmp_path / "late.mkv")], "")
     with pytest.raises(MediaError, match=r"stands still from 0\.0 s to 20\.0 s"):
         import_video(tmp_path / "late.mkv", tmp_path / "made.mp4").run()
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float, float], Path]:
+    """Makes a picture of 15 s that cannot be decoded from one time to another."""
+    folder = tmp_path_factory.mktemp("damaged")
+    with VideoWriter(folder / "whole.mp4", width=64, height=48, fps=Fraction(5), gop=1) as writer:
+        for i in NUMBERS:
+            writer.write(plain(20 + 3 * i))
+
+    def make(begin_s: float, end_s: float) -> Path:
+        content, made = bytearray((folder / "whole.mp4").read_bytes()), folder / f"{begin_s:g}_{end_s:g}.mp4"
+        with av.open(str(folder / "whole.mp4")) as container:
+            for packet in container.demux(video=0):
+                if packet.size and begin_s <= float(packet.pts * packet.time_base) < end_s:
+                    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+        made.write_bytes(content)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(("begin_s", "end_s", "words"), [(0, 12, "0.0 s to 12.0 s"), (2, 14, "1.8 s to 14.0 s")])
+def test_a_long_part_that_cannot_be_decoded_is_named(damaged, tmp_path: Path, begin_s, end_s, words: str) -> None:
+    source, half = damaged(begin_s, end_s), Fraction(5, 2)
+    for attempt in (
+        lambda: import_video(source, tmp_path / "made.mp4", fps=half).run(),
+        lambda: list(read_frames(source)),
+    ):
+        with pytest.raises(MediaError, match=f"no frame can be decoded from {re.escape(words)}; .*trim"):
+            attempt()
+    assert numbers(source, start=72) == [72, 73, 74]  # what comes after it
+
+
+def test_a_short_part_that_cannot_be_decoded_stands_still(damaged) -> None:
+    assert numbers(damaged(1, 2), count=12) == [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 10, 11]
+
+
+def test_a_rate_of_less_than_a_frame_in_100_s_is_none(numbered: Path, tmp_path: Path) -> None:
+    source = convert(numbered, tmp_path / "slide.mkv", "-frames:v", "1", "-r", "1/1000", "-c:v", "libx264")
+    assert float(probe(source).video.fps) == 25  # type: ignore[union-attr]
 
 
 def test_a_gap_in_all_streams_is_a_joint(flash: Path, tmp_path: Path) -> None:

@@ -118,29 +118,32 @@ def shown_frames(path: Path, source: PictureSource, start_s: Fraction, threads: 
     """
     seek_s = start_s - SEEK_MARGIN_S
     if seek_s > 0 and source.timed and not source.joints:
-        with closing(_shown(path, source, seek_s, threads)) as frames:
+        with closing(_shown(path, source, start_s, threads, seek_s)) as frames:
             first = next(frames, None)
             if first is not None and first.time_s <= start_s:
                 yield first
                 yield from frames
                 return
-    yield from _shown(path, source, None, threads)  # from the beginning, also where seeking missed the place
+    yield from _shown(path, source, start_s, threads)  # from the beginning, also where seeking missed the place
 
 
-def _shown(path: Path, source: PictureSource, seek_s: Fraction | None, threads: int) -> Generator[Shown, None, None]:
+def _shown(
+    path: Path, source: PictureSource, start_s: Fraction, threads: int, seek_s: Fraction | None = None
+) -> Generator[Shown, None, None]:
+    """MediaError where none can be decoded for LONGEST_STILL_S, from `start_s` on."""
     with opened(path) as container:
         stream = picture_stream(container, source.index)
         unit = stream.time_base or Fraction(1, MICROSECONDS)
         if seek_s is not None:
             container.seek(math.floor((source.zero_s + seek_s) / unit), stream=stream)
         packets = on_one_clock(read_packets(container, stream), source.joints, unit)
-        before_s: Fraction | None = None
+        before_s = start_s
         for frame, now_s in _timed(decode(packets, decoder_of(stream, threads, source.alpha)), source, unit):
-            if before_s is not None and now_s - before_s > LONGEST_STILL_S:
+            if now_s - before_s > LONGEST_STILL_S:
                 gone = f"from {float(before_s):.1f} s to {float(now_s):.1f} s"
                 raise MediaError(f"{path}: no frame can be decoded {gone}; the file is damaged there: trim the clip")
             yield Shown(now_s, max((frame.duration or 0) * unit, source.step_s), frame)
-            before_s = now_s
+            before_s = max(now_s, start_s)
 
 
 def _timed(
