@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from numbered import FPS, convert
 
+from udh_core.media.canvas import Canvas, Painter
 from udh_core.media.probe import probe
 from udh_core.media.tone_map import to_screen
 from udh_core.media.transcode import import_video
@@ -85,6 +87,14 @@ def test_more_bits_change_nothing(chart: Path, tmp_path: Path, pixels: str) -> N
     source = convert(chart, tmp_path / "deep.mkv", "-pix_fmt", pixels, *TO_HDR[1].split()[:-2])
     assert np.abs(figures(source)[2] - figures(chart)[2]).mean() < 2
     assert probe(source).notes == ()
+
+
+@pytest.mark.parametrize("matrix", [0, 3, 200])
+def test_a_matrix_that_is_none_counts_as_not_named(matrix: int) -> None:
+    frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8)).reformat(format="yuv420p")
+    frame.colorspace = matrix
+    size = (64, 48)
+    assert np.abs(Painter(Canvas(size, size, "rgb24"), 1).paint(frame).astype(int) - 90).max() <= 1
 
 
 def test_a_highlight_keeps_its_order_and_paper_is_nearly_white() -> None:

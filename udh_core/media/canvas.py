@@ -20,6 +20,7 @@ from .tone_map import dynamic_range, is_wide, write_table
 HD_HEIGHT = 720  # an untagged picture from this size on is BT.709, as players take it; a smaller one BT.601
 SCALER = "bicubic+accurate_rnd+full_chroma_int"  # YUV → RGB → YUV at 65 dB; libav's default 49 dB, 3 × faster
 MATRICES = {1, 4, 5, 6, 7, 9, 10}  # of YUV: the ones libav converts, by its numbers
+UNSPECIFIED = 2  # libav's number of a colour tag that is not set
 SAME_SHAPE = 0.02  # a picture whose aspect differs by less fills the canvas
 
 Step = tuple[str, dict[str, str]]  # a filter and its options
@@ -72,7 +73,8 @@ def graph_of(frame: VideoFrame, steps: Iterable[Step], threads: int) -> Graph:
     graph.threads = threads
     source = {"video_size": f"{frame.width}x{frame.height}", "pix_fmt": frame.format.name, "time_base": "1/1000"}
     if not frame.format.is_rgb:
-        source |= {"colorspace": str(frame.colorspace), "range": str(frame.color_range)}
+        matrix = frame.colorspace if frame.colorspace in MATRICES else UNSPECIFIED
+        source |= {"colorspace": str(matrix), "range": str(frame.color_range)}
     nodes = [graph.add("buffer", **source), *(graph.add(name, **options) for name, options in steps)]
     graph.link_nodes(*nodes, graph.add("buffersink"))
     graph.configure()

@@ -12,7 +12,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from ..errors import MediaError
-from .canvas import MATRICES, display_matrix, has_alpha, upright
+from .canvas import MATRICES, UNSPECIFIED, display_matrix, has_alpha, upright
 from .container import no_media
 from .decode import PictureSource, first_frame
 from .ffmpeg import check_readable
@@ -25,7 +25,6 @@ from .tone_map import dynamic_range, is_wide
 
 ABOUT_AS_LONG = 0.9  # of the longest picture's duration: from there on the larger one is preferred
 DOLBY_TAGS = ("dvh1", "dvhe")
-UNSPECIFIED = 2  # libav's number of a colour tag that is not set
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def _filled(times: np.ndarray, step_s: float = 0.0) -> np.ndarray:
 
 def constant_rate(times: Times, stated: Iterable[Fraction | None]) -> tuple[bool, Fraction]:
     """Is the rate constant, and which: a stated one if the frames keep to it, else a usual one near the median."""
-    candidates = [_exact(float(rate)) for rate in stated if rate]
+    candidates = [fps for rate in stated if rate and (fps := _exact(float(rate))) > 0]
     for fps in candidates:
         if _keeps(times, fps):
             return True, fps
@@ -204,8 +204,6 @@ def _exact(stated: float) -> Fraction:
 
 
 def _keeps(times: Times, fps: Fraction) -> bool:
-    if fps <= 0:
-        return False
     grid = np.arange(len(times.shown_s)) / float(fps)
     wander = np.abs(times.shown_s - times.shown_s[0] - grid).max()
     return bool(wander <= max(JITTER_FRAMES / float(fps), 1.01 * times.tick_s))
