@@ -29,7 +29,10 @@ def test_probe_of_real_clips(clips: Path, name: str, codec: str, size: tuple[int
     assert info.video.duration_s == count / 25
 
 
-@pytest.mark.parametrize("content", [b"", b"not a video at all\n" * 300, bytes(9999)])
+SUBTITLES = b"1\n00:00:00,000 --> 00:00:02,000\nnothing but words\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video at all\n" * 300, bytes(9999), SUBTITLES])
 @pytest.mark.parametrize("name", ["a.mp4", "a.txt"])
 def test_not_a_video(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

@@ -70,6 +70,8 @@ def another_follows(path: Path, end: int) -> bool:
 
 def read_packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
     """The packets of these streams as they lie in the file, to its end or to where it cannot be read any further."""
+    if not streams:  # libav would give those of all
+        return
     demuxed = container.demux(*streams)
     while True:
         try:
