@@ -196,8 +196,9 @@ def test_refused_before_it_runs(host, case):
     assert result.status == "invalid", result
 
 
-def test_a_graph_saved_before_there_were_sound_tracks_runs(host):
-    saved = graph("1", audio_track="image")  # widget values have no names there
+@pytest.mark.parametrize("track", ["audio_track", "video_track"])
+def test_a_graph_saved_before_there_were_tracks_runs(host, track):
+    saved = graph("1", **{track: "image"})  # widget values have no names there
     assert host.run(saved).status == "success"
 
 
