@@ -1,5 +1,7 @@
 """Frames in and out: on real clips, and on a clip whose every frame shows its own number."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -62,6 +64,27 @@ def test_closing_early_closes_the_file(clips: Path) -> None:
 
 
 # --- writing
+
+
+STOP_EARLY = """
+import sys
+from pathlib import Path
+import av
+from udh_core.media.decode import shown_frames
+from udh_core.media.probe import inspect
+
+av.logging.set_level(av.logging.VERBOSE)  # so that every thread of the decoder logs, as it does of damaged frames
+path = Path(sys.argv[1])
+source = inspect(path)[1]
+for _ in range(20):
+    next(shown_frames(path, source, source.step_s, threads=4))
+"""
+
+
+def test_a_decoder_that_logs_is_left_early(person: Path) -> None:
+    """Freed while its threads still worked, it waited for them, and they for the interpreter, in order to log."""
+    command = [sys.executable, "-c", STOP_EARLY, str(person / "person.mp4")]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
 
 
 def test_length_and_start_of_sound_and_picture(flash: Path) -> None:

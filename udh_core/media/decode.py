@@ -97,18 +97,21 @@ def _alpha_decoder(own: VideoCodecContext) -> VideoCodecContext:
 
 def decode(packets: Iterable[Packet], decoder: VideoCodecContext) -> Iterator[VideoFrame]:
     """The frames of these packets; those that are damaged are left out."""
-    for packet in chain(packets, [None]):
-        try:
-            yield from decoder.decode(packet)
-        except FFmpegError:
-            continue
+    try:
+        for packet in chain(packets, [None]):
+            try:
+                yield from decoder.decode(packet)
+            except FFmpegError:
+                continue
+    finally:  # its threads come to rest: whoever frees it holds the interpreter, and one that logs would wait for that
+        decoder.flush_buffers()
 
 
 def first_frame(path: Path, index: int, alpha: bool) -> VideoFrame | None:
     """The first frame of a stream that can be decoded; None when none can."""
     with opened(path) as container:
         stream = picture_stream(container, index)
-        return next(decode(read_packets(container, stream), decoder_of(stream, 0, alpha)), None)
+        return next(decode(read_packets(container, stream), decoder_of(stream, 1, alpha)), None)
 
 
 def shown_frames(path: Path, source: PictureSource, start_s: Fraction, threads: int) -> Generator[Shown, None, None]:
