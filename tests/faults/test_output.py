@@ -62,7 +62,7 @@ def test_names_are_no_markup(forks: Forks, made: Made, tmp_path: Path) -> None:
 
 def test_every_stage_has_a_line(made: Made) -> None:
     said = [line.split("  ")[0] for line in made.ended["prepare"].text.splitlines() if "%" in line]
-    assert said == ["video", "audio", "landmarks", "crops", "offset", "features"]
+    assert said == ["video", "audio", "landmarks", "crops", "occlusion", "offset", "features"]
     said = [line.split("  ")[0] for line in made.ended["train"].text.splitlines() if "%" in line]
     assert [name for name in said if name in ("train: statistics", "train: motion", "train: warp")] == [
         "train: statistics",
