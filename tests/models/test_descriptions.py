@@ -65,7 +65,7 @@ def resume(path: Path, _: Path) -> None:
 
 def bundle(path: Path, person_avatar: Path) -> None:
     avatar = open_avatar(person_avatar)
-    config = GeneratorConfig(MotionConfig(8, channels=4, members=1), WarpConfig(160, widths=(4,)), 5)
+    config = GeneratorConfig(MotionConfig(8, channels=4, members=1), WarpConfig(avatar.crop.size, widths=(4,)), 5)
     info = Checkpoint("generator", {"model": config.to_dict()}, 1, "mel80", avatar.crop, avatar.identity)
     save_generator(path.with_name("g.safetensors"), info, Generator(config, avatar.crop))
     bundles.export_bundle(avatar, path.with_name("g.safetensors"), path, duration_s=0.2).run()
