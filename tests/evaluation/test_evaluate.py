@@ -159,7 +159,7 @@ def test_the_size_of_the_picture_does_not_matter(person_avatar, in_a_large_pictu
     found: list[dict[str, Measured]] = []
     openings, kept = [], []
     for root in (person_avatar, in_a_large_picture):
-        bench = open_bench(hold_out(load_training_data(open_avatar(root), "mel80")), box, models=models)
+        bench = open_bench(hold_out(load_training_data(open_avatar(root), "mel80", 0.3)), box, models=models)
         rows = baselines(bench)
         found.append({name: bench.measure(row) for name, row in rows.items()})
         openings.append({name: row.mouths.opening for name, row in rows.items()})
@@ -169,7 +169,7 @@ def test_the_size_of_the_picture_does_not_matter(person_avatar, in_a_large_pictu
     assert kept[1] < 1.8 * kept[0]  # black beside a person who fills the picture is seen, too
     assert kept[1] < 0.15 * TALL * WIDE * 3 * len(bench.held_out.frames)
     for name, small in found[0].items():
-        assert found[1][name].figures == pytest.approx(small.figures, rel=0.03, abs=0.02), name
+        assert found[1][name].figures == pytest.approx(small.figures, rel=0.03, abs=0.01), name
         np.testing.assert_allclose(openings[1][name], openings[0][name], atol=2e-4)
 
 
