@@ -13,7 +13,7 @@ from udh_core.errors import NoFaceError, WeightsError
 from udh_core.face import topology
 from udh_core.face.detector import FaceBox, FaceMesh, box_of
 from udh_core.face.mouth import mouth_opening
-from udh_core.face.tracking import FaceFrame, FaceTrack, detect, fill_gaps, find_cuts, seen_region
+from udh_core.face.tracking import FaceFrame, FaceTrack, comes_before, detect, fill_gaps, find_cuts, seen_region
 from udh_core.media.video import read_frames
 
 FPS = 25
@@ -59,6 +59,16 @@ def grid(clips: Path, models: Path) -> list[FaceFrame]:
 def test_built_in_person_is_found_on_every_frame(followed: list[FaceFrame]) -> None:
     assert len(followed) == 150
     assert all(face.score > 0.9 and points_of(face).shape == (468, 2) for face in followed)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "side", "before"),
+    [(297, 203, 104, False), (303, 197, 96, False), (180, 330, 100, True), (306, 60, 100, True), (295, 340, 90, False)],
+    ids=["found again", "and again", "left", "above", "below"],
+)
+def test_faces_are_counted_from_left_to_right(x: float, y: float, side: float, before: bool) -> None:
+    """A face that is found a second time, a few px apart, does not come before itself."""
+    assert comes_before(FaceBox(x, y, side), FaceBox(300, 200, 100)) == before
 
 
 def test_grid_speaker_is_found_on_every_frame(grid: list[FaceFrame]) -> None:

@@ -19,7 +19,7 @@ from .source import stage_key
 KEY = "identity"  # in avatar.json: null from the moment a part of it changes until all parts are there again
 STAGES = frozenset({"video", "audio", "track"})  # what it depends on
 FACE, SOUND = "face", "sound"  # in avatar.json: place of the face in px; name of the file whose sound was given apart
-RANK = "face_rank"  # in avatar.json: how many faces were left of it when it was first seen
+RANK = "face_rank"  # in avatar.json: how many faces came before it, from left to right, when it was first seen
 _FIRST_SEEN_S = 2  # faces that are first seen in the same so many seconds are told apart by their rank
 
 

@@ -114,7 +114,7 @@ class Follower:
     ) -> None:
         self._finder, self._embedder = FaceFinder(models), FaceEmbedder(models)
         self._choice, self._person = Choice(face_index, point), Person()
-        self.rank = 0  # how many faces are left of the person's in the frame in which it is first seen
+        self.rank = 0  # how many faces come before the person's in the frame in which it is first seen
         self._box: FaceBox | None = None  # where the mesh looks next
         self._last: FaceBox | None = None  # where the person was seen last, in this shot
         self._until_check, self._check_after, self._doubts = 0, 1, 0
@@ -211,7 +211,7 @@ class Follower:
         if not self._person.is_known:
             self._first = None
             self._person.remember(embeddings[0])
-            self.rank = sum(face.box.x < faces[0].box.x for face in self._finder.find_all(frame))
+            self.rank = sum(comes_before(face.box, faces[0].box) for face in self._finder.find_all(frame))
         distances = [self._person.distance(embedding) for embedding in embeddings]
         best = min(distances, default=math.nan)
         if not best <= OTHER:
@@ -224,6 +224,14 @@ class Follower:
             k = min(alike, key=lambda k: math.hypot(faces[k].box.x - last.x, faces[k].box.y - last.y))
         self._saw(embeddings[k])
         return faces[k], distances[k]
+
+
+def comes_before(one: FaceBox, other: FaceBox) -> bool:
+    """Whether a face lies left of another one, or above it in the same column. Never of one face that was found twice,
+    a few px apart."""
+    near = 0.5 * max(one.side, other.side)
+    right, down = other.x - one.x, other.y - one.y
+    return right > near or (abs(right) <= near and down > near)
 
 
 @dataclass
