@@ -63,7 +63,6 @@ def with_picture(
         for number, frame in enumerate(frames, 1):
             writer.write(change(frame, number))
     state["video"] |= size
-    state["crop"]["size"] = 160
     for stage in ("crops", "track") if moved else ("crops",):
         del state["stages"][stage]
     (root / "avatar.json").write_text(json.dumps(state), encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from ..avatar.folder import Avatar
-from ..face.crop import CropSpec, eye_distance, hidden, mouth_window
+from ..face.crop import CropSpec, eye_distance, hidden, mouth_window, shrinks
 from ..face.detector import MIN_SCORE, FaceDetector, FaceMesh, box_of
 from ..face.topology import CANONICAL_PLACES, MOUTH_LEFT, MOUTH_RIGHT, STABLE_POINTS
 from ..face.tracking import FaceTrack
@@ -40,6 +40,9 @@ FAST_AROUND_S = 0.08  # on either side suffers, too: landmarks and crops are smo
 # Mean difference from the first frame of a stretch, of 255, within FROZEN_S. [One picture over and over, x264 at crf
 # 12–30: ≤ 0.28, at crf 38: ≤ 0.38; with noise of σ = 2, at crf 16: 0.30–0.53. A silent man who holds still: ≥ 0.48]
 STILL_LEVEL = 0.4
+# The same of a crop that is averaged down from a larger face: every frame is averaged in other squares. [One picture
+# over and over: ≤ 0.46. People who speak or listen: ≥ 1.2]
+SHRUNK_STILL_LEVEL = 0.6
 FROZEN_S = 0.4  # so long nobody holds still who speaks
 _STILL_CELLS = 20  # squares a crop's side is divided into: their means hardly know the noise of sensor and codec
 
@@ -265,10 +268,11 @@ def _stretches(avatar: Avatar, track: FaceTrack) -> Generator[Progress, None, li
     apart = track.shot_starts | ~track.present
     apart[1:] |= ~track.present[:-1]
     starts, first = [0], cv2.cvtColor(crops[0], cv2.COLOR_RGB2GRAY)
+    levels = np.where(shrinks(track.transforms), SHRUNK_STILL_LEVEL, STILL_LEVEL)
     for i in range(1, total):
         grey = cv2.cvtColor(crops[i], cv2.COLOR_RGB2GRAY)
         places = track.transforms[starts[-1]], track.transforms[i]
-        if apart[i] or difference(first, grey, *places) > STILL_LEVEL:
+        if apart[i] or difference(first, grey, *places) > levels[i]:
             starts.append(i)
             first = grey
         if i % 50 == 0:

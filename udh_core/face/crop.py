@@ -157,6 +157,12 @@ def square(frame: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(frame, transform, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
+def shrinks(transforms: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether `crop` averages the frame before it takes a crop by these transforms (N, 2, 3)."""
+    scales = np.nan_to_num(np.hypot(transforms[:, 0, 0], transforms[:, 1, 0]), nan=1.0)
+    return np.array([_whole_shrink(1 / scale) > 1 for scale in scales], bool)
+
+
 def _whole_shrink(times: float) -> int:
     """The factor to average by, so that what then shrinks `times` as a whole does not alias: 2 from 1.75 times on."""
     return int(times + 0.25)
