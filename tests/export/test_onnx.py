@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from needs import unavailable
 from typer.testing import CliRunner
 
 from benchmarks.sounds import without_pauses
@@ -31,11 +31,14 @@ from udh_core.speech.tts import speak
 
 ROOT = Path(__file__).resolve().parents[2]
 PARITY = 1e-3  # of 0..1
-needs_onnx = pytest.mark.skipif(
-    not os.environ.get("CI")  # there nothing may be skipped
-    and any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="the ONNX export needs pip install onnx onnxscript onnxruntime",
-)
+needs_onnx = pytest.mark.usefixtures("onnx_packages")
+
+
+@pytest.fixture(scope="module")
+def onnx_packages() -> None:
+    """What the export needs."""
+    if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
+        unavailable("the ONNX export needs pip install onnx onnxscript onnxruntime")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import unavailable
 from numbered import FPS, NUMBERS, click_s, flash_s, numbers, plain
 
 from udh_core.errors import MediaError
@@ -50,7 +51,7 @@ def open_files(path: Path) -> int:
     """How often this process has the file open."""
     opened = Path("/proc/self/fd")
     if not opened.is_dir():
-        pytest.skip("only Linux lists the open files of a process")
+        unavailable("only Linux lists the open files of a process")
     return sum(one.exists() and one.resolve() == path.resolve() for one in opened.iterdir())
 
 
