@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,8 +118,8 @@ class LoadAvatarVideo(io.ComfyNode):
         source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
         fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
-        part = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s)
-        options = replace(part, audio_track=audio_track, video_track=video_track)
+        tracks = {"audio_track": audio_track, "video_track": video_track}
+        options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s, **tracks)
         root = names.of_clip(folders.safe_name(name, fallback), source, options, sound)
         models = folders.weights(folders.SPEECH)
         worker.run_job(import_clip(source, root, options, audio=sound, models=models), IMPORT_STAGES)
