@@ -118,8 +118,9 @@ class LoadAvatarVideo(io.ComfyNode):
         source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
         fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
-        tracks = {"audio_track": audio_track, "video_track": video_track}
-        options = PrepareOptions(crop_px, start_s=start_s, duration_s=length_s, **tracks)
+        options = PrepareOptions(
+            crop_px, start_s=start_s, duration_s=length_s, audio_track=audio_track, video_track=video_track
+        )
         root = names.of_clip(folders.safe_name(name, fallback), source, options, sound)
         models = folders.weights(folders.SPEECH)
         worker.run_job(import_clip(source, root, options, audio=sound, models=models), IMPORT_STAGES)
@@ -128,8 +129,7 @@ class LoadAvatarVideo(io.ComfyNode):
         display.say(_described(avatar))
         track, begin_s = avatar.audio_track(), 0.0 if sound else start_s
         own_sound = load_sound(sound or source, start_s=begin_s, duration_s=length_s, track=track)
-        first = next(read_frames(avatar.video, count=1))
-        return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(first))
+        return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(*read_frames(avatar.video, count=1)))
 
 
 def _check_choice(file: str | None, name: str | None, linked: bool) -> None:

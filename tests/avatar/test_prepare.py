@@ -190,6 +190,7 @@ def test_other_crop_size_keeps_the_landmarks(copy: Path, person: Path, models: P
     ("options", "stage", "stopped"),
     [
         (PrepareOptions(160, "mel80"), "crops", "crops"),
+        (PrepareOptions(160, "mel80"), "occlusion", "crops"),
         (PrepareOptions(96, "mel80", max_gap_s=0.5), "landmarks", "track"),
     ],
 )
@@ -197,7 +198,7 @@ def test_a_change_that_was_interrupted_leaves_no_mixture(
     copy: Path, person: Path, models: Path, options: PrepareOptions, stage: str, stopped: str
 ) -> None:
     steps = prepare(person / "person.mp4", copy, options, models=models)
-    assert any(step.stage == stage and step.done == 5 for step in steps)
+    assert any(step.stage == stage and step.done >= 5 for step in steps)
     steps.close()  # type: ignore[attr-defined]
     with pytest.raises(FormatError, match=f"stopped before {stopped}"):
         open_avatar(copy)

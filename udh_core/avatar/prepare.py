@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..errors import FileError, FormatError, MediaError, NoFaceError
+from ..errors import FileError, MediaError, NoFaceError
 from ..face import crop, tracking
 from ..face.crop import CropSpec
 from ..face.identity import OTHER, spread
-from ..files import atomic_folder, atomic_write, ends_hash, exclusive_lock
+from ..files import atomic_folder, atomic_write, exclusive_lock
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
-from ..media.probe import probe
+from ..media.probe import VideoInfo, probe
 from ..media.remarks import shortfall
 from ..media.transcode import MAX_FPS, import_video
 from ..media.video import read_frames
@@ -38,28 +38,18 @@ from .folder import (
     FACE_CHOICE,
     FEATURES,
     FILES,
-    FORMAT,
-    MARKS,
-    SEEN,
     STATE,
     Avatar,
-    is_bundle,
     open_avatar,
     read_state,
 )
 from .occlusion import look_for_occluders
 from .options import PrepareOptions
 from .source import face_choice, fingerprint, former_fingerprint, sound_part, stage_key, track_key, video_stage_keys
+from .state import State
 
 MIN_DURATION_S = 5.0
 _log = logging.getLogger(__name__)
-_DEPENDENT = {
-    "video": tuple(FILES),
-    "audio": ("audio",),
-    "track": ("track", "crops", "occlusion"),
-    "crops": ("crops", "occlusion"),
-    "occlusion": ("occlusion",),
-}
 
 
 @job
@@ -112,7 +102,7 @@ def import_clip(
 def _import(
     source: Path, root: Path, options: PrepareOptions, audio: Path | None, models: Path | None
 ) -> Generator[Progress, None, None]:
-    state, sound = _State(root), audio or source
+    state, sound = State(root), audio or source
     start, duration = options.start_s, options.duration_s
     state.set_crop(CropSpec(options.crop_px))
     chosen, target = options.video_track, root / FILES["video"]
@@ -171,20 +161,21 @@ def track_face(
 
 
 def _track(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, None]:
-    state = _State(root)
+    state = State(root)
     face_key = track_key(open_avatar(root, ("video",)).clip, options)
     if state.begin("track", face_key):
         rank = yield from _find_landmarks(root, options, models)
         state.finish("track", face_key, **{FACE_CHOICE: face_choice(options), identity.RANK: rank})
     state.settle()
     crops_key = stage_key("crops", face_key, state.values["crop"])
-    if state.begin("crops", crops_key):
+    crops_are_due, occlusion_key = state.begin("crops", crops_key), stage_key("occlusion", crops_key)
+    if crops_are_due:
         yield from _cut_crops(root)
-        state.finish("crops", crops_key)
-    occlusion_key = stage_key("occlusion", crops_key)
     if state.begin("occlusion", occlusion_key):
-        yield from look_for_occluders(open_avatar(root, ("video", "track", "crops")))
+        yield from look_for_occluders(open_avatar(root, ("video", "track")))
         state.finish("occlusion", occlusion_key)
+    if crops_are_due:  # only now: an avatar of an earlier version is whole without the other
+        state.finish("crops", crops_key)
     if av_offset.KEY not in state.values:
         yield Progress("offset", 0)
         state.note(av_offset.KEY, asdict(av_offset.measure(open_avatar(root))))
@@ -209,12 +200,8 @@ def add_features(
 
 def _check_room(source: Path, root: Path, options: PrepareOptions) -> Progress:
     """How much room the crops will take, as the detail of the first step; FileError when the disk has less."""
-    video = probe(source, options.video_track).video
-    if video is None:
-        raise MediaError(f"{source} has no picture that can be decoded; give a video of a person talking")
-    left_s = max(0.0, video.duration_s - options.start_s)
-    lasts_s = left_s if options.duration_s is None else min(left_s, options.duration_s)
-    frames = round(lasts_s * min(float(video.fps), MAX_FPS))
+    video = _picture(source, options)
+    frames = round(_lasts_s(video.duration_s, options) * min(float(video.fps), MAX_FPS))
     return Progress("video", 0, frames, check_crops_fit(root, frames, CropSpec(options.crop_px)))
 
 
@@ -228,7 +215,7 @@ def copy_import(root: Path, out: Path) -> None:
         for stage in ("video", "audio"):
             _link_or_copy(root / FILES[stage], temporary / FILES[stage])
         (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        _State(temporary).begin("track", "")
+        State(temporary).begin("track", "")
 
 
 def _link_or_copy(source: Path, out: Path) -> None:
@@ -240,9 +227,8 @@ def _link_or_copy(source: Path, out: Path) -> None:
 
 
 def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> None:
+    _picture(source, options)
     media = probe(source, options.video_track)
-    if media.video is None:
-        raise MediaError(f"{source} has no picture that can be decoded; give a video of a person talking")
     if audio is None and not media.has_audio:
         raise MediaError(f"{source} has no sound; give the speech that belongs to it as `audio`")
     if audio is not None and not probe(audio).has_audio:
@@ -251,100 +237,30 @@ def _check_source(source: Path, audio: Path | None, options: PrepareOptions) -> 
         raise MediaError(
             f"{source} ends at {media.duration_s:.1f} s, before `start_s` = {options.start_s:g}; give an earlier start"
         )
-    duration = media.duration_s - options.start_s
-    duration = min(duration, options.duration_s) if options.duration_s is not None else duration
-    if duration < MIN_DURATION_S:
+    duration_s = _lasts_s(media.duration_s, options)
+    if duration_s < MIN_DURATION_S:
         raise MediaError(
-            f"{source}: {max(duration, 0):.1f} s to learn from is too short; give at least {MIN_DURATION_S:.0f} s"
+            f"{source}: {duration_s:.1f} s to learn from is too short; give at least {MIN_DURATION_S:.0f} s"
         )
+
+
+def _picture(source: Path, options: PrepareOptions) -> VideoInfo:
+    """The picture that is taken; MediaError when there is none."""
+    video = probe(source, options.video_track).video
+    if video is None:
+        raise MediaError(f"{source} has no picture that can be decoded; give a video of a person talking")
+    return video
+
+
+def _lasts_s(whole_s: float, options: PrepareOptions) -> float:
+    """Of so many seconds, how many are taken."""
+    return min(max(0.0, whole_s - options.start_s), options.duration_s or math.inf)
 
 
 def _notes(source: Path, options: PrepareOptions, found_s: float) -> Iterator[Note]:
     """What is remarkable about the picture of a source of which `found_s` have been imported."""
-    media = probe(source, options.video_track)
-    yield from media.notes
-    if media.video is not None:
-        left_s = media.video.duration_s - options.start_s
-        yield from shortfall(left_s if options.duration_s is None else min(left_s, options.duration_s), found_s)
-
-
-class _State:
-    """avatar.json: which stages are finished, and from what."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        fresh: dict[str, Any] = {"format": FORMAT, "stages": {}}
-        self.values = read_state(root) if (root / STATE).is_file() else fresh
-        if is_bundle(self.values):
-            raise FormatError(f"{root} is an opened bundle, which cannot be prepared further; give another folder")
-
-    def set_crop(self, spec: CropSpec) -> None:
-        if self.values.get("crop") != spec.to_dict():
-            self.values["crop"] = spec.to_dict()
-            self._forget("crops")
-
-    def begin(self, stage: str, key: str, former_key: str = "") -> bool:
-        """Whether a stage must run. It and what depends on it are taken back first: a stop leaves no mixture.
-
-        former_key: what an earlier version called the same source; a stage that has it is kept.
-        """
-        holds = self._holds(stage, key, former_key)
-        if holds and self._is_whole(stage):
-            return False
-        if not holds and stage in identity.STAGES:
-            self.values[identity.KEY] = None
-        self._forget(stage)
-        return True
-
-    def _holds(self, stage: str, key: str, former_key: str) -> bool:
-        """Whether a stage is finished and made of this source.
-
-        A former key stays as it is, because checkpoints remember it as the avatar's identity; but it does not notice
-        every change of the source. So the key of today is written down beside it, and from then on that must hold.
-        """
-        made_of = self.values["stages"].get(stage)
-        if made_of != former_key:
-            return made_of == key
-        seen: dict[str, str] = self.values.setdefault(SEEN, {})
-        if stage not in seen:
-            seen[stage] = key
-            self._save()
-        return seen[stage] == key
-
-    def _is_whole(self, stage: str) -> bool:
-        """Whether a stage's file is as it was written; of an avatar of an earlier version, whether it is there."""
-        path = self.root / FILES[stage]
-        return path.is_file() and self.values.get(MARKS, {}).get(stage) in (None, ends_hash(path))
-
-    def finish(self, stage: str, key: str, **facts: object) -> None:
-        self.values["stages"][stage] = key
-        self.values.update(facts)
-        written = ("track", "crops") if stage == "crops" else (stage,)  # another crop size has other transforms
-        self.values.setdefault(MARKS, {}).update({one: ends_hash(self.root / FILES[one]) for one in written})
-        self._save()
-
-    def note(self, name: str, facts: object) -> None:
-        if self.values.get(name) != facts:
-            self.values[name] = facts
-            self._save()
-
-    def settle(self) -> None:
-        """Write down who the avatar is, as soon as all that this depends on is finished."""
-        if self.values.get(identity.KEY, "") is None and self.values["stages"].keys() >= identity.STAGES:
-            self.values |= identity.settle(self.values, open_avatar(self.root, ("video", "track")).track())
-            self._save()
-
-    def _forget(self, stage: str) -> None:
-        for dependent in _DEPENDENT[stage]:
-            self.values["stages"].pop(dependent, None)
-            self.values.get(SEEN, {}).pop(dependent, None)
-        if {"audio", "track"} & set(_DEPENDENT[stage]):
-            self.values.pop(av_offset.KEY, None)
-        self._save()
-
-    def _save(self) -> None:
-        with atomic_write(self.root / STATE) as temporary:
-            temporary.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
+    yield from probe(source, options.video_track).notes
+    yield from shortfall(_lasts_s(_picture(source, options).duration_s, options), found_s)
 
 
 def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, int]:
