@@ -69,6 +69,21 @@ def test_speech_in_the_centre_and_music_around(speech: np.ndarray, tune: np.ndar
     assert "speech is on the centre channel only" in sentences(found)
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.1], ids=["speech", "faint speech"])
+def test_an_offset_is_taken_away(speech: np.ndarray, tmp_path: Path, gain: float) -> None:
+    """Beside it no pause would be silent: the mouth would never rest."""
+    waveform, remark = voice_of(tmp_path / "a.wav", gain * speech + 0.4)
+    assert np.abs(waveform - gain * (speech - speech.mean())).max() < 1e-3
+    assert "DC offset" in remark
+    assert "offset" not in voice_of(tmp_path / "b.wav", gain * speech)[1]
+
+
+def test_a_channel_with_nothing_but_an_offset_is_silent(speech: np.ndarray, tmp_path: Path) -> None:
+    waveform, remark = voice_of(tmp_path / "a.wav", np.full(COUNT, 0.5, np.float32), 0.1 * speech)
+    assert similar(waveform, speech) > 0.99 and waveform.std() == pytest.approx(0.1 * speech.std(), rel=0.01)
+    assert "DC offset" in remark
+
+
 def test_two_people_on_two_channels_are_both_kept(speech: np.ndarray, tmp_path: Path) -> None:
     half = COUNT // 2
     first, second = speech.copy(), np.roll(speech, half)

@@ -19,6 +19,7 @@ LOOKED_AT_S = 300.0  # of every sound track, to choose one; the whole where nobo
 CLEARLY_MORE = 2.0  # times as much speech must be in a later track than in an earlier one
 HARDLY = 0.25  # of the speech in the best channel: one with less holds music or noise
 AUDIBLE = 10 ** (-70 / 10)  # mean square of full scale: below, a channel is silent
+OFFSET = 0.01  # of full scale: a mean further from zero is a fault of the recorder; speech has a tenth of that
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +49,11 @@ def load_voice(
     path = Path(path)
     number, choice = _choose_track(path, start_s, duration_s, track, models)
     channels = load_channels(path, start_s=start_s, duration_s=duration_s, track=number)
-    waveform, left_out = _spoken(channels, models)
+    centred = _centred(channels)
+    waveform, left_out = _spoken(centred, models)
     notes = [Note("sound tracks", choice)] if choice else []
+    if centred is not channels:
+        notes.append(Note("sound offset", "the sound had a DC offset, which has been taken away", serious=False))
     notes += [Note("sound channels", remark) for remark in left_out]
     return Voice(limited(waveform), number, tuple(notes))
 
@@ -90,11 +94,19 @@ def _speech_in(path: Path, track: SoundTrack, start_s: float, duration_s: float 
         channels = load_channels(path, start_s=start_s, duration_s=duration_s, track=track.number)
     except MediaError:  # said if it is the one that is taken
         return 0.0
-    return speech_share(_spoken(channels, models)[0], models=models)
+    return speech_share(_spoken(_centred(channels), models)[0], models=models)
 
 
 def _named(track: SoundTrack) -> str:
     return f"{track.number} ({track.name})" if track.name else str(track.number)
+
+
+def _centred(found: Channels) -> Channels:
+    """Channels around zero: beside an offset no pause is silent, and no voice is loud."""
+    means = found.samples.mean(0, dtype=np.float64)
+    if np.abs(means).max() <= OFFSET:
+        return found
+    return Channels(found.samples - means.astype(np.float32), found.names)
 
 
 def _spoken(found: Channels, models: Path | None) -> tuple[np.ndarray, list[str]]:
