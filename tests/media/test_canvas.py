@@ -137,3 +137,19 @@ def test_an_alpha_plane_that_hides_nothing_is_not_mentioned(chart: Path, tmp_pat
     source = convert(chart, tmp_path / "a.mov", "-pix_fmt", "yuva444p10le", "-c:v", "prores_ks", "-profile:v", "4444")
     assert probe(source).notes == ()
     assert np.abs(figures(source)[2] - figures(chart)[2]).mean() < 3
+
+
+@pytest.mark.parametrize("untagged", ["color_primaries", "colorspace"])
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+def test_hdr_without_other_tags_is_that_of_bt2020(chart: Path, tmp_path: Path, transfer: str, untagged: str) -> None:
+    hdr = f"{TO_HDR[0].format(transfer)},setparams={untagged}=unknown"
+    source = convert(chart, tmp_path / "hdr.mkv", "-vf", hdr, *TO_HDR[1].split()[:-2])
+    for found, meant in zip(figures(source)[:2], figures(chart)[:2], strict=True):
+        assert abs(found - meant) < 8
+
+
+def test_a_wide_gamut_that_may_be_hdr_is_named(chart: Path, tmp_path: Path) -> None:
+    hdr = f"{TO_HDR[0].format('arib-std-b67')},setparams=color_trc=unknown"
+    source = convert(chart, tmp_path / "hdr.mkv", "-vf", hdr, *TO_HDR[1].split()[:-2])
+    (note,) = probe(source).notes
+    assert note.serious and "does not say whether it is HDR" in note.sentence

@@ -270,6 +270,7 @@ def with_tracks(numbered: Path, target: Path, *tracks: str) -> Path:
         (("-t 1 -vf scale=128:96", "-c:v copy"), (64, 48)),  # the longest
         (("-vf scale=32:24", "-vf scale=128:96"), (128, 96)),  # of the same length the largest
         (("-c:v copy", "-t 1 -vf scale=128:96 -c:v mpeg4"), (64, 48)),
+        (("-vf fps=1,scale=128:96 -c:v mjpeg", "-c:v copy"), (64, 48)),  # a cover is as long, but does not move
     ],
 )
 def test_the_longest_and_largest_picture_is_taken(

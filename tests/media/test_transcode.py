@@ -90,6 +90,35 @@ def test_what_is_ready_is_copied_without_loss(clips: Path, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("cut.mp4", "-movflags +faststart"), ("cut.mkv", ""), ("cut.ts", "-bf 3")]
+)
+def test_a_ready_file_that_was_cut_off_has_all_the_frames_it_counts(
+    noisy: Path, tmp_path: Path, name: str, arguments: str
+) -> None:
+    """The last packets refer to ones that are gone."""
+    source = convert(noisy, tmp_path / name, "-c:v", "libx264", "-crf", "12", *arguments.split())
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) * 4 // 10])
+    made = import_video(source, tmp_path / "made.mp4").run()
+    assert 20 < made.frame_count < 40
+    assert len(list(read_frames(tmp_path / "made.mp4"))) == made.frame_count
+    said = [note.sentence for note in probe(source).notes]
+    assert name == "cut.ts" or (
+        len(said) == 1 and re.search(r"holds [12]\.\d s less than it should; .*cut off", said[0])
+    )
+
+
+@pytest.fixture
+def noisy(tmp_path: Path) -> Path:
+    """Three seconds whose packets are of about the same size."""
+    random = np.random.default_rng(0)
+    with VideoWriter(tmp_path / "noisy.mp4", width=64, height=48, fps=FPS) as writer:
+        for _ in NUMBERS:
+            writer.write(random.integers(0, 255, (48, 64, 3), np.uint8))
+    return tmp_path / "noisy.mp4"
+
+
 def test_import_of_a_part_at_another_rate(numbered: Path, tmp_path: Path) -> None:
     made = import_video(numbered, tmp_path / "part.mp4", start_s=1.2, duration_s=0.8).run()
     assert made.frame_count == 20 and numbers(tmp_path / "part.mp4") == NUMBERS[30:50]

@@ -123,7 +123,7 @@ def _colour_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
     """To BT.709 without alpha. A tag that libav does not know would make it refuse the frame."""
     tags = {"color_primaries": "bt709", "color_trc": "bt709"}
     if not frame.format.is_rgb and frame.colorspace not in MATRICES:
-        tags["colorspace"] = "bt709" if min(frame.width, frame.height) >= HD_HEIGHT else "smpte170m"
+        tags["colorspace"] = _usual_matrix(frame)
     yield "setparams", tags
     if has_alpha(frame.format):
         yield "scale", {"flags": SCALER}
@@ -136,6 +136,13 @@ def _colour_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
         table = scratch / "table.cube"
         write_table(table, frame.color_trc, frame.color_primaries)
         yield "lut3d", {"file": str(table)}
+
+
+def _usual_matrix(frame: VideoFrame) -> str:
+    """Of a picture that does not name its own."""
+    if dynamic_range(frame.color_trc):
+        return "bt2020nc"
+    return "bt709" if min(frame.width, frame.height) >= HD_HEIGHT else "smpte170m"
 
 
 def _place_steps(frame: VideoFrame, canvas: Canvas) -> Iterator[Step]:

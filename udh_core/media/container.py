@@ -39,7 +39,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     except FFmpegError as error:
         if error.errno == errno.EINVAL:  # so libav refuses what is not on the whitelist
             raise MediaError(
-                f"{path} is a list of other files, or damaged; give the video or audio file itself"
+                f"{path} is a photo, a list of other files, or damaged; give the video or audio file itself"
             ) from error
         raise no_media(path) from error
     container.flags &= ~GENERATED_STAMPS  # where a stamp is missing, we count frames ourselves

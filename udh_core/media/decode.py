@@ -47,15 +47,20 @@ class PictureSource:
     joints: tuple[Joint, ...]
     stills: tuple[tuple[float, float], ...]  # [from, to) s in which one frame stays conspicuously long
     sizes: tuple[tuple[int, int], ...]  # all that occur, upright, the one that lasts longest first
+    uniform: bool  # size, format and colours are the same from beginning to end
+    reshaped: bool  # the aspect of its pixels is not
     dynamic_range: str  # "HLG", "PQ"; "" for an ordinary picture
+    partly_hdr: bool  # parts of it are ordinary, others not
     wide_gamut: bool  # other primaries than BT.709's
+    transfer_tagged: bool  # the file names the transfer function
+    missing_s: float  # by how much the file is shorter than its header says
     own_colours: bool  # Dolby Vision's colours, without a base layer that other decoders show
 
     @property
     def is_plain(self) -> bool:
         """Whether its packets can be copied as they are: one size throughout, one recording, ordinary colours."""
         ordinary = not (self.dynamic_range or self.wide_gamut or self.alpha or self.interlaced)
-        one_piece = self.timed and self.clean_start and not self.joints and len(self.sizes) == 1
+        one_piece = self.timed and self.clean_start and not self.joints and self.uniform
         return ordinary and one_piece and self.pixel_aspect == 1
 
 
@@ -203,7 +208,12 @@ def _stops(frames: Iterable[Shown], fps: Fraction, start_s: Fraction) -> Iterato
 
 
 def check_usable(path: Path, source: PictureSource, start_s: float, end_s: float) -> None:
-    """MediaError where a part of the picture holds one frame for too long, or its colours are not to be had."""
+    """MediaError where a part of the picture holds one frame for too long, or it is not known how it looks."""
+    if source.reshaped:
+        raise MediaError(
+            f"{path}: the shape of its pixels changes on the way, which would stretch the face; give the parts as "
+            "files of their own, or convert it to square pixels"
+        )
     if source.own_colours:
         raise MediaError(
             f"{path}: its picture is Dolby Vision of profile 5, whose colours only its own decoder knows; convert it "

@@ -16,14 +16,15 @@ from .canvas import MATRICES, UNSPECIFIED, display_matrix, has_alpha, upright
 from .container import no_media
 from .decode import PictureSource, first_frame
 from .ffmpeg import check_readable
+from .looks import Look, longest_first
 from .note import Note
 from .remarks import remarks
-from .sizes import longest_first
 from .streams import Contents, StreamInfo, read_contents
 from .timeline import Times, constant_rate, find_stills, frame_count, picture_times, shift_s
 from .tone_map import dynamic_range, is_wide
 
 ABOUT_AS_LONG = 0.9  # of the longest picture's duration: from there on the larger one is preferred
+SLIDES_FPS = 3.0  # with fewer frames a second a picture is a cover or a slide show, if there is another one
 DOLBY_TAGS = ("dvh1", "dvhe")
 
 
@@ -103,10 +104,12 @@ def _choose(
     """The picture that is taken, and its first frame; None when there is none that can be decoded."""
     if track > len(pictures) > 0:
         raise MediaError(f"{path}: there is no video track {track}; the file has {len(pictures)}")
-    longest_s = max((one.duration_s for one in pictures), default=0.0)
+    moving = [one for one in pictures if _moves(contents, one)] or pictures
+    longest_s = max((one.duration_s for one in moving), default=0.0)
 
-    def rank(one: StreamInfo) -> tuple[bool, int, bool]:
-        return one.duration_s >= ABOUT_AS_LONG * longest_s, one.width * one.height, one.is_default
+    def rank(one: StreamInfo) -> tuple[bool, bool, int, bool]:
+        as_long = one.duration_s >= ABOUT_AS_LONG * longest_s
+        return one in moving, as_long, one.width * one.height, one.is_default
 
     ranked = sorted(pictures, key=rank, reverse=True) if track == 0 else [pictures[track - 1]]
     for one in ranked:
@@ -119,6 +122,10 @@ def _choose(
     return None
 
 
+def _moves(contents: Contents, stream: StreamInfo) -> bool:
+    return len(contents.pictures[stream.index].packets.order) > SLIDES_FPS * stream.duration_s
+
+
 def _times(contents: Contents, stream: StreamInfo) -> Times | None:
     header = contents.pictures[stream.index]
     step_s = float(1 / header.stated_rates[0]) if header.stated_rates else 0.04
@@ -129,7 +136,9 @@ def _source(contents: Contents, stream: StreamInfo, frame: VideoFrame, times: Ti
     header = contents.pictures[stream.index]
     packets = header.packets
     ends_s = packets.ends_s() + shift_s(len(packets.order), stream.joints)
-    sizes = longest_first(header.sizes, ends_s - packets.lasts_s, float(ends_s.max()))
+    sizes = longest_first(header.looks, ends_s - packets.lasts_s, float(ends_s.max()))
+    looks = {look for _, look in header.looks} or {Look.of(frame, header.pixel_aspect)}
+    ranges = {dynamic_range(look.trc) for look in looks}
     clean_start = not times.hidden and float(times.shown_s[0]) * float(fps) < 0.5
     known = np.isfinite(packets.shown_s)
     return PictureSource(
@@ -138,7 +147,7 @@ def _source(contents: Contents, stream: StreamInfo, frame: VideoFrame, times: Ti
         matrix_tagged=frame.format.is_rgb or frame.colorspace in MATRICES,
         pixel_aspect=header.pixel_aspect,
         sideways=display_matrix(frame)[0] == 0,
-        interlaced=frame.interlaced_frame,
+        interlaced=any(look.interlaced for look in looks),
         clean_start=clean_start,
         zero_s=contents.zero_s + header.delay_s,
         step_s=1 / fps,
@@ -148,8 +157,13 @@ def _source(contents: Contents, stream: StreamInfo, frame: VideoFrame, times: Ti
         joints=stream.joints,
         stills=find_stills(times),
         sizes=sizes or (upright(frame),),
-        dynamic_range=dynamic_range(frame.color_trc),
-        wide_gamut=is_wide(frame.color_primaries),
+        uniform=len(looks) == 1,
+        reshaped=len({look.pixel_aspect for look in looks}) > 1,
+        dynamic_range=max(ranges),
+        partly_hdr=len(ranges) > 1,
+        wide_gamut=any(is_wide(look.primaries) for look in looks),
+        transfer_tagged=frame.color_trc != UNSPECIFIED,
+        missing_s=contents.missing_s,
         own_colours=header.codec_tag in DOLBY_TAGS and frame.color_trc == UNSPECIFIED,
     )
 

@@ -13,6 +13,8 @@ from .note import Note
 from .streams import StreamInfo
 from .timeline import STILL_S
 
+LEAST_FPS, USUAL_FPS = 12.0, 25  # a vowel lasts about a tenth of a second
+
 
 def remarks(
     source: PictureSource,
@@ -31,7 +33,14 @@ def remarks(
             "another recording lies behind the first one in this file and cannot be read; put them together with "
             "ffmpeg's concat instead of joining their bytes",
         )
+    if source.missing_s > STILL_S:
+        yield Note(
+            "damage",
+            f"the file holds {source.missing_s:.1f} s less than it should; it was cut off, so get the whole file if "
+            "you can",
+        )
     yield from _sizes(source)
+    yield from _rate(source)
     yield from _stills(source)
     yield from _colour(source)
     yield from _alpha(source, frame)
@@ -80,6 +89,15 @@ def _sizes(source: PictureSource) -> Iterator[Note]:
         )
 
 
+def _rate(source: PictureSource) -> Iterator[Note]:
+    fps = float(1 / source.step_s)
+    if fps < LEAST_FPS:
+        yield Note(
+            "frame rate",
+            f"a rate of {fps:g} frames/s is too low to see a mouth speak; record with {USUAL_FPS} or more",
+        )
+
+
 def _stills(source: PictureSource) -> Iterator[Note]:
     if source.stills:
         times = ", ".join(f"{begin:.1f}–{end:.1f} s" for begin, end in source.stills[:3])
@@ -92,8 +110,14 @@ def _stills(source: PictureSource) -> Iterator[Note]:
 
 def _colour(source: PictureSource) -> Iterator[Note]:
     if source.dynamic_range:
+        parts = "in parts" if source.partly_hdr else ""
+        said = " ".join(filter(None, ["the picture is", parts, f"HDR ({source.dynamic_range})"]))
+        yield Note("HDR", f"{said}; it has been tone-mapped to BT.709", serious=False)
+    elif source.wide_gamut and not source.transfer_tagged:
         yield Note(
-            "HDR", f"the picture is HDR ({source.dynamic_range}); it has been tone-mapped to BT.709", serious=False
+            "wide gamut",
+            "the picture has more colours than BT.709, and the file does not say whether it is HDR; it has been taken "
+            "for an ordinary one; if it looks grey, give the camera's original file",
         )
     elif source.wide_gamut:
         yield Note(

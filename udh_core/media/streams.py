@@ -15,9 +15,10 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from .container import another_follows, opened, read_packets
-from .sizes import Size, SizeLog
+from .looks import Look, LookLog
 from .timeline import MICROSECONDS, REORDERED, Joint, Packets, Row, find_joints, first_shown_s, row_of, shift_s, table
 
+MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"  # libav's names of formats whose durations are exact
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -53,7 +54,7 @@ class PictureHeader:
     stated_rates: tuple[Fraction, ...]
     pixel_aspect: Fraction
     alpha_tagged: bool  # an alpha plane lies beside the picture, which only some decoders read
-    sizes: tuple[tuple[int, Size], ...]  # from which packet on
+    looks: tuple[tuple[int, Look], ...]  # from which packet on
     delay_s: Fraction  # by which all time stamps are late
     codec_tag: str  # of HEVC, the four characters that the file calls it by, "hvc1"
 
@@ -66,6 +67,7 @@ class Contents:
     streams: tuple[StreamInfo, ...]
     pictures: dict[int, PictureHeader]  # by the stream's index
     another_follows: bool  # another recording lies behind this one, out of the reach of all its streams
+    missing_s: float  # by how much its streams are shorter than its header says; 0 where that is not to be relied on
 
 
 def read_contents(path: Path) -> Contents:
@@ -74,7 +76,7 @@ def read_contents(path: Path) -> Contents:
         streams = [stream for stream in container.streams if stream.type in ("video", "audio")]
         expected_s = (container.duration or 0) / MICROSECONDS
         logs = {
-            stream.index: SizeLog(stream, expected_s)
+            stream.index: LookLog(stream, expected_s)
             for stream in streams
             if isinstance(stream, VideoStream) and stream.codec_context is not None
         }
@@ -88,11 +90,12 @@ def read_contents(path: Path) -> Contents:
             for stream in streams
             if isinstance(stream, VideoStream) and stream.index in logs
         }
-        return Contents(zero_s, infos, pictures, another_follows(path, end))
+        missing_s = _missing_s(container, streams, packets.values())
+        return Contents(zero_s, infos, pictures, another_follows(path, end), missing_s)
 
 
 def _all_packets(
-    container: InputContainer, streams: Sequence[Stream], logs: dict[int, SizeLog]
+    container: InputContainer, streams: Sequence[Stream], logs: dict[int, LookLog]
 ) -> tuple[dict[int, Packets], int]:
     """The packets of all streams, and the place in the file, in bytes, where the last of them ends."""
     end = 0
@@ -103,6 +106,17 @@ def _all_packets(
         if packet.stream_index in logs:
             logs[packet.stream_index].add(packet)
     return {stream.index: table(rows[stream.index], stream.time_base or Fraction(1)) for stream in streams}, end
+
+
+def _missing_s(container: InputContainer, streams: Sequence[Stream], packets: Iterable[Packets]) -> float:
+    name = container.format.name
+    said = [float(one.duration * one.time_base) for one in streams if one.duration and one.time_base]
+    if name == MATROSKA and len(streams) == len(container.streams):  # its header knows the whole only, with subtitles
+        said = [(container.duration or 0) / MICROSECONDS]
+    if name not in (MP4, MATROSKA) or not said:
+        return 0.0
+    lasts_s = [float((ends := one.ends_s()).max() - (ends - one.lasts_s).min()) for one in packets if len(one.order)]
+    return max(0.0, max(said) - max(lasts_s, default=0.0))
 
 
 def _zero_s(container: InputContainer, packets: Iterable[Packets]) -> Fraction:
@@ -161,7 +175,7 @@ def _extent_s(packets: Packets, joints: tuple[Joint, ...]) -> tuple[float, float
     return float(starts[seen].min()), float(ends[seen].max())
 
 
-def _header(stream: VideoStream, packets: Packets, log: SizeLog, delayed: bool) -> PictureHeader:
+def _header(stream: VideoStream, packets: Packets, log: LookLog, delayed: bool) -> PictureHeader:
     rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
     aspect = stream.sample_aspect_ratio
     return PictureHeader(
@@ -169,7 +183,7 @@ def _header(stream: VideoStream, packets: Packets, log: SizeLog, delayed: bool) 
         stated_rates=tuple(rate for rate in rates if rate),
         pixel_aspect=aspect if aspect else Fraction(1),
         alpha_tagged=stream.metadata.get("alpha_mode") == "1",
-        sizes=tuple(log.found),
+        looks=tuple(log.found),
         delay_s=_delay_s(packets) if delayed else Fraction(0),
         codec_tag=stream.codec_context.codec_tag if stream.codec_context.name == "hevc" else "",
     )

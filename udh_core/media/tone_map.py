@@ -44,8 +44,9 @@ def write_table(path: Path, trc: int, primaries: int) -> None:
 
 def to_screen(stored: np.ndarray, trc: int, primaries: int) -> np.ndarray:
     """(n, 3) RGB 0..1 as stored → (n, 3) RGB 0..1 for a BT.709 screen. Light 1.0 is white."""
-    own = PRIMARIES.get(primaries, BT709)  # type: ignore[call-overload]
     kind = dynamic_range(trc)
+    untagged = bool(kind) and primaries == ColorPrimaries.UNSPECIFIED  # HDR comes in those of BT.2020 (BT.2100)
+    own = PRIMARIES.get(ColorPrimaries.BT2020 if untagged else primaries, BT709)  # type: ignore[call-overload]
     if kind == "PQ":
         light = pq_nits(stored) / WHITE_NITS
     elif kind == "HLG":

@@ -51,8 +51,8 @@ def import_video(
     rate = fps or _capped(info.video.fps)
     end_s = info.video.duration_s if duration_s is None else start_s + duration_s
     check_usable(source, picture, start_s, end_s)
-    whole = start_s <= 0 and duration_s is None
-    if whole and rate == info.video.fps and _is_ready(info, info.video, picture):
+    whole = start_s <= 0 and duration_s is None and rate == info.video.fps
+    if whole and _is_ready(info, info.video, picture) and _can_be_decoded_to_its_end(source, info.video, picture):
         yield from _copy(source, picture, target, info.video.frame_count)
     else:
         yield from _encode(source, info.video, picture, target, rate, start_s, duration_s)
@@ -63,6 +63,13 @@ def _is_ready(info: MediaInfo, video: VideoInfo, picture: PictureSource) -> bool
     even = video.width % 2 == 0 and video.height % 2 == 0
     codec = info.video_codec == "h264" and picture.pixels in PLAIN_PIXELS
     return codec and even and info.constant_rate and not info.rotated and picture.is_plain
+
+
+def _can_be_decoded_to_its_end(source: Path, video: VideoInfo, picture: PictureSource) -> bool:
+    """False of a file that was cut off: its last packets are there, but no frames come of them."""
+    last_s = (video.frame_count - 1) / video.fps
+    with closing(shown_frames(source, picture, last_s, threads=1)) as frames:
+        return next(on_grid(frames, video.fps, last_s, 1), None) is not None
 
 
 def _copy(source: Path, picture: PictureSource, target: Path, total: int) -> Generator[Progress, None, None]:

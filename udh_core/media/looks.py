@@ -1,12 +1,15 @@
-"""Which sizes the picture has in the course of a file, found without decoding it all."""
+"""What the picture looks like in the course of a file, size and colour, found without decoding it all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .canvas import upright
@@ -18,14 +21,34 @@ SAMPLES_S = 1.0  # where there are no parameter sets, key frames this far apart 
 MOST_SAMPLES = 200
 
 
-class SizeLog:
-    """The sizes of one picture stream, from its packets as they come. Decodes key frames at which the size may change.
+@dataclass(frozen=True)
+class Look:
+    """All that may change in mid-file, as a frame has it."""
+
+    size: Size
+    pixels: str  # libav's name of the format, "yuv420p"
+    trc: int  # transfer function, primaries, matrix and range of the colours, by libav's numbers
+    primaries: int
+    matrix: int
+    range: int
+    interlaced: bool
+    pixel_aspect: Fraction  # width by height of a pixel, as the codec says; 1 where it says nothing
+
+    @classmethod
+    def of(cls, frame: VideoFrame, pixel_aspect: Fraction | None) -> Look:
+        """Of a decoded frame; what its decoder says of the pixels' shape is not in the frame."""
+        colours = frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range
+        return cls(upright(frame), frame.format.name, *colours, frame.interlaced_frame, pixel_aspect or Fraction(1))
+
+
+class LookLog:
+    """The looks of one picture stream, from its packets as they come. Decodes key frames at which they may change.
 
     An H.264 or HEVC picture can only change where parameter sets do; of others, key frames are sampled.
     """
 
     def __init__(self, stream: VideoStream, expected_s: float) -> None:
-        self.found: list[tuple[int, Size]] = []  # from which packet on
+        self.found: list[tuple[int, Look]] = []  # from which packet on
         self._packets = 0
         self._stream = stream
         self._tick_s = float(stream.time_base or 0)
@@ -45,7 +68,7 @@ class SizeLog:
             frames = []
         decoder.flush_buffers()
         for frame in frames[-1:]:
-            self.found.append((self._packets - 1, upright(frame)))
+            self.found.append((self._packets - 1, Look.of(frame, decoder.sample_aspect_ratio)))
 
     def _time_s(self, packet: Packet) -> float:
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -64,12 +87,12 @@ class SizeLog:
         return True
 
 
-def longest_first(found: Sequence[tuple[int, Size]], times_s: np.ndarray, end_s: float) -> tuple[Size, ...]:
+def longest_first(found: Sequence[tuple[int, Look]], times_s: np.ndarray, end_s: float) -> tuple[Size, ...]:
     """All sizes, that one first which is on show for the longest time; times_s (n,) of the packets, and their end."""
     begins = [float(times_s[packet]) for packet, _ in found]
     lasts: dict[Size, float] = {}
-    for (_, size), begin, end in zip(found, begins, [*begins[1:], end_s], strict=False):
-        lasts[size] = lasts.get(size, 0.0) + max(end - begin, 0.0)
+    for (_, look), begin, end in zip(found, begins, [*begins[1:], end_s], strict=False):
+        lasts[look.size] = lasts.get(look.size, 0.0) + max(end - begin, 0.0)
     return tuple(sorted(lasts, key=lambda size: -lasts[size]))
 
 
