@@ -39,8 +39,8 @@ def person(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("person")
     for _ in make_clip(folder, seconds=SECONDS, seed=3):
         pass
-    udh("prepare", folder / "person.mp4", "--avatar", folder / "avatar", "--crop-px", 128)
-    udh("train-syncnet", "--avatar", folder / "avatar", "--out", folder / "s.safetensors", "--steps", 30)
+    udh("prepare", folder / "person.mp4", "--avatar", folder / "avatar", "--crop-px", 96)
+    udh("train-syncnet", "--avatar", folder / "avatar", "--out", folder / "s.safetensors", "--steps", 10)
     arguments = [
         "--avatar",
         folder / "avatar",
@@ -49,7 +49,7 @@ def person(tmp_path_factory, models) -> Path:
         "--syncnet",
         folder / "s.safetensors",
     ]
-    udh("train", *arguments, "--steps", 100, "--motion-steps", 120, "--no-report")
+    udh("train", *arguments, "--model-size", "small", "--steps", 120, "--motion-steps", 70, "--no-report")
     return folder
 
 

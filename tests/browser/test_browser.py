@@ -35,7 +35,7 @@ SET = """edits => {
 TINY = {
     "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "browsed", "crop_px": 96},
     "UDH_ExtractAudioFeatures": {"encoder": "mel80"},
-    "UDH_TrainGenerator": {"minutes": 0, "steps": 4, "batch": 4, "motion_steps": 4},
+    "UDH_TrainGenerator": {"minutes": 0, "steps": 4, "batch": 4, "motion_steps": 1},
 }
 TEXTS = """() => Object.fromEntries(app.graph.nodes.map(node =>
     [node.type, node.widgets?.find(widget => widget.name === '$$node-text-preview')?.value]))"""

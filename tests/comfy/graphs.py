@@ -8,7 +8,7 @@ from pathlib import Path
 TWINS = Path(__file__).resolve().parents[2] / "workflows" / "api"
 TINY = {
     "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "twin", "crop_px": 96},
-    "UDH_TrainGenerator": {"model_size": "small", "minutes": 0.0, "steps": 4, "motion_steps": 4, "batch": 4},
+    "UDH_TrainGenerator": {"model_size": "small", "minutes": 0.0, "steps": 4, "motion_steps": 1, "batch": 4},
 }
 
 
@@ -33,7 +33,7 @@ def generator(steps: int = 4, **more) -> dict:
         "minutes": 0.0,
         "model_size": "small",
         "batch": 4,
-        "motion_steps": 4,
+        "motion_steps": 1,
         "seed": 0,
         "resume": True,
     }

@@ -328,7 +328,7 @@ def test_unwritable_page_is_an_error_before_the_work(person_avatar, tmp_path):
     assert "no folder" in result.output
 
 
-TINY = ("--encoder", "mel80", "--steps", 2, "--motion-steps", 2)
+TINY = ("--encoder", "mel80", "--steps", 2, "--motion-steps", 1, "--model-size", "small")
 
 
 def test_training_ends_with_a_report(person_avatar, tmp_path):

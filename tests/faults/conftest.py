@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 sys.path.append(str(Path(__file__).parent))  # children.py, which forked processes import by its name, and machine.py
-from machine import Disk, Forks, Made
+from machine import FEW, Disk, Forks, Made
 
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
@@ -52,7 +52,7 @@ def made(forks: Forks, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     commands = {
         "prepare": [clip, *own, "--encoder", "mel80", "--crop-px", 96],
         "train-syncnet": [*own, "--encoder", "mel80", "--out", syncnet, "--steps", 2],
-        "train": [*own, "--encoder", "mel80", "--out", generator, "--steps", 2, "--motion-steps", 2, "--no-report"],
+        "train": [*own, "--encoder", "mel80", "--out", generator, *FEW, "--no-report"],
         "evaluate": [*both, "--json", folder / "figures.json"],
         "export": [*both, "--bundle", bundle],
         "render": ["--bundle", bundle, "--audio", speech, "--out", folder / "talk.mp4"],

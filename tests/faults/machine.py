@@ -18,6 +18,7 @@ import children
 
 ALL = "UDH_FAULTS"  # UDH_FAULTS=all: every repetition, see docs/robustness.md
 LIMIT_S = 120.0
+FEW = ("--steps", 2, "--motion-steps", 1, "--model-size", "small")  # the least of a training
 
 
 def repetitions(few: int, every: int) -> int:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from machine import Disk, Forks, Made, contents, leftovers
+from machine import FEW, Disk, Forks, Made, contents, leftovers
 
 from udh_core.avatar.crops import check_crops_fit, crops_bytes
 from udh_core.avatar.folder import open_avatar
@@ -16,7 +16,7 @@ from udh_core.files import atomic_write, check_room
 from udh_core.models.checkpoint import load, read_info, resume_path
 
 PREPARE = ("--encoder", "mel80", "--crop-px", 96)
-TRAIN = ("--encoder", "mel80", "--steps", 1, "--motion-steps", 1, "--no-report")
+TRAIN = ("--encoder", "mel80", *FEW, "--steps", 1, "--no-report")
 FULL = r"No space left|File too large|free|SIGXFSZ"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import children
 import pytest
-from machine import Forks, Made, contents, leftovers
+from machine import FEW, Forks, Made, contents, leftovers
 
 from udh_core.avatar.folder import FEATURES, open_avatar
 from udh_core.avatar.prepare import prepare
@@ -47,7 +47,7 @@ def test_prepare(forks: Forks, clip: Path, made: Made, tmp_path: Path) -> None:
 
 def test_train(forks: Forks, made: Made, tmp_path: Path) -> None:
     out = tmp_path / "g.safetensors"
-    command = ("train", "--avatar", made.avatar, "--encoder", "mel80", "--out", out, "--steps", 2, "--motion-steps", 2)
+    command = ("train", "--avatar", made.avatar, "--encoder", "mel80", "--out", out, *FEW)
     training = train_generator(open_avatar(made.avatar), out, children.TRAIN, encoder="mel80")
     with half_done(training, "warp") as first:
         for start in ("--resume", "--overwrite", "--set-aside"):

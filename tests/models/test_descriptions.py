@@ -111,10 +111,11 @@ def places(values: object, before: tuple = ()) -> Iterator[tuple]:
 
 
 def variants(description: dict) -> Iterator[tuple[str, dict]]:
-    """What is common to all kinds is changed in one of them."""
+    """What is common to several kinds is changed in one of them."""
     for place in places(description):
         *way, name = place
-        if name == "sha256" or (place[0] != "config" and description["kind"] != "generator"):
+        common = place[0] != "config" or ("generator", "model") == place[1:3] != place[1:]
+        if name == "sha256" or (common and description["kind"] != "generator"):
             continue
         for other in (*OTHERS, KeyError, ValueError):
             changed = copy.deepcopy(description)

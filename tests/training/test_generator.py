@@ -26,7 +26,7 @@ from udh_core.training.options import GeneratorOptions, SyncNetOptions
 from udh_core.training.references import choose_references
 from udh_core.training.syncnet import train_syncnet
 
-TINY = GeneratorOptions(steps=8, motion_steps=6, batch=4, model_size="small", check_every=4, save_every=4)
+TINY = GeneratorOptions(steps=8, motion_steps=2, batch=4, model_size="small", check_every=4, save_every=4)
 
 
 def steps_of(training: Job) -> list[StepReport]:
@@ -78,7 +78,7 @@ def test_a_run_does_not_go_on_with_other_settings(person_avatar, tmp_path, kind)
 
 
 def test_run_that_learns_nothing_more_ends(person_avatar, tmp_path):
-    options = GeneratorOptions(steps=16, motion_steps=2, batch=4, model_size="small", learning_rate=0, check_every=2)
+    options = GeneratorOptions(steps=16, motion_steps=1, batch=4, model_size="small", learning_rate=0, check_every=2)
     *_, last = trained(person_avatar, tmp_path / "g.safetensors", options)
     assert (last.step, last.done) == (8, 1.0)  # best at 2 of 16; at 8 that is more than a quarter of the run ago
     assert open_generator(tmp_path / "g.safetensors")[0].step == 2
@@ -96,7 +96,7 @@ def test_resume_refuses_what_an_earlier_version_began(person_avatar, generator_f
     info, state = checkpoint.load_resume(generator_file)
     del state["network"]["mouth_amplitude"]
     checkpoint.save_resume(tmp_path / "g.safetensors", info, state)
-    options = GeneratorOptions(steps=2, motion_steps=2, batch=4, model_size="small")
+    options = GeneratorOptions(steps=2, motion_steps=1, batch=4, model_size="small")
     with pytest.raises(MismatchError, match="another version"):
         trained(person_avatar, tmp_path / "g.safetensors", options, start="resume")
 

@@ -30,7 +30,7 @@ from udh_core.training.run_log import RunLog, open_log, set_aside
 from udh_core.training.syncnet import SyncNetRun, train_syncnet
 from udh_core.training.warp import WarpTraining
 
-TINY = GeneratorOptions(steps=2, motion_steps=2, batch=4, model_size="small")
+TINY = GeneratorOptions(steps=2, motion_steps=1, batch=4, model_size="small")
 SYNC = SyncNetOptions(steps=2, neighbourhoods=2)
 
 
@@ -190,7 +190,8 @@ def test_a_syncnet_set_aside_may_be_what_the_next_begins_from(person_avatar, tmp
 def test_the_command_line_asks_what_becomes_of_a_trained_person(person_avatar, out):
     def run(*flags: str) -> tuple[int, str]:
         common = ["train", "--avatar", person_avatar, "--out", out, "--encoder", "mel80", "--no-report"]
-        result = CliRunner().invoke(app, [*map(str, common), "--steps", "2", "--motion-steps", "2", *flags])
+        few = ["--steps", "2", "--motion-steps", "1", "--model-size", "small"]
+        result = CliRunner().invoke(app, [*map(str, common), *few, *flags])
         return result.exit_code, result.output
 
     before = contents(out.parent)
@@ -332,7 +333,7 @@ def test_a_state_that_is_not_finite_replaces_none(tmp_path):
 
 
 def test_a_demo_goes_on_where_it_was_interrupted(models, person, tmp_path):
-    options = DemoOptions(tmp_path, person / "person.mp4", person / "speech.wav", minutes=0.4, encoder="mel80")
+    options = DemoOptions(tmp_path, person / "person.mp4", person / "speech.wav", minutes=0.2, encoder="mel80")
     run = run_demo(options, models=models)
     while not next(run).stage.startswith("train generator: warp"):
         pass

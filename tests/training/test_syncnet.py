@@ -83,7 +83,9 @@ def test_nothing_is_learnt_from_shuffled_sound(avatar, data, tmp_path, monkeypat
     """Trained on sound that tells nothing, a SyncNet knows nothing: no other path gives the answer away."""
     shuffled = replace(data, features=np.random.default_rng(1).permutation(np.array(data.features)))
     monkeypatch.setattr("udh_core.training.syncnet.load_training_data", lambda *_, **__: shuffled)
-    list(train_syncnet(avatar, tmp_path / "s.safetensors", SyncNetOptions(steps=40, held_out=HELD_OUT)))
+    list(
+        train_syncnet(avatar, tmp_path / "s.safetensors", SyncNetOptions(steps=40, neighbourhoods=3, held_out=HELD_OUT))
+    )
     found = report(open_syncnet(tmp_path / "s.safetensors"), shuffled, AudioSegment.own(shuffled, data.held_out))
     assert found.auc == pytest.approx(0.5, abs=0.05)
     assert found.within1_1 == pytest.approx(3 / len(OFFSETS), abs=0.1)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..avatar.options import PrepareOptions
+from ..training.options import GeneratorOptions, ModelSize
 from .console import console, run
-from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside
+from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside, quoted
 
 if TYPE_CHECKING:  # what loads torch is imported where it is used: `udh --help` shall be quick
     from ..models.checkpoint import Checkpoint
@@ -53,6 +54,7 @@ def train_command(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
+    model_size: Annotated[ModelSize, quoted(GeneratorOptions, "model_size")] = GeneratorOptions.model_size,
     motion_steps: Annotated[int | None, typer.Option(help="Updates of each motion network.")] = None,
     encoder: Encoder = PrepareOptions.encoder,
     seed: int = 0,
@@ -66,7 +68,6 @@ def train_command(
     from ..inference.sync_scorer import open_syncnet
     from ..models.checkpoint import check_match
     from ..training.generator import train_generator
-    from ..training.options import GeneratorOptions
     from ..training.run_log import open_log
 
     opened = open_avatar(avatar)
@@ -74,7 +75,7 @@ def train_command(
     if scorer is not None:
         check_match(scorer.info, encoder=encoder)
     motion = motion_steps or GeneratorOptions.motion_steps
-    options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, seed=seed, motion_steps=motion)
+    options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, model_size, seed=seed, motion_steps=motion)
     start = _start(resume, set_aside, overwrite)
     training = train_generator(opened, out, options, encoder=encoder, syncnet=scorer, start=start, device=device)
     _train(training, out)
