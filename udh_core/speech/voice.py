@@ -13,13 +13,15 @@ from ..media.audio import SAMPLE_RATE_HZ, Channels, limited, load_channels
 from ..media.channels import ALIKE, described, fold, relation
 from ..media.note import Note
 from ..media.sound_track import SoundTrack, one_of, sound_tracks
-from .activity import speech_share
+from .activity import HOP_SAMPLES, speech_share
 
 LOOKED_AT_S = 300.0  # of every sound track, to choose one; the whole where nobody speaks in it
 CLEARLY_MORE = 2.0  # times as much speech must be in a later track than in an earlier one
 HARDLY = 0.25  # of the speech in the best channel: one with less holds music or noise
 AUDIBLE = 10 ** (-70 / 10)  # mean square of full scale: below, a channel is silent
-OFFSET = 0.01  # of full scale: a mean further from zero is a fault of the recorder; speech has a tenth of that
+OFFSET = 0.01  # of full scale: pauses further from zero are a fault of the recorder; others have a tenth of that
+QUIET_SHARE = 0.1  # the pauses: the tenth of all 20 ms in which a channel moves least
+OVERSHOOT = 1.5  # times full scale: codecs do not overshoot by so much
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,15 @@ def load_voice(
     if centred is not channels:
         notes.append(Note("sound offset", "the sound had a DC offset, which has been taken away", serious=False))
     notes += [Note("sound channels", remark) for remark in left_out]
+    peak = float(np.abs(waveform).max())
+    if peak > OVERSHOOT:
+        waveform = waveform / peak
+        notes.append(
+            Note(
+                "sound level",
+                f"it goes up to {peak:.1f} times full scale, and players cut it off there; save it with less gain",
+            )
+        )
     return Voice(limited(waveform), number, tuple(notes))
 
 
@@ -103,10 +114,16 @@ def _named(track: SoundTrack) -> str:
 
 def _centred(found: Channels) -> Channels:
     """Channels around zero: beside an offset no pause is silent, and no voice is loud."""
-    means = found.samples.mean(0, dtype=np.float64)
-    if np.abs(means).max() <= OFFSET:
-        return found
-    return Channels(found.samples - means.astype(np.float32), found.names)
+    offsets = np.array([_offset(column) for column in found.samples.T], np.float32)
+    return found if np.abs(offsets).max() <= OFFSET else Channels(found.samples - offsets, found.names)
+
+
+def _offset(column: np.ndarray) -> float:
+    """Where the pauses of a channel (n,) lie, -1..1; what is clipped on one side has another mean than they."""
+    hops = column[: len(column) // HOP_SAMPLES * HOP_SAMPLES].reshape(-1, HOP_SAMPLES)
+    hops = hops[hops.any(1)]  # nothing was recorded in the others
+    moves = hops.std(1)
+    return float(hops[moves <= np.quantile(moves, QUIET_SHARE)].mean()) if len(hops) else 0.0
 
 
 def _spoken(found: Channels, models: Path | None) -> tuple[np.ndarray, list[str]]:
@@ -119,7 +136,8 @@ def _spoken(found: Channels, models: Path | None) -> tuple[np.ndarray, list[str]
         if with_speech and len(with_speech) + len(silent) < len(kept):
             rest = [k for k in kept if k not in (*with_speech, *silent)]
             remarks.append(
-                f"speech is on {described(found.names, with_speech)} only; {described(found.names, rest)} is not used"
+                f"speech is on {described(found.names, with_speech)} only; {described(found.names, rest)} "
+                f"{'is' if len(rest) == 1 else 'are'} not used"
             )
         kept = with_speech or kept
     folded = fold(found.samples[:, kept], [found.names[k] for k in kept], SAMPLE_RATE_HZ)
