@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udh_core.media.audio import SAMPLE_RATE_HZ, load_sound, load_waveform, write_wave
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_sound, load_waveform, plain_sound, write_wave
 from udh_core.media.channels import fold, to_stereo
 from udh_core.media.ffmpeg import run, url
 
@@ -132,3 +132,15 @@ def test_mono_as_stereo_is_as_loud(voice: np.ndarray, tmp_path: Path) -> None:
     samples, rate_hz = load_sound(tmp_path / "a.wav")
     assert (samples.shape, rate_hz) == ((len(voice), 2), SAMPLE_RATE_HZ)
     assert np.abs(samples - voice[:, None]).max() < 1e-4
+
+
+@pytest.mark.parametrize("speaker", ["FC", "BL", "LFE", None], ids=["centre", "behind", "subwoofer too", "unnamed"])
+def test_one_loud_channel_of_many_is_as_loud_in_stereo(voice: np.ndarray, tmp_path: Path, speaker: str | None) -> None:
+    write_wave(tmp_path / "a.wav", voice)
+    pans = {"FC": "5.1|FC=c0", "BL": "5.1|BL=c0", "LFE": "5.1|FC=c0|LFE=0.3*c0", None: "8c|c6=c0"}
+    run(
+        ["-i", url(tmp_path / "a.wav"), "-af", f"pan={pans[speaker]}", "-c:a", "pcm_s16le", url(tmp_path / "b.wav")], ""
+    )
+    with plain_sound(tmp_path / "b.wav") as plain:
+        for samples in (load_sound(tmp_path / "b.wav")[0], load_sound(plain)[0]):
+            assert samples[:, 0].std() == pytest.approx(voice.std(), rel=0.1)

@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import MediaError
 from ..files import atomic_write
-from .channels import fold, to_stereo
+from .channels import fold, loud_by_power, to_stereo
 from .ffmpeg import check_readable
 from .sound_track import Block, decode, one_of, sound_tracks
 
@@ -89,7 +89,8 @@ def load_sound(
     end_s = None if duration_s is None else start_s + duration_s
     begin, end = round(start_s * rate_hz), None if end_s is None else round(end_s * rate_hz)
     pieces = _resampled(decode(path, track=track, until_s=end_s), rate_hz)
-    parts = [to_stereo(*piece) for piece in _cut(pieces, begin, None if end is None else end - begin)]
+    cut = _cut(pieces, begin, None if end is None else end - begin)
+    parts = list(_as_stereo(cut, path, track))
     if not parts:
         raise MediaError(f"{path} has no sound from {start_s:g} s on; give an earlier start")
     return limited(np.concatenate(parts)), rate_hz
@@ -120,8 +121,26 @@ def _write_plain(path: Path, track: int, target: Path) -> None:
     import soundfile
 
     with soundfile.SoundFile(target, "w", PLAIN_HZ, 2, subtype="PCM_16", format="RF64") as file:  # more than 4 GB, too
-        for samples, names in _resampled(decode(path, track=track), PLAIN_HZ):
-            file.write(np.rint(limited(to_stereo(samples, names)) * 32767.0).astype(np.int16))
+        for samples in _as_stereo(_resampled(decode(path, track=track), PLAIN_HZ), path, track):
+            file.write(np.rint(limited(samples) * 32767.0).astype(np.int16))
+
+
+def _as_stereo(pieces: Iterator[_Piece], path: Path, track: int) -> Iterator[np.ndarray]:
+    """(n, 2) float32 each. Channels of surround sound that are silent all the time would make the others quiet."""
+    first = next(pieces, None)
+    if first is None:
+        return
+    loud = _loud_channels(path, track) if len(first.names) > 2 else {}
+    for samples, names in chain([first], pieces):
+        yield to_stereo(samples, names, loud.get(names))
+
+
+def _loud_channels(path: Path, track: int) -> dict[tuple[str, ...], list[int]]:
+    """Numbers of the channels that are loud, in each layout that a sound track has in the course of the file."""
+    power: dict[tuple[str, ...], np.ndarray] = {}
+    for samples, _, names in decode(path, track=track):
+        power[names] = power.get(names, np.zeros(len(names))) + np.square(samples, dtype=np.float64).sum(0)
+    return {names: loud_by_power(found.tolist(), names) for names, found in power.items()}
 
 
 def own_rate_hz(path: Path, track: int = 1) -> int:

@@ -60,7 +60,11 @@ def fold(samples: np.ndarray, channels: Sequence[str], rate_hz: int) -> Folded:
 
 def loud_channels(samples: np.ndarray, channels: Sequence[str]) -> list[int]:
     """Numbers of the channels that are not far below the loudest, which comes first; never empty."""
-    power = [float(np.dot(column, column)) for column in samples.T]
+    return loud_by_power([float(np.dot(column, column)) for column in samples.T], channels)
+
+
+def loud_by_power(power: Sequence[float], channels: Sequence[str]) -> list[int]:
+    """`loud_channels` of a sound whose channels have this power each, summed over the same time."""
     voices = [k for k, name in enumerate(channels) if name != LOW_FREQUENCY] or list(range(len(channels)))
     loudest = max(voices, key=power.__getitem__)
     floor = power[loudest] * 10 ** (-QUIET_DB / 10)
@@ -105,12 +109,16 @@ def _correlation_by_lag(pairs: np.ndarray, most: int) -> np.ndarray:
     return np.concatenate([products[-most:], products[: most + 1]])
 
 
-def to_stereo(samples: np.ndarray, channels: Sequence[str]) -> np.ndarray:
-    """(n, channels) → (n, 2) float32: what stands left, what stands right, and what is in the middle on both sides."""
+def to_stereo(samples: np.ndarray, channels: Sequence[str], loud: Sequence[int] | None = None) -> np.ndarray:
+    """(n, channels) → (n, 2) float32: what stands left, what stands right, and what is in the middle on both sides.
+
+    loud: the channels that are averaged, where others are silent.
+    """
     if samples.shape[1] <= 2:
         return np.repeat(samples, 2, axis=1) if samples.shape[1] == 1 else samples
-    sides = [[k for k, name in enumerate(channels) if _stands(name, side)] for side in "LR"]
-    return np.stack([samples[:, side or list(range(len(channels)))].mean(1) for side in sides], axis=1)
+    used = list(range(len(channels)) if loud is None else loud)
+    sides = [[k for k in used if _stands(channels[k], side)] for side in "LR"]
+    return np.stack([samples[:, side or used].mean(1) for side in sides], axis=1)
 
 
 def _stands(name: str, side: str) -> bool:
