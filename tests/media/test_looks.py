@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numbered import NUMBERS, convert, numbers
+from numbered import FPS, NUMBERS, convert, numbers
 
 from udh_core.errors import MediaError
 from udh_core.media.ffmpeg import run, url
 from udh_core.media.probe import inspect, probe
 from udh_core.media.transcode import import_video
-from udh_core.media.video import read_frames
+from udh_core.media.video import VideoWriter, read_frames
 
 PLAIN = "-c:v libx264 -crf 4 -bf 0 -an"
 TO_HLG = "zscale=min=bt709:tin=bt709:pin=bt709:rin=tv:m=bt2020nc:t=arib-std-b67:p=bt2020:npl=203:r=tv"
@@ -64,3 +64,22 @@ def test_pixels_that_change_their_shape_are_refused(joined, tmp_path: Path, aspe
     for attempt in (lambda: import_video(source, tmp_path / "made.mp4").run(), lambda: list(read_frames(source))):
         with pytest.raises(MediaError, match=r"joined\.ts: the shape of its pixels changes.*square pixels"):
             attempt()
+
+
+@pytest.mark.parametrize(("turned", "degrees"), [("transpose=clock", 90), ("hflip,vflip", 180)])
+def test_a_turn_that_only_key_frames_state(tmp_path: Path, turned: str, degrees: int) -> None:
+    """A telephone that was turned on the way, or all the time; the file says so inside the picture's stream."""
+    left = np.zeros((48, 96, 3), np.uint8)
+    left[:, :48] = 255
+    with VideoWriter(tmp_path / "a.mp4", width=96, height=48, fps=FPS) as writer:
+        for _ in range(20):
+            writer.write(left)
+    said = ["-vf", turned, "-bsf:v", f"h264_metadata=display_orientation=insert:rotate={degrees}"]
+    parts = [convert(tmp_path / "a.mp4", tmp_path / "1.ts", *PLAIN.split())]
+    parts.append(convert(tmp_path / "a.mp4", tmp_path / "2.ts", *PLAIN.split(), *said))
+    source = tmp_path / "joined.ts"
+    for content in (b"".join(part.read_bytes() for part in parts), parts[1].read_bytes()):
+        source.write_bytes(content)
+        import_video(source, tmp_path / "made.mp4").run()
+        frames = [*read_frames(tmp_path / "made.mp4"), *read_frames(source, start=15)]
+        assert all(frame[:, :40].min() > 200 and frame[:, 56:].max() < 50 for frame in frames)

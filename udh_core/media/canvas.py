@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 
 from .decode import Shown
 from .tone_map import dynamic_range, is_wide, write_table
+from .turn import display_matrix, upright
 
 HD_HEIGHT = 720  # an untagged picture from this size on is BT.709, as players take it; a smaller one BT.601
 SCALER = "bicubic+accurate_rnd+full_chroma_int"  # YUV → RGB → YUV at 65 dB; libav's default 49 dB, 3 × faster
@@ -84,26 +85,6 @@ def graph_of(frame: VideoFrame, steps: Iterable[Step], threads: int) -> Graph:
 def has_alpha(pixels: VideoFormat) -> bool:
     """Whether a format has an alpha plane."""
     return any(component.is_alpha for component in pixels.components)
-
-
-def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """How the stored picture has to be turned: (a, b, c, d) of {-1, 0, 1}, x' = a x + c y and y' = b x + d y."""
-    try:
-        matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item] - the stub knows only some
-        stored = np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]] / 65536
-    except KeyError:
-        return 1, 0, 0, 1
-    except ValueError:  # the frame carries side data that PyAV has no name for
-        turn = round(frame.rotation / 90) % 4
-        return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turn]
-    flat = abs(stored[0]) + abs(stored[3]) >= abs(stored[1]) + abs(stored[2])
-    a, b, c, d = (int(np.sign(value)) for value in stored)
-    return (a or 1, 0, 0, d or 1) if flat else (0, b or 1, c or 1, 0)
-
-
-def upright(frame: VideoFrame) -> tuple[int, int]:
-    """(width, height) px of a frame after it has been turned."""
-    return (frame.height, frame.width) if display_matrix(frame)[0] == 0 else (frame.width, frame.height)
 
 
 def _turn_steps(frame: VideoFrame) -> list[Step]:

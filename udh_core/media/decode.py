@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from ..errors import MediaError
 from .container import opened, read_packets
 from .timeline import MICROSECONDS, Joint, on_one_clock
+from .turn import with_turns
 
 LONGEST_STILL_S = 10  # one frame for longer is no picture of a person: something is wrong with the file
 SEEK_MARGIN_S = 1  # open this much early: containers seek by decoding time, and the frame on show may be older
@@ -101,7 +102,11 @@ def _alpha_decoder(own: VideoCodecContext) -> VideoCodecContext:
 
 
 def decode(packets: Iterable[Packet], decoder: VideoCodecContext) -> Iterator[VideoFrame]:
-    """The frames of these packets; those that are damaged are left out."""
+    """The frames of these packets, with their turns; those that are damaged are left out."""
+    return with_turns(_decoded(packets, decoder))
+
+
+def _decoded(packets: Iterable[Packet], decoder: VideoCodecContext) -> Iterator[VideoFrame]:
     try:
         for packet in chain(packets, [None]):
             try:

@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .canvas import upright
+from .turn import Turn, display_matrix, upright
 
 Size = tuple[int, int]  # upright (width, height) px
 PARAMETER_BYTES = 4096  # of a packet, in which its parameter sets lie
@@ -26,6 +26,7 @@ class Look:
     """All that may change in mid-file, as a frame has it."""
 
     size: Size
+    turn: Turn
     pixels: str  # libav's name of the format, "yuv420p"
     trc: int  # transfer function, primaries, matrix and range of the colours, by libav's numbers
     primaries: int
@@ -38,7 +39,8 @@ class Look:
     def of(cls, frame: VideoFrame, pixel_aspect: Fraction | None) -> Look:
         """Of a decoded frame; what its decoder says of the pixels' shape is not in the frame."""
         colours = frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range
-        return cls(upright(frame), frame.format.name, *colours, frame.interlaced_frame, pixel_aspect or Fraction(1))
+        stored = upright(frame), display_matrix(frame), frame.format.name
+        return cls(*stored, *colours, frame.interlaced_frame, pixel_aspect or Fraction(1))
 
 
 class LookLog:

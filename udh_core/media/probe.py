@@ -12,7 +12,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from ..errors import MediaError
-from .canvas import MATRICES, UNSPECIFIED, display_matrix, has_alpha, upright
+from .canvas import MATRICES, UNSPECIFIED, has_alpha
 from .container import no_media
 from .decode import PictureSource, first_frame
 from .ffmpeg import check_readable
@@ -22,6 +22,7 @@ from .remarks import remarks
 from .streams import Contents, StreamInfo, read_contents
 from .timeline import Times, constant_rate, find_stills, frame_count, picture_times, shift_s
 from .tone_map import dynamic_range, is_wide
+from .turn import AS_IT_IS, display_matrix, upright
 
 ABOUT_AS_LONG = 0.9  # of the longest picture's duration: from there on the larger one is preferred
 SLIDES_FPS = 3.0  # with fewer frames a second a picture is a cover or a slide show, if there is another one
@@ -91,7 +92,7 @@ def _inspect(path: Path, track: int, _modified_ns: int, _size: int) -> tuple[Med
     constant, fps = constant_rate(times, contents.pictures[stream.index].stated_rates)
     source = _source(contents, stream, frame, times, fps)
     video = VideoInfo(*source.sizes[0], fps, frame_count(times, fps))
-    turned = display_matrix(frame) != (1, 0, 0, 1)
+    turned = display_matrix(frame) != AS_IT_IS
     notes = tuple(remarks(source, frame, pictures, chosen=stream, another_follows=contents.another_follows))
     duration_s = max(end_s, video.duration_s)
     info = MediaInfo(video, has_audio, duration_s, stream.codec, constant, turned, contents.zero_s, streams, notes)
