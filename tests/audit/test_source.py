@@ -50,3 +50,15 @@ def test_another_choice_makes_another_avatar(two_pictures: Path, tmp_path: Path)
 def test_what_was_dealt_with_entirely_is_no_fault() -> None:
     (found,) = source_findings([Note("HDR", "tone-mapped", serious=False)])
     assert (found.level, found.sentence) == ("green", "tone-mapped")
+
+
+def test_only_what_is_taken_is_remarked(two_pictures: Path, tmp_path: Path) -> None:
+    """A picture that stands still from 4.7 s on, and a part that ends soon after that, as the remark advises."""
+    gap = "select='lt(t,4.75)+gt(t,5.85)'"
+    arguments = ["-map", "0:v:0", "-map", "0:a", "-vf", gap, "-fps_mode", "passthrough", "-c:v", "libx264", "-y"]
+    run(["-i", url(two_pictures), *arguments, url(tmp_path / "gap.mkv")], "")
+    named = []
+    for options in (PrepareOptions(96), PrepareOptions(96, duration_s=5.0)):
+        import_clip(tmp_path / "gap.mkv", tmp_path / "av", options).run()
+        named.append([note.name for note in open_avatar(tmp_path / "av", ("video", "audio")).notes()])
+    assert "stills" in named[0] and "stills" not in named[1]

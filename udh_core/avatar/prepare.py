@@ -21,8 +21,8 @@ from ..files import atomic_folder, atomic_write, exclusive_lock
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
-from ..media.probe import VideoInfo, probe
-from ..media.remarks import shortfall
+from ..media.probe import VideoInfo, inspect, probe
+from ..media.remarks import STILLS, shortfall, still_remarks
 from ..media.transcode import MAX_FPS, import_video
 from ..media.video import read_frames
 from ..progress import Progress, job
@@ -259,8 +259,12 @@ def _lasts_s(whole_s: float, options: PrepareOptions) -> float:
 
 def _notes(source: Path, options: PrepareOptions, found_s: float) -> Iterator[Note]:
     """What is remarkable about the picture of a source of which `found_s` have been imported."""
-    yield from probe(source, options.video_track).notes
-    yield from shortfall(_lasts_s(_picture(source, options).duration_s, options), found_s)
+    info, picture = inspect(source, options.video_track)
+    lasts_s = _lasts_s(_picture(source, options).duration_s, options)
+    yield from (note for note in info.notes if note.name != STILLS)
+    if picture is not None:
+        yield from still_remarks(picture, options.start_s, options.start_s + lasts_s)
+    yield from shortfall(lasts_s, found_s)
 
 
 def _find_landmarks(root: Path, options: PrepareOptions, models: Path | None) -> Generator[Progress, None, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from .note import Note
 from .streams import StreamInfo
 from .timeline import STILL_S
 
+STILLS = "stills"  # name of the remark that depends on the part that is taken
 LEAST_FPS, USUAL_FPS = 12.0, 25  # a vowel lasts about a tenth of a second
 
 
@@ -41,7 +43,7 @@ def remarks(
         )
     yield from _sizes(source)
     yield from _rate(source)
-    yield from _stills(source)
+    yield from still_remarks(source)
     yield from _colour(source)
     yield from _alpha(source, frame)
 
@@ -98,12 +100,14 @@ def _rate(source: PictureSource) -> Iterator[Note]:
         )
 
 
-def _stills(source: PictureSource) -> Iterator[Note]:
-    if source.stills:
-        times = ", ".join(f"{begin:.1f}–{end:.1f} s" for begin, end in source.stills[:3])
-        more = f" and {len(source.stills) - 3} times more" if len(source.stills) > 3 else ""
+def still_remarks(source: PictureSource, begin_s: float = 0.0, end_s: float = math.inf) -> Iterator[Note]:
+    """About the part of a picture from one time to another in which a frame stays conspicuously long."""
+    stills = [(begin, end) for begin, end in source.stills if min(end, end_s) - max(begin, begin_s) > STILL_S]
+    if stills:
+        times = ", ".join(f"{begin:.1f}–{end:.1f} s" for begin, end in stills[:3])
+        more = f" and {len(stills) - 3} times more" if len(stills) > 3 else ""
         yield Note(
-            "stills",
+            STILLS,
             f"the picture stands still at {times}{more} of the source, where no frame is recorded; trim the clip there",
         )
 
