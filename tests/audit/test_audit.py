@@ -17,10 +17,12 @@ from udh_core.audit import audit, video
 from udh_core.audit.finding import Audit
 from udh_core.audit.plot import draw_audit
 from udh_core.audit.video import Samples, yaw_deg
-from udh_core.avatar.folder import Avatar, open_avatar
+from udh_core.avatar.folder import Avatar, open_avatar, read_state
 from udh_core.avatar.options import PrepareOptions
 from udh_core.avatar.prepare import import_clip, track_face
+from udh_core.avatar.source import video_stage_keys
 from udh_core.cli import app
+from udh_core.cli.prepare import _prepared
 from udh_core.face.topology import CANONICAL_PLACES
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
@@ -301,3 +303,13 @@ def test_command_line(person: Path, models: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "a.png")) is not None
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["level"] == "red"
     assert open_avatar(tmp_path / "kept").crop.size == PrepareOptions.crop_px
+
+
+def test_an_avatar_of_a_part_of_the_clip_is_audited_as_it_is(person: Path, person_avatar: Path, tmp_path: Path) -> None:
+    """It has its own options, and perhaps a generator."""
+    shutil.copytree(person_avatar, tmp_path / "av")
+    state = read_state(tmp_path / "av")
+    state["stages"]["video"] = video_stage_keys(person / "person.mp4", PrepareOptions(96, duration_s=5.5))[0]
+    (tmp_path / "av" / "avatar.json").write_text(json.dumps(state), encoding="utf-8")
+    _prepared(person / "person.mp4", tmp_path / "av").run()
+    assert read_state(tmp_path / "av") == state

@@ -93,14 +93,16 @@ def audit_command(
 
 @job
 def _prepared(video: Path, root: Path) -> Generator[Progress, None, Avatar]:
-    """Import the clip and find its face; an avatar that was made of all of this clip stays as it is."""
+    """Import the clip and find its face; an avatar that was made of this clip, or a part of it, stays as it is."""
     from ..avatar.folder import open_avatar
     from ..avatar.prepare import import_clip, track_face
+    from ..avatar.reuse import is_of_clip
     from ..avatar.source import is_made_from
 
     with suppress(FormatError):  # no avatar yet, or an unfinished one
-        if is_made_from(open_avatar(root).clip, video):
-            return open_avatar(root)
+        opened = open_avatar(root)
+        if is_of_clip(root, video) or is_made_from(opened.clip, video):
+            return opened
     options = PrepareOptions(skip_lost=True)
     yield from import_clip(video, root, options).steps()
     return (yield from track_face(root, options).steps())
