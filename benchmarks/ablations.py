@@ -190,7 +190,7 @@ def sounds(variant: MotionVariant, avatar: Avatar) -> TrainingSounds:
     waveform, others = load_waveform(avatar.audio), []
     for one in variant.disguises:
         heard = features.extract(augmentation.augmented(waveform, one), ENCODER)
-        others.append(augmented_features.AugmentedFeatures(heard.values, one.speed))
+        others.append(augmented_features.AugmentedFeatures(heard.values, one.tempo))
     return TrainingSounds(others, silences)
 
 

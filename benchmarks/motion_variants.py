@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from udh_core.models.blocks import DilatedBlock
+from udh_core.models.blocks import DilatedBlock, MotionMember
 from udh_core.models.generator import AdaptationConfig
-from udh_core.models.motion import MotionMember
 from udh_core.speech.augmentation import AUGMENTATIONS, Augmentation
 
 

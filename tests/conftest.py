@@ -318,13 +318,17 @@ def speech(person: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def learn_motion(real_minute: Path) -> Callable:
-    """Takes a number of steps, trains one motion network on the real minute, and returns (generator, its data)."""
+    """Takes a number of steps, trains one motion network on the real minute, and returns (generator, its data).
+
+    With `prior` it has the motion prior, too.
+    """
     import torch
 
     from udh_core.avatar.dataset import load_training_data
     from udh_core.avatar.folder import open_avatar
     from udh_core.models.generator import Generator, GeneratorConfig
     from udh_core.models.motion import MotionConfig, MotionTrainingConfig
+    from udh_core.models.motion_prior import open_prior
     from udh_core.models.warping import WarpConfig
     from udh_core.training.augmented_features import extract_augmented, extract_silences
     from udh_core.training.calibration import ClipSound, fit_feature_statistics, rest_shape
@@ -336,12 +340,15 @@ def learn_motion(real_minute: Path) -> Callable:
     sounds = TrainingSounds(extract_augmented(avatar, encoder).run(), extract_silences(avatar, encoder).run())
 
     @functools.cache
-    def learn(steps: int, **settings: float):
+    def learn(steps: int, *, prior: bool = False, **settings: float):
         torch.manual_seed(0)
-        sizes, spec = MotionConfig(data.features.shape[1], members=1), avatar.crop
+        found = open_prior() if prior else None
+        sizes = MotionConfig(data.features.shape[1], members=1, prior=found.config if found else None)
+        spec = avatar.crop
         training = MotionTrainingConfig(**settings)  # pyright: ignore[reportArgumentType]
         config = GeneratorConfig(sizes, WarpConfig(spec.size), data.points.shape[1], motion_training=training)
         generator = Generator(config, spec)
+        generator.motion.set_prior(found)
         generator.fit_shape_space(data.points[data.train_frames])
         shapes = generator.encode_shapes(data.points)
         generator.rest_pose.copy_(rest_shape(data, shapes))

@@ -25,6 +25,7 @@ from udh_core.inference.driving import (
     speech_rows,
 )
 from udh_core.media.audio import load_waveform
+from udh_core.metrics import correlation
 from udh_core.models.generator import AdaptationConfig, Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig
@@ -190,6 +191,18 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
     real = mouth_amplitude(generator, generator.encode_shapes(data.points[frames[data.spoken[frames]]]))
     figure(f"the own voice moves the mouth {moved[0] / real:.2f} of the true movement, unadapted {moved[1] / real:.2f}")
     assert 0.85 < moved[0] / real < 1.15
+
+
+def test_prior_knows_how_mouths_move(learn_motion: Callable, figure: Callable[[str], None]) -> None:
+    """On held-out frames, after ten steps, in which the personal network has learnt next to nothing."""
+    found = []
+    for prior in (False, True):
+        generator, data = learn_motion(10, prior=prior)
+        heard, frames = AudioFeatures(data.features, data.rate_hz, "whisper-tiny"), data.held_out
+        told = unadapted(generator, heard, data.audio_times_s(frames))[:, 0]
+        found.append(correlation(told.numpy(), generator.encode_shapes(data.points[frames])[:, 0].numpy()))
+    figure(f"after ten steps the first component correlates by {found[0]:.2f}, with the motion prior {found[1]:.2f}")
+    assert found[1] > found[0] + 0.04
 
 
 def test_a_clip_without_speech_says_nothing_of_a_voice(training_data: TrainingData) -> None:

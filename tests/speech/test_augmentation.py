@@ -48,6 +48,23 @@ def test_speed_moves_both(vowel: np.ndarray) -> None:
     assert pitch_and_formant_hz(faster) == pytest.approx((pitch * 1.22, formant * 1.22), rel=0.05)
 
 
+@pytest.mark.parametrize("speed", [0.8, 1.22])
+def test_pitch_moves_and_the_tempo_stays(vowel: np.ndarray, speed: float) -> None:
+    """A pause in the middle stays where it is, to 30 ms."""
+    pitch, formant = pitch_and_formant_hz(vowel)
+    broken = vowel.copy()
+    broken[SAMPLE_RATE_HZ : 2 * SAMPLE_RATE_HZ] = 0
+    moved = augmented(broken, Augmentation(speed, tempo_kept=True))
+    assert moved.shape == vowel.shape and moved.dtype == np.float32
+    assert pitch_and_formant_hz(moved[: SAMPLE_RATE_HZ - 2048]) == pytest.approx(
+        (pitch * speed, formant * speed), rel=0.05
+    )
+    loud = np.flatnonzero(np.abs(moved) > 0.2 * np.abs(moved).max())
+    before = int(np.diff(loud).argmax())
+    middle = (loud[before] + loud[before + 1]) / 2
+    assert middle == pytest.approx(1.5 * SAMPLE_RATE_HZ, abs=0.03 * SAMPLE_RATE_HZ)
+
+
 def test_long_recordings_are_changed_in_blocks(person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speech = load_waveform(person / "speech.wav")
     whole = formant_shift(speech, 1.1)
@@ -77,7 +94,7 @@ def test_codec_takes_detail_and_no_time(person: Path, bit_rate: str) -> None:
 def test_silence_stays_silence(augmentation: Augmentation) -> None:
     result = augmented(np.zeros(16000, np.float32), augmentation)
     assert result.dtype == np.float32
-    assert len(result) == pytest.approx(16000 / augmentation.speed, abs=2)
+    assert len(result) == pytest.approx(16000 / augmentation.tempo, abs=2)
     assert np.abs(result).max() < 1e-4
 
 

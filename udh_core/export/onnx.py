@@ -31,7 +31,7 @@ _STEPS = (
     "voice.mouth_amplitude 0, leave out the two steps beginning with “Voice”.",
     "Voice: with d = voice.mean - the mean of those rows, add "
     "d * max(0, 1 - voice.mean_variance / n / mean((d / voice.deviation)^2)) to all rows.",
-    "Run motion on them, all at once or in blocks that overlap by 14 rows: one mouth shape per row.",
+    "Run motion on them, all at once or in blocks that overlap by 30 rows: one mouth shape per row.",
     "Voice: over the same rows, with "
     "r = log(voice.mouth_amplitude / sqrt(sum(variance of the shapes * shape_deviation^2))), "
     "scale the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.amplitude_variance / n)), kept between "

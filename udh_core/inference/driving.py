@@ -20,7 +20,7 @@ from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
 
-_BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network sees 14 rows to either side
+_BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network sees 30 rows to either side
 
 
 def mouth_shapes(

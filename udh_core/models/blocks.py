@@ -72,6 +72,27 @@ class DilatedBlock(nn.Module):
         return x + self.output_proj(self.dropout(self.act(self.norm(self.dilated_conv(around)))))
 
 
+class MotionMember(nn.Module):
+    """One temporal network of an ensemble that predicts mouth shapes."""
+
+    def __init__(
+        self, feature_width: int, shape_width: int, channels: int, dilations: tuple[int, ...], dropout: float
+    ) -> None:
+        super().__init__()
+        self.input_proj = nn.Linear(feature_width, channels)
+        self.dropout = ChannelDropout(dropout)
+        self.blocks = nn.Sequential(*[DilatedBlock(channels, dilation, dropout) for dilation in dilations])
+        self.output_proj = nn.Linear(channels, shape_width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, T, D), normalised → shape (B, T, shape_width) in standard deviations."""
+        return self.output_proj(self.hidden(features))
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """features (B, T, D), normalised → (B, T, channels) what the shape is read from."""
+        return self.blocks(self.dropout(self.input_proj(self.dropout(features))))
+
+
 def identity_grid(height: int, width: int, rows: slice, columns: slice) -> Tensor:
     """(h, w, 2) float32 grid_sample coordinates (align_corners=False) of the px in rows × columns of an H × W image."""
     y = (torch.arange(rows.start, rows.stop, dtype=torch.float32) + 0.5) * 2 / height - 1

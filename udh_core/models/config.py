@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -14,11 +15,11 @@ LARGEST = 1 << 16  # of the whole numbers in a configuration
 
 @dataclass(frozen=True)
 class Config:
-    """A dataclass whose fields are whole numbers, numbers, tuples of either, or other configurations."""
+    """A dataclass whose fields are whole numbers, numbers, tuples of either, or other configurations or None."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
+        """Ready for JSON; what is None is left out."""
+        return asdict(self, dict_factory=_given)
 
     @classmethod
     def from_dict(cls: type[C], values: object) -> C:
@@ -45,6 +46,10 @@ def _from_json(config: type[T], values: object) -> T:
     return config(**{name: _checked(f"{config.__name__}.{name}", kinds[name], v) for name, v in values.items()})
 
 
+def _given(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in items if value is not None}
+
+
 def _table(values: object, name: str) -> Mapping[str, Any]:
     """The values, when they are a JSON object; else ValueError."""
     if not isinstance(values, Mapping):
@@ -53,6 +58,8 @@ def _table(values: object, name: str) -> Mapping[str, Any]:
 
 
 def _checked(name: str, kind: Any, value: object) -> object:  # noqa: ANN401 (any type)
+    if get_origin(kind) is UnionType:  # a configuration or None
+        return None if value is None else _checked(name, get_args(kind)[0], value)
     if is_dataclass(kind) and isinstance(kind, type):
         return _from_json(kind, value)
     if get_origin(kind) is tuple:

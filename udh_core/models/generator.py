@@ -50,8 +50,9 @@ class GeneratorConfig(Config):
 class Generator(nn.Module):
     """Both networks and the space of mouth shapes they share: principal components of lips and jaw.
 
-    Thirteen statistics are fitted to the clip, not trained by gradients. S: shape_width; P: shape_points; D: feature
-    width; K, C: number of references, px of the crop; V: 3 · POSE_INPUT_PX². σ: standard deviations of a component.
+    Fourteen statistics are fitted to the clip, not trained by gradients. S: shape_width; P: shape_points; D: feature
+    width; W: width of what the motion prior's members see; K, C: number of references, px of the crop;
+    V: 3 · POSE_INPUT_PX². σ: standard deviations of a component.
 
     | name | shape | unit | fitted by | used by |
     |---|---|---|---|---|
@@ -64,6 +65,7 @@ class Generator(nn.Module):
     | motion.feature_std | (D,) | features | `fit_feature_statistics` | `MotionNet.normalise` |
     | motion.speech_mean | (D,) | features | `fit_feature_statistics` | feature shift |
     | motion.variance_gain | (S,) | factor | training/motion.py, held-out folds | `MotionNet.forward` |
+    | motion.prior_head | (S, W), (S,) | σ | training/prior_head.py | `MotionNet.forward` |
     | warp.references | (K, 3, C, C) | RGB 0..255 | training/references.py | `WarpNet.draw` |
     | warp.pose_weight and pose_bias | (V, 4), (4,) | σ | `WarpNet.fit_pose_inputs` | `WarpNet.pose` |
     | warp.amplitude | () | factor | training/calibration.py | `WarpNet.draw`, eval mode |

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .blocks import ChannelDropout, DilatedBlock
+from .blocks import MotionMember
 from .config import Config
-
-MOST_MEMBERS = 64
+from .motion_prior import MOST_MEMBERS, MotionPrior, PriorConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,7 @@ class MotionConfig(Config):
     dilations: tuple[int, ...] = (1, 2, 4)
     dropout: float = 0.2
     members: int = 3
+    prior: PriorConfig | None = None  # there is none for other encoders, and in older files
 
     def __post_init__(self) -> None:
         if self.members > MOST_MEMBERS:
@@ -46,27 +46,14 @@ class MotionTrainingConfig(Config):
     correlation_gate: tuple[float, ...] = (0.3, 0.7)  # from which on the spread of a component is restored, and fully
 
 
-class MotionMember(nn.Module):
-    """One temporal network of the ensemble."""
-
-    def __init__(self, config: MotionConfig) -> None:
-        super().__init__()
-        self.input_proj = nn.Linear(config.feature_width, config.channels)
-        self.dropout = ChannelDropout(config.dropout)
-        self.blocks = nn.Sequential(*[DilatedBlock(config.channels, d, config.dropout) for d in config.dilations])
-        self.output_proj = nn.Linear(config.channels, config.shape_width)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """features (B, T, D), normalised → shape (B, T, shape_width) in standard deviations."""
-        return self.output_proj(self.blocks(self.dropout(self.input_proj(self.dropout(features)))))
-
-
 class MotionNet(nn.Module):
     """Average of a few members, brought back to the variance that averaging and regression take away.
 
-    Works at the features' own rate, so a model trained at one frame rate serves any other.
+    With a motion prior a share of the shape is that of the prior, which was trained on many speakers and is frozen; its
+    head is this person's. Works at the features' own rate, so a model trained at one frame rate serves any other.
     """
 
+    prior_share: Tensor
     feature_mean: Tensor
     feature_std: Tensor
     speech_mean: Tensor
@@ -75,7 +62,13 @@ class MotionNet(nn.Module):
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
         self.config = config
-        self.members = nn.ModuleList(MotionMember(config) for _ in range(config.members))
+        sizes = (config.feature_width, config.shape_width, config.channels, config.dilations, config.dropout)
+        self.members = nn.ModuleList(MotionMember(*sizes) for _ in range(config.members))
+        self.prior: MotionPrior | None = None
+        if config.prior is not None:
+            self.prior = MotionPrior(config.prior)
+            self.prior_head = nn.Linear(self.prior.hidden_width, config.shape_width)
+            self.register_buffer("prior_share", torch.zeros(()))
         self.register_buffer("feature_mean", torch.zeros(config.feature_width))
         self.register_buffer("feature_std", torch.ones(config.feature_width))
         self.register_buffer("speech_mean", torch.zeros(config.feature_width))  # of the features where somebody speaks
@@ -88,4 +81,20 @@ class MotionNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """features (B, T, D) → shape (B, T, shape_width) in standard deviations."""
         normalised = self.normalise(features)
-        return torch.stack([member(normalised) for member in self.members]).mean(0) * self.variance_gain
+        shape = torch.stack([member(normalised) for member in self.members]).mean(0)
+        if self.prior is not None:
+            shape = shape + self.prior_share * (self.prior_head(self.prior_hidden(features)) - shape)
+        return shape * self.variance_gain
+
+    def set_prior(self, prior: MotionPrior | None) -> None:
+        """Take over the weights of this prior, of the sizes that the configuration says; they are not trained."""
+        if self.prior is not None and prior is not None:
+            self.prior.load_state_dict(prior.state_dict())
+            self.prior.requires_grad_(False).eval()
+
+    def prior_hidden(self, features: Tensor) -> Tensor:
+        """features (B, T, D) → (B, T, hidden_width) what the prior's head reads the shape from."""
+        prior = self.prior
+        if prior is None:
+            raise ValueError("there is no motion prior in this network")
+        return prior.hidden((features - self.speech_mean) / prior.feature_std)

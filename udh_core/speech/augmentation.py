@@ -25,24 +25,32 @@ class Augmentation(NamedTuple):
     """What is done to a recording, in this order."""
 
     speed: float  # moves pitch, formants and tempo together
+    tempo_kept: bool = False  # the tempo is brought back, pitch and formants stay moved
     formant_ratio: float = 1.0  # moves the formants alone
     snr_db: float | None = None  # of white noise, below the recording
     bit_rate: str | None = None  # of AAC
 
+    @property
+    def tempo(self) -> float:
+        """What is at time t of the recording is at t / tempo afterwards."""
+        return 1.0 if self.tempo_kept else self.speed
+
 
 AUGMENTATIONS = (
-    Augmentation(0.8, snr_db=20),
+    Augmentation(0.8, tempo_kept=True, snr_db=20),
     Augmentation(0.9, formant_ratio=1.1, bit_rate="24k"),
     Augmentation(1.1, formant_ratio=0.9, snr_db=20),
-    Augmentation(1.22, bit_rate="24k"),
+    Augmentation(1.22, tempo_kept=True, bit_rate="24k"),
 )
 LENGTH_S = 12  # of a silent waveform
 FAINT_DB = (-80.0, 0.0), (-55.0, 0.0), (-70.0, 1.0), (-50.0, 1.0)  # of full scale, and 0 for white noise, 1 for pink
 
 
 def augmented(waveform: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """(n,) float32 at 16 kHz → (n / speed,) float32 at 16 kHz, always the same. MediaError: no such codec."""
+    """(n,) float32 at 16 kHz → (n / tempo,) float32 at 16 kHz, always the same. MediaError: no such codec."""
     result = soxr.resample(waveform, SAMPLE_RATE_HZ * augmentation.speed, SAMPLE_RATE_HZ)
+    if augmentation.tempo_kept:
+        result = with_length(result, len(waveform))
     if augmentation.formant_ratio != 1:
         result = formant_shift(result, augmentation.formant_ratio)
     if augmentation.snr_db is not None:
@@ -50,6 +58,21 @@ def augmented(waveform: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     if augmentation.bit_rate is not None:
         result = through_codec(result, "aac", augmentation.bit_rate)
     return result
+
+
+def with_length(waveform: np.ndarray, count: int) -> np.ndarray:
+    """(n,) → (count,) float32: another tempo, the pitch left, by a phase vocoder (Flanagan and Golden 1966).
+
+    Block by block: its phases begin anew every 20 s.
+    """
+    import librosa
+
+    rate, parts = len(waveform) / count, []
+    for start in range(0, count, _BLOCK):
+        length = min(_BLOCK, count - start)
+        part = waveform[round(start * rate) : round((start + length) * rate)]
+        parts.append(librosa.util.fix_length(librosa.effects.time_stretch(part, rate=rate), size=length))
+    return np.concatenate(parts).astype(np.float32)
 
 
 def formant_shift(waveform: np.ndarray, factor: float) -> np.ndarray:

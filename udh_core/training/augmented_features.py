@@ -40,7 +40,7 @@ def extract_augmented(
     plain = load_waveform(avatar.audio) if waveform is None else waveform
     count = len(AUGMENTATIONS)
     for number, augmentation in enumerate(AUGMENTATIONS):
-        detail = f"{number + 1} of {count}: {augmentation.speed:g} times as fast"
+        detail = f"{number + 1} of {count}: {augmentation.speed:g} times the pitch"
         yield Progress("augmented features", number, count, detail)
         other = augmented(plain, augmentation)
         folder = _augmented_folder(avatar, number)
@@ -52,7 +52,7 @@ def extract_augmented(
 def augmented_features(avatar: Avatar, encoder: str) -> list[AugmentedFeatures]:
     """The clip's speech in all augmentations, memory-mapped."""
     return [
-        AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, augmentation.speed)
+        AugmentedFeatures(features.load(_augmented_folder(avatar, k), encoder).values, augmentation.tempo)
         for k, augmentation in enumerate(AUGMENTATIONS)
     ]
 

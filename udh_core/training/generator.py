@@ -19,6 +19,7 @@ from ..inference.sync_scorer import SyncScorer
 from ..models.checkpoint import PERSON, Checkpoint, read_info, save_generator
 from ..models.generator import Generator, GeneratorConfig
 from ..models.motion import MotionConfig
+from ..models.motion_prior import prior_of
 from ..models.warping import WarpConfig
 from ..prefetch import prefetch
 from ..progress import Progress, job
@@ -102,7 +103,11 @@ class GeneratorRun:
         """Both networks, untrained."""
         data, spec = self.data, self.data.avatar.crop
         warp = WarpConfig(spec.size, widths=WIDTHS[self.options.model_size])
-        return Generator(GeneratorConfig(MotionConfig(data.features.shape[1]), warp, data.points.shape[1]), spec)
+        prior = prior_of(self.encoder)
+        motion = MotionConfig(data.features.shape[1], prior=None if prior is None else prior.config)
+        generator = Generator(GeneratorConfig(motion, warp, data.points.shape[1]), spec)
+        generator.motion.set_prior(prior)
+        return generator
 
     def info(self) -> Checkpoint:
         """What the checkpoint says of itself now."""

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ..avatar.dataset import TrainingData
 from ..inference.driving import feature_shift, mean_of
+from ..models.blocks import MotionMember
 from ..models.generator import Generator
-from ..models.motion import MotionMember
 from ..models.tensors import interpolate_rows, training_dtype
 from ..progress import Progress
 from .augmented_features import AugmentedFeatures
 from .calibration import spread_gain
 from .loop import Schedule, StepReport, set_learning_rate, update
+from .prior_head import AUGMENTED_WEIGHT, SHARE, SILENT_WEIGHT, PriorHead, general_head, hidden_at, hidden_rows
 
 FOLDS = 10
 GUARD_S = 0.4  # around a left-out fold: its neighbours share its audio windows (0.56 s) and its movement; chosen
@@ -94,8 +95,9 @@ class Folds:
     def __init__(self, data: TrainingData, members: int) -> None:
         known = np.zeros(len(data.points), bool)
         known[data.train_frames] = True
-        tenths = np.array_split(data.train_frames, FOLDS)
-        self.left_out = [tenths[(2 + 3 * k) % FOLDS] for k in range(members)]  # spread over the clip
+        self.tenths = np.array_split(data.train_frames, FOLDS)
+        self.numbers = [(2 + 3 * k) % FOLDS for k in range(members)]  # of the tenths left out, spread over the clip
+        self.left_out = [self.tenths[number] for number in self.numbers]
         self.known = [known.copy() for _ in range(members)]  # (N,) bool each
         guard = round(GUARD_S * float(data.avatar.info.fps))
         for k, frames in enumerate(self.left_out):
@@ -120,7 +122,7 @@ class MotionTraining:
         trained: set[int] | None = None,
     ) -> None:
         """shapes: (N, shape_width) float32 true shapes, in standard deviations."""
-        self.motion, self.rest = generator.motion, generator.rest_pose.cpu()
+        self.generator, self.motion, self.rest = generator, generator.motion, generator.rest_pose.cpu()
         self.shapes, self.chunks, self.seed = shapes, chunks, seed
         self.trained: set[int] = set() if trained is None else trained
         self.folds = Folds(data, len(self.motion.members))
@@ -139,7 +141,10 @@ class MotionTraining:
                 steps = schedule.last_step
                 yield StepReport.of("motion", report.step, done, report.losses, metrics=report.metrics, steps=steps)
             self.trained.add(k)
-        self.motion.variance_gain.copy_(spread_gain([self._left_out(k) for k in range(count)], self.chunks.settings))
+        outside = [self._left_out(k) for k in range(count)]
+        if self.motion.prior is not None:
+            outside = self._with_prior(outside)
+        self.motion.variance_gain.copy_(spread_gain(outside, self.chunks.settings))
 
     def train_member(self, k: int, schedule: Schedule) -> Steps[StepReport, None, None]:
         """Train one member of the ensemble."""
@@ -198,6 +203,34 @@ class MotionTraining:
         member, frames = self._member(k).eval(), self.folds.left_out[k]
         rows = self.chunks.rows[frames]
         return interpolate_rows(member(self.chunks.plain[None]), rows[None])[0], self.shapes[frames]
+
+    @torch.no_grad()
+    def _with_prior(self, outside: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """Fit the head on the prior; (n, S) predicted by both for the left-out frames of every member, and true.
+
+        outside: what the members predict of them.
+        """
+        motion, chunks, folds = self.motion, self.chunks, self.folds
+        plain = hidden_rows(motion, chunks.plain)
+        general = general_head(self.generator, self.shapes[np.concatenate(folds.tenths)])
+        head = PriorHead(motion, FOLDS + 1, general)  # the last part is of silence, which every head knows
+        for silence in chunks.silences:
+            head.add(FOLDS, hidden_rows(motion, silence), self.rest.expand(len(silence), -1), SILENT_WEIGHT)
+        for rows, speed in [(chunks.plain, 1.0), *chunks.augmented]:
+            hidden = plain if rows is chunks.plain else hidden_rows(motion, rows)
+            for tenth, frames in enumerate(folds.tenths):
+                at = hidden_at(hidden, (chunks.rows[frames] + 0.5) / speed - 0.5)
+                head.add(tenth, at, self.shapes[frames], 1.0 if rows is chunks.plain else AUGMENTED_WEIGHT)
+        weight, bias = head.fit()
+        motion.prior_head.weight.copy_(weight)
+        motion.prior_head.bias.copy_(bias)
+        motion.prior_share.fill_(SHARE)
+        both = []
+        for (predicted, true), tenth in zip(outside, folds.numbers, strict=True):
+            weight, bias = head.fit(left_out=tenth)
+            other = hidden_at(plain, chunks.rows[folds.tenths[tenth]]) @ weight.T + bias
+            both.append((torch.lerp(predicted, other, motion.prior_share), true))
+        return both
 
     def _member(self, k: int) -> MotionMember:
         return cast(MotionMember, self.motion.members[k])
