@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from udh_core.demo.run import run_demo
 from udh_core.errors import DivergedError, FileError, FormatError, MismatchError
 from udh_core.face.crop import CropSpec
 from udh_core.models import checkpoint
-from udh_core.models.checkpoint import Checkpoint, read_info, resume_path
+from udh_core.models.checkpoint import Checkpoint, open_generator, read_info, resume_path
+from udh_core.models.motion_prior import MotionPrior, PriorConfig
 from udh_core.progress import Job
 from udh_core.training.generator import GeneratorRun, train_generator
 from udh_core.training.loop import Schedule, StepReport
@@ -131,6 +133,43 @@ def test_auto_sets_aside_what_cannot_go_on(person_avatar, generator_file, out, w
     assert sorted(p.read_bytes() for p in out.parent.glob("g (*.safetensors")) == sorted(before)
     first, second = (checkpoint.load(resume_path(path), "resume")[1] for path in (generator_file, out))
     assert all(torch.equal(first[name], second[name]) for name in first) == (what != "seed")
+
+
+# The motion prior, which runs of earlier versions began without
+
+
+@pytest.fixture
+def offer_prior(training_data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on there is a motion prior for mel80, too."""
+    torch.manual_seed(0)
+    prior = MotionPrior(PriorConfig(training_data.features.shape[1], channels=8, dilations=(1,), members=1)).eval()
+    return lambda: monkeypatch.setattr("udh_core.training.generator.prior_of", lambda encoder: prior)
+
+
+@pytest.mark.parametrize(("stage", "start"), [("augmented features", "resume"), ("warp", "auto")])
+def test_what_began_without_a_prior_goes_on_without_one(
+    person_avatar, generator_file, offer_prior, tmp_path, caplog, stage, start
+):
+    out = tmp_path / "g.safetensors"
+    run = train_generator(open_avatar(person_avatar), out, TINY, encoder="mel80")
+    while next(run).stage != stage:
+        pass
+    run.close()
+    offer_prior()
+    assert train(person_avatar, out, start=start)
+    assert "g.safetensors goes on without the motion prior, as it began; train anew to have it" in caplog.text
+    first, second = (checkpoint.load(resume_path(path), "resume")[1] for path in (generator_file, out))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_begins_anew_has_the_prior_and_goes_on_with_it(person_avatar, offer_prior, out):
+    offer_prior()
+    options = replace(TINY, seed=3)
+    train(person_avatar, out, options, start="auto")
+    assert open_generator(out)[1].motion.prior is not None
+    assert [r.step for r in train(person_avatar, out, replace(options, steps=3), start="resume")] == [3]
+    assert open_generator(out)[1].motion.prior is not None
 
 
 def test_resume_says_why_it_cannot(person_avatar, out):

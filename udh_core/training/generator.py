@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from collections.abc import Generator as Steps
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,12 @@ import torch
 
 from ..avatar.dataset import TrainingData, check_speech, load_training_data
 from ..avatar.folder import Avatar
-from ..errors import MismatchError
+from ..errors import FormatError, MismatchError
 from ..inference.sync_scorer import SyncScorer
-from ..models.checkpoint import PERSON, Checkpoint, read_info, save_generator
+from ..models.checkpoint import PERSON, Checkpoint, read_info, resume_path, save_generator
 from ..models.generator import Generator, GeneratorConfig
 from ..models.motion import MotionConfig
-from ..models.motion_prior import prior_of
+from ..models.motion_prior import MotionPrior, prior_of
 from ..models.warping import WarpConfig
 from ..prefetch import prefetch
 from ..progress import Progress, job
@@ -32,6 +35,8 @@ from .options import GeneratorOptions, ModelSize
 from .run_log import Start
 from .warp import WarpTraining, warp_state
 from .warp_validation import WarpValidation
+
+_log = logging.getLogger(__name__)
 
 PATIENCE = 0.25  # of the run without a better score on the held-out part: it ends; chosen
 MOTION_MINUTES = 2.5  # at most: the motion networks are done by then; chosen
@@ -63,11 +68,38 @@ def train_generator(
         yield Progress("training data", 0)
         data = load_training_data(avatar, encoder, options.held_out, models=models)
         check_speech(data)
-        run = GeneratorRun(data, out, options, encoder, syncnet=syncnet, models=models, device=torch.device(device))
-        goes_on = run_log.begin(out, start, run.info(), run.restore)
+        place = torch.device(device)
+        make = partial(GeneratorRun, data, out, options, encoder, syncnet=syncnet, models=models, device=place)
+        run, goes_on = _begin(out, start, make, prior_of(encoder))
         log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
         yield from log.follow(run.train())
         return read_info(out, "generator")
+
+
+def _begin(
+    out: Path, start: Start, make: Callable[..., GeneratorRun], prior: MotionPrior | None
+) -> tuple[GeneratorRun, bool]:
+    """The run that `make` makes with this prior, and whether it goes on from the resume state of `out`; what began
+    without a prior goes on without one. Errors as in `run_log.begin`.
+    """
+    older = prior is not None and start in ("resume", "auto") and _has_no_prior(resume_path(out))
+    run = make(prior=None if older else prior)
+    goes_on = run_log.begin(out, start, run.info(), run.restore)
+    if older and goes_on:
+        _log.warning("%s goes on without the motion prior, as it began; train anew to have it", out.name)
+    elif older:
+        run = make(prior=prior)
+    return run, goes_on
+
+
+def _has_no_prior(resume: Path) -> bool:
+    """Whether this resume state is of a network without a motion prior; False where it is damaged, or not there."""
+    if not resume.is_file():
+        return False
+    try:
+        return GeneratorConfig.from_dict(read_info(resume, "resume").config.get("model")).motion.prior is None
+    except (FormatError, ValueError):
+        return False  # `run_log.begin` says what is wrong with it
 
 
 class GeneratorRun:
@@ -83,11 +115,12 @@ class GeneratorRun:
         options: GeneratorOptions,
         encoder: str,
         *,
+        prior: MotionPrior | None = None,
         syncnet: SyncScorer | None = None,
         models: Path | None = None,
         device: torch.device = torch.device("cpu"),
     ) -> None:
-        self.data, self.options, self.encoder = data, options, encoder
+        self.data, self.options, self.encoder, self.prior = data, options, encoder, prior
         self.syncnet, self.models, self.device = syncnet, models, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -103,10 +136,9 @@ class GeneratorRun:
         """Both networks, untrained."""
         data, spec = self.data, self.data.avatar.crop
         warp = WarpConfig(spec.size, widths=WIDTHS[self.options.model_size])
-        prior = prior_of(self.encoder)
-        motion = MotionConfig(data.features.shape[1], prior=None if prior is None else prior.config)
+        motion = MotionConfig(data.features.shape[1], prior=None if self.prior is None else self.prior.config)
         generator = Generator(GeneratorConfig(motion, warp, data.points.shape[1]), spec)
-        generator.motion.set_prior(prior)
+        generator.motion.set_prior(self.prior)
         return generator
 
     def info(self) -> Checkpoint:
