@@ -32,7 +32,7 @@ from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
-from udh_core.training.calibration import ClipSound, fit_feature_statistics
+from udh_core.training.calibration import ClipSound, fit_feature_statistics, movement_in_speech
 
 RATE_HZ, WIDTH = 50.0, 6
 SPEECH = without_pauses(speak(" ".join(NEW_SPEECH[:2])))
@@ -191,6 +191,13 @@ def test_own_voice_moves_it_as_the_real_mouth(learn_motion: Callable, figure: Ca
     real = mouth_amplitude(generator, generator.encode_shapes(data.points[frames[data.spoken[frames]]]))
     figure(f"the own voice moves the mouth {moved[0] / real:.2f} of the true movement, unadapted {moved[1] / real:.2f}")
     assert 0.85 < moved[0] / real < 1.15
+
+
+def test_the_usual_movement_is_what_is_predicted_of_the_own_voice(learn_motion: Callable) -> None:
+    """Not the real one, of which speech does not determine all."""
+    generator, data = learn_motion(10)
+    real = movement_in_speech(generator, data, generator.encode_shapes(data.points))
+    assert 0.5 * real < float(generator.mouth_amplitude) < 0.95 * real
 
 
 def test_prior_knows_how_mouths_move(learn_motion: Callable, figure: Callable[[str], None]) -> None:

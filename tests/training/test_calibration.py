@@ -13,9 +13,11 @@ from torch import Tensor
 from udh_core import metrics
 from udh_core.avatar.dataset import TrainingData
 from udh_core.avatar.folder import open_avatar
-from udh_core.face.crop import in_crop
+from udh_core.face.crop import CropSpec, in_crop
 from udh_core.face.detector import FaceMesh
 from udh_core.face.mouth import mouth_opening
+from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.motion import MotionConfig
 from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.training.calibration import (
@@ -24,6 +26,7 @@ from udh_core.training.calibration import (
     RealMouths,
     calibrate_amplitude,
     calibrate_sharpness,
+    predicted_part,
 )
 
 CONDITIONS = torch.zeros(8, 3, 12)
@@ -73,6 +76,29 @@ def test_amplitude_counts_in_eval_mode_only(training_data: TrainingData) -> None
         network.amplitude.fill_(1.3)
         assert torch.equal(network(crops, shapes), plain)
         assert not torch.allclose(network.eval()(crops, shapes), plain, atol=1e-3)
+
+
+# The part of the real movement that is predicted
+
+
+@pytest.fixture
+def mouths() -> tuple[Generator, Tensor]:
+    """A generator, and 500 shapes in its space."""
+    torch.manual_seed(0)
+    sizes = MotionConfig(6, channels=8, members=1), WarpConfig(96, references=1, widths=(8, 8))
+    generator = Generator(GeneratorConfig(*sizes, 53), CropSpec(96))
+    points = torch.randn(500, 53, 2)
+    generator.fit_shape_space(points)
+    return generator, generator.encode_shapes(points)
+
+
+@pytest.mark.parametrize("kept", [12, 6, 0])
+def test_what_is_not_predicted_is_missing_in_the_movement(mouths: tuple[Generator, Tensor], kept: int) -> None:
+    generator, true = mouths
+    predicted = true * (torch.arange(12) < kept)
+    part = predicted_part(generator, [(predicted[:200], true[:200]), (predicted[200:], true[200:])])
+    variance = true.var(0) * generator.shape_std.square()
+    assert part == pytest.approx(float((variance[:kept].sum() / variance.sum()).sqrt()), abs=1e-4)
 
 
 # Sharpness

@@ -1,10 +1,10 @@
 """From anybody's speech to this person's mouth shapes: speaker adaptation, then the motion network.
 
 A network trained on one voice moves the mouth less for another, whose features have another mean. So the mean of
-the features is shifted to that of the clip, and the amplitude of the mouth scaled to that of the clip. Passages of
-one voice differ, too, the more the shorter they are, so both corrections are shrunk towards none: the shift as James
-and Stein (1961) do it, by 1 − expected variance / observed difference², not below 0; the logarithm of the gain r by
-r² / (r² + expected variance). The variances are in `AdaptationConfig`.
+the features is shifted to that of the clip, and the amplitude of the mouth scaled to what the network predicts of the
+clip. Passages of one voice differ, too, the more the shorter they are, so both corrections are shrunk towards none: the
+shift as James and Stein (1961) do it, by 1 − expected variance / observed difference², not below 0; the logarithm of
+the gain r by r² / (r² + expected variance). The variances are in `AdaptationConfig`.
 """
 
 from __future__ import annotations

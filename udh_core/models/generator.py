@@ -60,7 +60,7 @@ class Generator(nn.Module):
     | shape_basis | (S, 2P) | – | `fit_shape_space` | `encode_shapes` |
     | shape_std | (S,) | face units | `fit_shape_space` | `encode_shapes`, losses |
     | rest_pose | (S,) | σ | training/calibration.py | silence, scaling |
-    | mouth_amplitude | () | face units | `fit_feature_statistics` | amplitude gain; 0: unknown |
+    | mouth_amplitude | () | face units | training/calibration.py and motion.py | amplitude gain; 0: unknown |
     | motion.feature_mean | (D,) | features | `fit_feature_statistics` | `MotionNet.normalise` |
     | motion.feature_std | (D,) | features | `fit_feature_statistics` | `MotionNet.normalise` |
     | motion.speech_mean | (D,) | features | `fit_feature_statistics` | feature shift |

@@ -2,7 +2,7 @@
 
 Before training (`fit_statistics`): the space of mouth shapes, the reference crops, the head's pose by what is seen of
 it, the rest pose, and the features' statistics with the amplitude of the mouth. After the motion network:
-`spread_gain`. When a warp network is saved: `calibrate_amplitude` and `calibrate_sharpness`.
+`spread_gain` and `predicted_part`. When a warp network is saved: `calibrate_amplitude` and `calibrate_sharpness`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,12 @@ def fit_feature_statistics(generator: Generator, data: TrainingData, shapes: Ten
     moving = data.train_frames[data.spoken[data.train_frames]]
     speech_s = min(len(spoken) / data.rate_hz, len(moving) / float(data.avatar.info.fps))
     known = speech_s >= generator.config.adaptation.least_s
-    generator.mouth_amplitude.fill_(mouth_amplitude(generator, shapes[moving]) if known else 0.0)
+    generator.mouth_amplitude.fill_(movement_in_speech(generator, data, shapes) if known else 0.0)
+
+
+def movement_in_speech(generator: Generator, data: TrainingData, shapes: Tensor) -> float:
+    """By `mouth_amplitude`, of shapes (N, shape_width) in the frames to train on in which somebody speaks."""
+    return mouth_amplitude(generator, shapes[data.train_frames[data.spoken[data.train_frames]]])
 
 
 def trained_features(data: TrainingData) -> Tensor:
@@ -158,6 +163,17 @@ def spread_gain(outside: list[tuple[Tensor, Tensor]], settings: MotionTrainingCo
     ratio = (true.std(0) / predicted.std(0).clamp_min(1e-6)).clamp(1.0, settings.max_gain)
     low, high = settings.correlation_gate
     return 1 + ((correlation - low) / (high - low)).clamp(0, 1) * (ratio - 1)
+
+
+def predicted_part(generator: Generator, outside: list[tuple[Tensor, Tensor]]) -> float:
+    """What part of the real movement, by `mouth_amplitude`, is predicted: what speech does not determine is missing.
+
+    outside: as for `spread_gain`, the gain included. Brought to all of the real movement, the lips, whose opening is
+    predicted best, would open too far.
+    """
+    predicted = torch.cat([one for one, _ in outside])
+    true = torch.cat([one for _, one in outside])
+    return mouth_amplitude(generator, predicted) / max(mouth_amplitude(generator, true), 1e-6)
 
 
 class RealMouths:

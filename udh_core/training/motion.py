@@ -17,7 +17,7 @@ from ..models.generator import Generator
 from ..models.tensors import interpolate_rows, training_dtype
 from ..progress import Progress
 from .augmented_features import AugmentedFeatures
-from .calibration import spread_gain
+from .calibration import movement_in_speech, predicted_part, spread_gain
 from .loop import Schedule, StepReport, set_learning_rate, update
 from .prior_head import AUGMENTED_WEIGHT, SHARE, SILENT_WEIGHT, PriorHead, general_head, hidden_at, hidden_rows
 
@@ -125,6 +125,7 @@ class MotionTraining:
         self.generator, self.motion, self.rest = generator, generator.motion, generator.rest_pose.cpu()
         self.shapes, self.chunks, self.seed = shapes, chunks, seed
         self.trained: set[int] = set() if trained is None else trained
+        self.movement = movement_in_speech(generator, data, shapes)
         self.folds = Folds(data, len(self.motion.members))
         self.same_shot = data.shots[1:] == data.shots[:-1]  # (N - 1,) bool
         # by the square root of how far a component moves the lips: the first would outweigh all others
@@ -144,7 +145,11 @@ class MotionTraining:
         outside = [self._left_out(k) for k in range(count)]
         if self.motion.prior is not None:
             outside = self._with_prior(outside)
-        self.motion.variance_gain.copy_(spread_gain(outside, self.chunks.settings))
+        gain = spread_gain(outside, self.chunks.settings)
+        self.motion.variance_gain.copy_(gain)
+        if self.generator.mouth_amplitude > 0:  # else it is unknown
+            part = predicted_part(self.generator, [(predicted * gain, true) for predicted, true in outside])
+            self.generator.mouth_amplitude.fill_(part * self.movement)
 
     def train_member(self, k: int, schedule: Schedule) -> Steps[StepReport, None, None]:
         """Train one member of the ensemble."""
