@@ -38,6 +38,7 @@ from udh_core.training.augmented_features import extract_augmented, extract_sile
 from udh_core.training.calibration import ClipSound, fit_feature_statistics, rest_shape, without_outliers
 from udh_core.training.loop import Schedule
 from udh_core.training.motion import Chunks, MotionTraining, TrainingSounds
+from udh_core.training.options import GeneratorOptions
 
 ENCODER = "whisper-tiny"
 MOST_SHIFT = 4  # frames
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--avatar", type=Path, action="append", required=True)
     parser.add_argument("--other", type=Path, action="append", default=[], help="avatars of people to listen to, too")
-    parser.add_argument("--steps", type=int, default=200, help="of each motion network")
+    parser.add_argument("--steps", type=int, default=GeneratorOptions.motion_steps, help="of each motion network")
     parser.add_argument("--held-out", type=float, default=0.1)
     chosen = parser.parse_args()
     people = [open_person(root) for root in (*chosen.avatar, *chosen.other)]
