@@ -13,7 +13,6 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soxr
 import torch
@@ -32,7 +31,7 @@ from udh_core.models.motion import MotionConfig
 from udh_core.models.motion_prior import MotionPrior, open_prior
 from udh_core.models.warping import WarpConfig
 from udh_core.speech import features
-from udh_core.speech.augmentation import add_noise, formant_shift, through_codec
+from udh_core.speech.augmentation import add_noise, formant_shift, through_codec, with_length
 from udh_core.speech.features import AudioFeatures
 from udh_core.training.augmented_features import extract_augmented, extract_silences
 from udh_core.training.calibration import ClipSound, fit_feature_statistics, rest_shape, without_outliers
@@ -55,10 +54,11 @@ def main() -> None:
     chosen = parser.parse_args()
     people = [open_person(root) for root in (*chosen.avatar, *chosen.other)]
     rows: dict[str, list[str]] = {}
-    for root in chosen.avatar:
+    for number, root in enumerate(chosen.avatar):
         data = load_training_data(open_avatar(root), ENCODER, chosen.held_out)
         for name, *cells in judged(trained(data, open_prior(), chosen.steps), data, people):
-            rows.setdefault(name, []).extend(cells)
+            row = rows.setdefault(name, ["–"] * 2 * len(chosen.avatar))  # nobody is a stranger to himself
+            row[2 * number : 2 * number + 2] = cells
             console.print(root.name, name, *cells)
     write(rows, chosen)
 
@@ -178,7 +178,7 @@ def with_pitch(waveform: np.ndarray, semitones: float) -> np.ndarray:
     """(n,) → (n,) float32, pitch and formants changed together."""
     ratio = 2 ** (semitones / 12)
     faster = soxr.resample(waveform, SAMPLE_RATE_HZ * ratio, SAMPLE_RATE_HZ)
-    return librosa.util.fix_length(librosa.effects.time_stretch(faster, rate=1 / ratio), size=len(waveform))
+    return with_length(faster, len(waveform))
 
 
 def heard_s(data: TrainingData) -> np.ndarray:

@@ -21,7 +21,7 @@ from .config import Config
 
 ENCODER = "whisper-tiny"  # whose features the packaged prior takes
 FILE = "motion_prior.safetensors"  # in this folder; made by `python -m benchmarks.train_prior`
-SHA256 = "c967f5359c9445be3ed211029bff6492e79857179da4dbe610e085a674065f76"
+SHA256 = "af58d608058641f76c9634c24b124d8b1159d12a0e227eb11b369243c2b61ee9"
 
 MOST_MEMBERS = 64
 

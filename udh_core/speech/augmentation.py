@@ -17,6 +17,7 @@ from ..media import ffmpeg
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 
 _FFT, _HOP = 1024, 160  # samples: windows of 64 ms every 10 ms
+_VOCODER_FFT = 512  # samples: windows of 32 ms; a vocoder's longer ones smear consonants into each other
 _ORDER = 18  # of the linear prediction: two poles a formant, eight or nine of which lie below 8 kHz
 _BLOCK, _MARGIN = 2000 * _HOP, 10 * _HOP  # samples at a time
 
@@ -71,7 +72,8 @@ def with_length(waveform: np.ndarray, count: int) -> np.ndarray:
     for start in range(0, count, _BLOCK):
         length = min(_BLOCK, count - start)
         part = waveform[round(start * rate) : round((start + length) * rate)]
-        parts.append(librosa.util.fix_length(librosa.effects.time_stretch(part, rate=rate), size=length))
+        stretched = librosa.effects.time_stretch(part, rate=rate, n_fft=_VOCODER_FFT)
+        parts.append(librosa.util.fix_length(stretched, size=length))
     return np.concatenate(parts).astype(np.float32)
 
 
