@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.speakers import Sound, SpeakerClip, sound_of_all, starts_s
 from udh_core.face.mouth import lip_gap
+from udh_core.inference.driving import shrinkage
 from udh_core.media.audio import SAMPLE_RATE_HZ
 from udh_core.metrics import correlation
 from udh_core.models.generator import AdaptationConfig
@@ -118,7 +119,8 @@ class Voices:
             own = np.concatenate([low + np.flatnonzero(self._spoken[low:high]) for low, high in ranges])
             where = np.rint((own + 0.5) / sound.tempo - 0.5).astype(int).clip(0, len(rows) - 1)
             if len(where):
-                shift = shrunk(-rows[where].mean(0), len(own) / self.rows_per_s)
+                shift = -rows[where].mean(0)
+                shift *= shrinkage(shift, len(own) / self.rows_per_s, AdaptationConfig())
                 for low, high in ranges:
                     rows[round(low / sound.tempo) : round(high / sound.tempo)] += shift
         return rows
@@ -141,15 +143,6 @@ class Voices:
         of_speaker = np.array([frames[speakers == speaker].sum() for speaker in speakers])
         share = frames * of_speaker ** (SHARE_POWER - 1)
         return share / share.sum()
-
-
-def shrunk(difference: Tensor, seconds: float) -> Tensor:
-    """(D,) of the difference (D,) of two means, in standard deviations, as `inference.driving.feature_shift` has it."""
-    config = AdaptationConfig()
-    if seconds < config.least_s:
-        return torch.zeros_like(difference)
-    evidence = difference.square().mean().clamp_min(1e-9)
-    return difference * (1 - config.mean_variance / seconds / evidence).clamp_min(0)
 
 
 def opening_weights(prior: MotionPrior) -> Tensor:

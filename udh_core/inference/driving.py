@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.generator import Generator
+from ..models.generator import AdaptationConfig, Generator
 from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
@@ -71,14 +71,21 @@ def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
     """(D,) float32 to add to the features of a voice, which in so many seconds of speech have this mean (D,)."""
     motion, config = generator.motion, generator.config.adaptation
     difference = motion.speech_mean.cpu() - mean
-    if seconds < config.least_s or generator.mouth_amplitude == 0:
+    if generator.mouth_amplitude == 0:
         return torch.zeros_like(difference)
-    evidence = (difference / motion.feature_std.cpu()).square().mean().clamp_min(1e-9)
-    return difference * (1 - config.mean_variance / seconds / evidence).clamp_min(0)
+    return difference * shrinkage(difference / motion.feature_std.cpu(), seconds, config)
+
+
+def shrinkage(difference: Tensor, seconds: float, config: AdaptationConfig) -> Tensor:
+    """() 0..1: what part of a difference (D,) of means, in standard deviations, is not chance in so many seconds."""
+    if seconds < config.least_s:
+        return torch.zeros(())
+    evidence = difference.square().mean().clamp_min(1e-9)
+    return (1 - config.mean_variance / seconds / evidence).clamp_min(0)
 
 
 def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
-    """What brings the movement of these shapes (k, shape_width), so many seconds of speech, to that of the clip."""
+    """What brings the movement of shapes (k, shape_width), so many seconds of speech, to that predicted of the clip."""
     config = generator.config.adaptation
     predicted = mouth_amplitude(generator, shapes) if seconds >= config.least_s else 0.0
     if predicted == 0 or generator.mouth_amplitude == 0:

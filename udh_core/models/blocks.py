@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MOST_MEMBERS = 64  # of an ensemble
+
 
 class Film(nn.Module):
     """Scale and shift of every channel from a condition vector (FiLM, Perez et al. 2018); starts as the identity."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .blocks import MotionMember
+from .blocks import MOST_MEMBERS, MotionMember
 from .config import Config
-from .motion_prior import MOST_MEMBERS, MotionPrior, PriorConfig
+from .motion_prior import MotionPrior, PriorConfig
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,12 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from .blocks import MotionMember
+from .blocks import MOST_MEMBERS, MotionMember
 from .config import Config
 
 ENCODER = "whisper-tiny"  # whose features the packaged prior takes
 FILE = "motion_prior.safetensors"  # in this folder; made by `python -m benchmarks.train_prior`
 SHA256 = "af58d608058641f76c9634c24b124d8b1159d12a0e227eb11b369243c2b61ee9"
-
-MOST_MEMBERS = 64
 
 
 @dataclass(frozen=True)
