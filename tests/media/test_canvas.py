@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numbered import FPS, convert
 
+from udh_core.errors import MediaError
 from udh_core.media.canvas import Canvas, Painter
 from udh_core.media.probe import probe
 from udh_core.media.tone_map import to_screen
@@ -153,3 +154,33 @@ def test_a_wide_gamut_that_may_be_hdr_is_named(chart: Path, tmp_path: Path) -> N
     source = convert(chart, tmp_path / "hdr.mkv", "-vf", hdr, *TO_HDR[1].split()[:-2])
     (note,) = probe(source).notes
     assert note.serious and "does not say whether it is HDR" in note.sentence
+
+
+def with_dolby_vision(chart: Path, target: Path, profile: int, *tags: str) -> Path:
+    """The chart as HEVC, each of its frames with Dolby Vision metadata of this vdr_rpu_profile."""
+    plain, dolby = target.with_name("plain.hevc"), target.with_name("dolby.hevc")
+    encoder = "-frames:v 2 -c:v libx265 -pix_fmt yuv420p10le -x265-params log-level=none:bframes=0"
+    convert(chart, plain, *encoder.split(), *tags)
+    rpu = b"\0\0\0\x01\x7c\x01\x19\x08\x09" + bytes([profile << 3]) + b"\x01" * 8
+    with av.open(str(plain)) as container:
+        dolby.write_bytes(b"".join(bytes(packet) + rpu for packet in container.demux() if packet.size))
+    return convert(dolby, target, "-c", "copy", *(["-tag:v", "hvc1"] if target.suffix == ".mp4" else []))
+
+
+@pytest.mark.parametrize("name", ["own.mkv", "own.mp4"])
+@pytest.mark.parametrize(
+    "tags", [(), ("-vf", "setparams=color_trc=smpte2084:colorspace=bt2020nc")], ids=["plain", "as PQ"]
+)
+def test_colours_that_only_dolby_vision_knows_are_refused(
+    chart: Path, tmp_path: Path, name: str, tags: tuple[str, ...]
+) -> None:
+    source = with_dolby_vision(chart, tmp_path / name, 0, *tags)
+    with pytest.raises(MediaError, match=r"own\.m.*Dolby Vision of profile 5.*convert it"):
+        import_video(source, tmp_path / "made.mp4").run()
+
+
+def test_dolby_vision_above_hlg_is_hlg(chart: Path, tmp_path: Path) -> None:
+    """What telephones record, profile 8.4: other decoders show its base layer."""
+    source = with_dolby_vision(chart, tmp_path / "phone.mp4", 1, "-vf", "setparams=color_trc=arib-std-b67")
+    assert [note.name for note in probe(source).notes] == ["HDR"]
+    import_video(source, tmp_path / "made.mp4").run()

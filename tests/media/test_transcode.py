@@ -67,6 +67,14 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     assert np.abs(next(read_frames(tmp_path / "made.mp4")).astype(int) - first).mean() < 2
 
 
+@pytest.mark.parametrize(("asked", "off"), [(45, 45), (-80, 10), (183, None), (90, None)])
+def test_a_turn_that_is_no_quarter_is_said(numbered: Path, tmp_path: Path, asked: int, off: int | None) -> None:
+    turned = convert(numbered, tmp_path / "a.mp4", "-c", "copy", before=("-display_rotation", str(asked)))
+    said = [note.sentence for note in probe(turned).notes]
+    assert len(said) == (off is not None)
+    assert off is None or (f"by {abs(asked)}°" in said[0] and f"is {off}° off" in said[0])
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "ts"])
 def test_a_late_picture_stays_in_step_with_its_sound(flash: Path, tmp_path: Path, suffix: str) -> None:
     late = ("-itsoffset", "0.7", "-i", url(flash))

@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from .dolby import has_own_colours
 from .turn import Turn, display_matrix, upright
 
 Size = tuple[int, int]  # upright (width, height) px
@@ -51,6 +52,7 @@ class LookLog:
 
     def __init__(self, stream: VideoStream, expected_s: float) -> None:
         self.found: list[tuple[int, Look]] = []  # from which packet on
+        self.own_colours = False  # Dolby Vision's, by the first packet
         self._packets = 0
         self._stream = stream
         self._tick_s = float(stream.time_base or 0)
@@ -61,6 +63,8 @@ class LookLog:
     def add(self, packet: Packet) -> None:
         """Look at the next packet of the stream."""
         self._packets += 1
+        if self._packets == 1 and self._stream.codec_context.name == "hevc":
+            self.own_colours = has_own_colours(packet)
         if not packet.is_keyframe or not self._may_differ(packet):
             return
         decoder = self._stream.codec_context

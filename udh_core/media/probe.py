@@ -18,7 +18,7 @@ from .decode import PictureSource, first_frame
 from .ffmpeg import check_readable
 from .looks import Look, longest_first
 from .note import Note
-from .remarks import remarks
+from .remarks import length_remarks, remarks
 from .streams import Contents, StreamInfo, read_contents
 from .timeline import Times, constant_rate, find_stills, frame_count, picture_times, shift_s
 from .tone_map import dynamic_range, is_wide
@@ -56,7 +56,7 @@ class MediaInfo:
     rotated: bool
     zero_s: Fraction  # the container's zero on the file's own clock
     streams: tuple[StreamInfo, ...]  # pictures and sounds
-    notes: tuple[Note, ...] = ()  # about the picture
+    notes: tuple[Note, ...] = ()  # about the picture; without one, about the length of the file
 
 
 def probe(path: Path, video_track: int = 0) -> MediaInfo:
@@ -84,7 +84,8 @@ def _inspect(path: Path, track: int, _modified_ns: int, _size: int) -> tuple[Med
     if chosen is None:
         if not has_audio:
             raise no_media(path)
-        return MediaInfo(None, has_audio, end_s, "", False, False, contents.zero_s, streams), None
+        notes = tuple(length_remarks(contents.another_follows, contents.missing_s))
+        return MediaInfo(None, has_audio, end_s, "", False, False, contents.zero_s, streams, notes), None
     stream, frame = chosen
     times = _times(contents, stream)
     if times is None:
@@ -165,7 +166,7 @@ def _source(contents: Contents, stream: StreamInfo, frame: VideoFrame, times: Ti
         wide_gamut=any(is_wide(look.primaries) for look in looks),
         transfer_tagged=frame.color_trc != UNSPECIFIED,
         missing_s=contents.missing_s,
-        own_colours=header.codec_tag in DOLBY_TAGS and frame.color_trc == UNSPECIFIED,
+        own_colours=header.own_colours or (header.codec_tag in DOLBY_TAGS and frame.color_trc == UNSPECIFIED),
     )
 
 

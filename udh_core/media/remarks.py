@@ -15,6 +15,7 @@ from .streams import StreamInfo
 from .timeline import STILL_S
 
 STILLS = "stills"  # name of the remark that depends on the part that is taken
+MOST_TILT_DEG = 5  # that a file may ask for beyond a quarter turn
 LEAST_FPS, USUAL_FPS = 12.0, 25  # a vowel lasts about a tenth of a second
 
 
@@ -29,23 +30,34 @@ def remarks(
     """All of them; `frame` is the first one of the picture that was `chosen` among the `pictures` of the file."""
     yield from _choice(pictures, chosen)
     yield from _joints(source)
+    yield from length_remarks(another_follows, source.missing_s)
+    yield from _sizes(source)
+    yield from _turn(frame)
+    yield from _rate(source)
+    yield from still_remarks(source)
+    yield from _colour(source)
+    yield from _alpha(source, frame)
+
+
+def length_remarks(another_follows: bool, missing_s: float) -> Iterator[Note]:
+    """About a file that holds more than can be read, or less than its header says."""
     if another_follows:
         yield Note(
             "joined recordings",
             "another recording lies behind the first one in this file and cannot be read; put them together with "
             "ffmpeg's concat instead of joining their bytes",
         )
-    if source.missing_s > STILL_S:
+    if missing_s > STILL_S:
         yield Note(
             "damage",
-            f"the file holds {source.missing_s:.1f} s less than it should; it was cut off, so get the whole file if "
-            "you can",
+            f"the file holds {missing_s:.1f} s less than it should; it was cut off, so get the whole file if you can",
         )
-    yield from _sizes(source)
-    yield from _rate(source)
-    yield from still_remarks(source)
-    yield from _colour(source)
-    yield from _alpha(source, frame)
+    if missing_s < -STILL_S and not another_follows:
+        yield Note(
+            "damage",
+            f"the file goes on for {-missing_s:.1f} s after what its header knows of, which are not read; its recorder "
+            "did not finish it: save it anew with a sound editor that reads raw data",
+        )
 
 
 def shortfall(expected_s: float, found_s: float) -> Iterator[Note]:
@@ -88,6 +100,16 @@ def _sizes(source: PictureSource) -> Iterator[Note]:
             "picture size",
             f"the size of the picture changes ({sizes}); all of it is scaled to {width}×{height}, the size that lasts "
             "longest; record in one size, or trim the clip, if the face is blurred there",
+        )
+
+
+def _turn(frame: VideoFrame) -> Iterator[Note]:
+    beyond = (frame.rotation + 45) % 90 - 45  # a quarter turn
+    if abs(beyond) > MOST_TILT_DEG:
+        yield Note(
+            "turn",
+            f"the file wants its picture turned by {abs(frame.rotation)}°; it has been turned by quarters only, as "
+            f"players do, and is {abs(beyond)}° off; turn it upright before it is imported, if the face is tilted",
         )
 
 

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from .container import another_follows, opened, read_packets
 from .looks import Look, LookLog
+from .riff import surplus_s
 from .timeline import MICROSECONDS, REORDERED, Joint, Packets, Row, find_joints, first_shown_s, row_of, shift_s, table
 
 MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"  # libav's names of formats whose durations are exact
@@ -57,6 +58,7 @@ class PictureHeader:
     looks: tuple[tuple[int, Look], ...]  # from which packet on
     delay_s: Fraction  # by which all time stamps are late
     codec_tag: str  # of HEVC, the four characters that the file calls it by, "hvc1"
+    own_colours: bool  # Dolby Vision's metadata say that the picture is stored as IPT
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Contents:
     streams: tuple[StreamInfo, ...]
     pictures: dict[int, PictureHeader]  # by the stream's index
     another_follows: bool  # another recording lies behind this one, out of the reach of all its streams
-    missing_s: float  # by how much its streams are shorter than its header says; 0 where that is not to be relied on
+    missing_s: float  # by how much its streams are shorter than its header says, negative: the file goes on behind
+    # them; 0 where that is not to be relied on
 
 
 def read_contents(path: Path) -> Contents:
@@ -90,7 +93,7 @@ def read_contents(path: Path) -> Contents:
             for stream in streams
             if isinstance(stream, VideoStream) and stream.index in logs
         }
-        missing_s = _missing_s(container, streams, packets.values())
+        missing_s = _missing_s(container, streams, packets.values()) or -surplus_s(path)
         return Contents(zero_s, infos, pictures, another_follows(path, end), missing_s)
 
 
@@ -186,4 +189,5 @@ def _header(stream: VideoStream, packets: Packets, log: LookLog, delayed: bool) 
         looks=tuple(log.found),
         delay_s=_delay_s(packets) if delayed else Fraction(0),
         codec_tag=stream.codec_context.codec_tag if stream.codec_context.name == "hevc" else "",
+        own_colours=log.own_colours,
     )

@@ -12,6 +12,7 @@ from ..errors import MediaError, OptionError
 from ..media.audio import SAMPLE_RATE_HZ, Channels, limited, load_channels
 from ..media.channels import ALIKE, described, fold, relation
 from ..media.note import Note
+from ..media.probe import probe
 from ..media.sound_track import SoundTrack, one_of, sound_tracks
 from .activity import HOP_SAMPLES, speech_share
 
@@ -53,7 +54,9 @@ def load_voice(
     channels = load_channels(path, start_s=start_s, duration_s=duration_s, track=number)
     centred = _centred(channels)
     waveform, left_out = _spoken(centred, models)
-    notes = [Note("sound tracks", choice)] if choice else []
+    media = probe(path)
+    notes = list(media.notes) if media.video is None else []  # those about a picture belong to that
+    notes += [Note("sound tracks", choice)] if choice else []
     if centred is not channels:
         notes.append(Note("sound offset", "the sound had a DC offset, which has been taken away", serious=False))
     notes += [Note("sound channels", remark) for remark in left_out]
