@@ -86,13 +86,13 @@ class WarpNet(nn.Module):
         self.register_buffer("hidden", torch.from_numpy(hidden(spec).copy())[None, None].float(), persistent=False)
         self.register_buffer("fill", torch.tensor(0.5), persistent=False)
         self.register_buffer("mask", torch.from_numpy(mask(spec).copy())[None, None], persistent=False)
-        self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
-        wider = upsample_matrix(columns.stop - columns.start, config.stride)
-        self.register_buffer(
-            "upsample_rows", upsample_matrix(rows.stop - rows.start, config.stride).T, persistent=False
-        )
-        self.register_buffer("upsample_columns", wider, persistent=False)
-        self.register_buffer("upsample_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
+        with torch.device("cpu"):  # even where nothing else takes memory: small, and without sympy's import of 2 s
+            wider = upsample_matrix(columns.stop - columns.start, config.stride)
+            taller = upsample_matrix(rows.stop - rows.start, config.stride)
+            self.register_buffer("grid", identity_grid(spec.size, spec.size, rows, columns), persistent=False)
+            self.register_buffer("upsample_rows", taller.T, persistent=False)
+            self.register_buffer("upsample_columns", wider, persistent=False)
+            self.register_buffer("upsample_pairs", torch.kron(wider, torch.eye(2)), persistent=False)
         self.condition_mlp = nn.Sequential(
             nn.Linear(config.shape_width * config.frames + POSE, condition),
             nn.GELU(),
