@@ -279,7 +279,7 @@ def real_syncnet(real_minute: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from udh_core.training.syncnet import train_syncnet
 
     out = tmp_path_factory.mktemp("syncnet") / "s.safetensors"
-    list(train_syncnet(open_avatar(real_minute), out, SyncNetOptions(steps=100, neighbourhoods=3, held_out=0.3)))
+    list(train_syncnet(open_avatar(real_minute), out, SyncNetOptions(steps=70, neighbourhoods=3, held_out=0.3)))
     return out
 
 

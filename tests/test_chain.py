@@ -15,13 +15,14 @@ from udh_core.demo.clip import make_clip, mouth_for
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.face.mouth import mouth_opening
 from udh_core.face.tracking import detect
-from udh_core.media.audio import write_wave
+from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
 from udh_core.metrics import correlation
 from udh_core.speech.tts import speak
 
-SECONDS = 40
+SECONDS = 24
+HELD_OUT_S = 2.4  # a tenth, at the end
 
 
 def udh(*arguments: object, code: int = 0) -> str:
@@ -49,7 +50,7 @@ def person(tmp_path_factory, models) -> Path:
         "--syncnet",
         folder / "s.safetensors",
     ]
-    udh("train", *arguments, "--model-size", "small", "--steps", 120, "--motion-steps", 70, "--no-report")
+    udh("train", *arguments, "--model-size", "small", "--steps", 90, "--motion-steps", 40, "--no-report")
     return folder
 
 
@@ -65,11 +66,11 @@ def rendered_opening(folder: Path, audio: Path, name: str) -> np.ndarray:
 
 
 def test_held_out_mouth_follows_its_own_sound(person, figure):
-    truth = np.load(person / "truth.npz")["opening"]
-    opening = rendered_opening(person, person / "speech.wav", "own.mp4")
-    held_out = slice(round(0.9 * len(truth)), min(len(truth), len(opening)))
-    assert abs(len(opening) - len(truth)) <= 1
-    found = correlation(opening[held_out], truth[held_out])
+    """Over other frames than it was recorded with: those at the beginning of the clip."""
+    write_wave(person / "held_out.wav", load_waveform(person / "speech.wav", start_s=SECONDS - HELD_OUT_S))
+    opening = rendered_opening(person, person / "held_out.wav", "own.mp4")
+    truth = np.load(person / "truth.npz")["opening"][-len(opening) :]
+    found = correlation(opening, truth)
     figure(f"held-out opening correlation, own sound: {found:.3f}")
     assert found >= 0.6
 
@@ -96,7 +97,7 @@ def test_silence_rests_the_mouth(person, figure):
 
 def test_length_and_start_follow_the_audio(person):
     """The picture lasts as long as the sound, beyond the end of the clip too, and both start at zero."""
-    speech = np.tile(speak(NEW_SPEECH[0]), 30)[: 16000 * (SECONDS + 5)]
+    speech = np.tile(speak(NEW_SPEECH[0]), 30)[: 16000 * (SECONDS + 2)]
     write_wave(person / "long.wav", speech)
     out = person / "long.mp4"
     arguments = ["--avatar", person / "avatar", "--generator", person / "g.safetensors", "--out", out]

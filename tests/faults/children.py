@@ -1,6 +1,7 @@
 """What the tests of faults have done by a process of its own, which they kill, starve or cut off from the network.
 
-A server that has imported everything forks them (see conftest): one costs milliseconds.
+A server that has imported everything forks them (see conftest): one costs milliseconds. What the program imports when
+it is first needed is imported here: it takes longer than the tiny trainings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+
+import librosa.core.audio as _audio  # noqa: F401
+import librosa.effects as _effects  # noqa: F401
+import scipy.stats as _stats  # noqa: F401
+import soundfile as _soundfile  # noqa: F401
+import torch._dynamo as _dynamo  # noqa: F401 - by torch.optim
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.avatar.options import PrepareOptions

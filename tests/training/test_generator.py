@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from udh_core.training.options import GeneratorOptions, SyncNetOptions
 from udh_core.training.references import choose_references
 from udh_core.training.syncnet import train_syncnet
 
-TINY = GeneratorOptions(steps=8, motion_steps=2, batch=4, model_size="small", check_every=4, save_every=4)
+TINY = GeneratorOptions(steps=2, motion_steps=1, batch=4, model_size="small")  # as `generator_file` was trained
 
 
 def steps_of(training: Job) -> list[StepReport]:
@@ -42,24 +43,24 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(checkpoint.resume_path(path), "resume")[1]
 
 
-def test_same_seed_same_generator(person_avatar, tmp_path):
-    for name in ("a", "b"):
-        trained(person_avatar, tmp_path / f"{name}.safetensors", TINY)
-    first, second = tensors(tmp_path / "a.safetensors"), tensors(tmp_path / "b.safetensors")
+def test_same_seed_same_generator(person_avatar, generator_file, tmp_path):
+    trained(person_avatar, tmp_path / "g.safetensors", TINY)
+    first, second = tensors(generator_file), tensors(tmp_path / "g.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
-    trained(person_avatar, whole, TINY)
-    run = train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80")
-    while (step := next(run)).stage != "warp" or step.step < 5:
+    options = replace(TINY, steps=6, motion_steps=2, check_every=3, save_every=2)
+    trained(person_avatar, whole, options)
+    run = train_generator(open_avatar(person_avatar), halves, options, encoder="mel80")
+    while (step := next(run)).stage != "warp" or step.step < 4:
         pass
     run.close()
-    assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 5
-    again = list(train_generator(open_avatar(person_avatar), halves, TINY, encoder="mel80", start="resume"))
-    assert [step.stage for step in again] == ["training data", "warp", "warp", "warp"]  # nothing is fitted again
-    assert [report.step for report in again[1:]] == [6, 7, 8]
+    assert checkpoint.read_info(checkpoint.resume_path(halves)).step == 4
+    again = list(train_generator(open_avatar(person_avatar), halves, options, encoder="mel80", start="resume"))
+    assert [step.stage for step in again] == ["training data", "warp", "warp"]  # nothing is fitted again
+    assert [report.step for report in again[1:]] == [5, 6]
     first, second = tensors(whole), tensors(halves)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -96,9 +97,8 @@ def test_resume_refuses_what_an_earlier_version_began(person_avatar, generator_f
     info, state = checkpoint.load_resume(generator_file)
     del state["network"]["mouth_amplitude"]
     checkpoint.save_resume(tmp_path / "g.safetensors", info, state)
-    options = GeneratorOptions(steps=2, motion_steps=1, batch=4, model_size="small")
     with pytest.raises(MismatchError, match="another version"):
-        trained(person_avatar, tmp_path / "g.safetensors", options, start="resume")
+        trained(person_avatar, tmp_path / "g.safetensors", TINY, start="resume")
 
 
 def test_syncnet_resumes_and_judges(person_avatar, tmp_path):
@@ -118,7 +118,8 @@ def test_sync_loss_reaches_the_generator(person_avatar, tmp_path):
     out = tmp_path / "s.safetensors"
     options = SyncNetOptions(steps=2, neighbourhoods=2)
     list(train_syncnet(open_avatar(person_avatar), out, options, encoder="mel80"))
-    reports = trained(person_avatar, tmp_path / "g.safetensors", TINY, syncnet=open_syncnet(out))
+    few = replace(TINY, steps=4)
+    reports = trained(person_avatar, tmp_path / "g.safetensors", few, syncnet=open_syncnet(out))
     warp = [report for report in reports if report.stage == "warp"]
     assert "sync" not in warp[0].losses  # reconstruction settles first
     assert "sync" in warp[-1].losses
@@ -186,9 +187,8 @@ def test_cancelled_render_leaves_nothing(person_avatar, generator_file, speech, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_finished_run_gives_back_a_file_that_was_taken_away(person_avatar, tmp_path):
+def test_finished_run_gives_back_a_file_that_was_taken_away(person_avatar, generator_file, tmp_path):
     out = tmp_path / "g.safetensors"
-    trained(person_avatar, out, TINY)
-    out.unlink()
+    shutil.copy(checkpoint.resume_path(generator_file), checkpoint.resume_path(out))
     trained(person_avatar, out, TINY, start="resume")
     open_generator(out)

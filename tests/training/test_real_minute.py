@@ -16,7 +16,7 @@ def test_a_short_training_follows_held_out_speech(
     real_minute: Path, models: Path, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     avatar, out = open_avatar(real_minute), tmp_path / "g.safetensors"
-    train_generator(avatar, out, GeneratorOptions(steps=90, motion_steps=150, model_size="small"), models=models).run()
+    train_generator(avatar, out, GeneratorOptions(steps=70, motion_steps=60, model_size="small"), models=models).run()
     found = evaluate(avatar, out, models=models).run().rows[GENERATED]["opening_correlation"]
     figure(f"real clip, held-out opening correlation after a short training: {found:.3f}")
     assert found >= 0.4

@@ -185,7 +185,11 @@ def test_resume_says_why_it_cannot(person_avatar, out):
 
 
 def test_resume_without_an_earlier_run_begins(person_avatar, tmp_path):
-    assert [r.step for r in train(person_avatar, tmp_path / "g.safetensors", start="resume")][-1] == 2
+    run = train_generator(open_avatar(person_avatar), tmp_path / "g.safetensors", TINY, encoder="mel80", start="resume")
+    while (step := next(run)).stage != "warp":
+        pass
+    run.close()
+    assert step.step == 1
 
 
 def test_overwrite_replaces(person_avatar, out):

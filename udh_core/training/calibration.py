@@ -240,8 +240,9 @@ def neutral(warp: WarpNet) -> None:
 
 def _drawn(warp: WarpNet, crops: np.ndarray, conditions: Tensor) -> Tensor:
     """(n, 3, S, S), on the CPU."""
-    device, parts = warp.mask.device, []
+    device, references, parts = warp.mask.device, warp.enlarge(warp.references), []
     for k in range(0, len(crops), _BATCH):
         batch = slice(k, k + _BATCH)
-        parts.append(warp(to_input(crops[batch]).to(device), conditions[batch].to(device)).cpu())
+        drawn = warp.draw(to_input(crops[batch]).to(device), conditions[batch].to(device), references)
+        parts.append(drawn.cpu())
     return torch.cat(parts)

@@ -22,7 +22,8 @@ from .calibration import ClipSound, RealMouths, calibrate_amplitude, calibrate_s
 from .warp import WarpTraining
 
 VALIDATED = 48  # held-out frames at most, evenly over the held-out part; chosen
-CALIBRATED_BY = 80  # frames, evenly over those trained on; chosen
+CALIBRATED_BY = 80  # frames at most, evenly over those trained on; chosen
+CALIBRATED_APART = 3  # frames from one to the next at least: nearer ones show nearly the same mouth; chosen
 _SHARP_EVERY = 4  # of these, for the sharpness: it hardly differs from crop to crop; chosen
 _BATCH = 16
 
@@ -41,7 +42,7 @@ class WarpValidation:
         self._training, self._encoder, self._sound, self._models = training, encoder, sound, models
         held_out, trained = training.data.held_out, training.data.train_frames
         self.frames = held_out[_evenly(len(held_out), min(VALIDATED, len(held_out)))]
-        self.calibrated_by = trained[_evenly(len(trained), CALIBRATED_BY)]
+        self.calibrated_by = trained[_evenly(len(trained), min(CALIBRATED_BY, -(-len(trained) // CALIBRATED_APART)))]
 
     def validate(self, done: float, keep: Callable[[dict[str, float]], None]) -> Validation:
         """Draw the held-out frames; `keep` is called, with metrics, while the network holds weights that are the best.
