@@ -34,14 +34,14 @@ def test_defaults_are_allowed_and_quoted() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"heat": 10}, "heat = 10: choose from 1 to 9"),
-        ({"heat": 0}, "heat = 0"),
-        ({"heat": None}, "heat = None"),
-        ({"heat": "hot"}, "heat = hot"),
-        ({"minutes": 0}, "minutes = 0: choose 0.1 or more"),
-        ({"minutes": math.nan}, "minutes = nan"),
-        ({"minutes": math.inf}, "minutes = inf"),
-        ({"kind": "cake"}, "kind = cake: choose soup, stew"),
+        ({"heat": 10}, "`heat` = 10: choose from 1 to 9"),
+        ({"heat": 0}, "`heat` = 0"),
+        ({"heat": None}, "`heat` = None"),
+        ({"heat": "hot"}, "`heat` = hot"),
+        ({"minutes": 0}, "`minutes` = 0: choose 0.1 or more"),
+        ({"minutes": math.nan}, "`minutes` = nan"),
+        ({"minutes": math.inf}, "`minutes` = inf"),
+        ({"kind": "cake"}, "`kind` = cake: choose soup, stew"),
     ],
 )
 def test_what_is_out_of_range_is_named_with_its_range(wrong: dict, words: str) -> None:

@@ -58,11 +58,11 @@ def check(options: Any) -> None:  # noqa: ANN401 (any dataclass)
         if said is None or (value is None and said.default is None):
             continue
         if said.choices and value not in said.choices:
-            raise OptionError(f"{one.name} = {value}: choose {', '.join(map(str, said.choices))}")
+            raise OptionError(f"`{one.name}` = {value}: choose {', '.join(map(str, said.choices))}")
         if said.least is None and said.most is None:
             continue
         if not isinstance(value, int | float) or not math.isfinite(value) or not _within(value, said):
-            raise OptionError(f"{one.name} = {value}: choose {range_of(said)}")
+            raise OptionError(f"`{one.name}` = {value}: choose {range_of(said)}")
 
 
 def _within(value: float, said: Option) -> bool:

@@ -31,6 +31,8 @@ OURS = {  # what the core says → what it means here
     "give a separate audio file": "choose a sound file",
     "give a checkpoint written by": "choose one written by",
     "give a name that ends": "choose a name that ends",
+    "`face_at` ": "the given place ",
+    "give x and y of the face in its first frame": "connect a box or landmarks of the avatar's first frame",
 }
 SOUND = re.compile(r"\b[0-9a-f]{16}(-\d+)?\.wav\b")  # an AUDIO that lies in the temp folder
 CLIP = re.compile(r"\b[0-9a-f]{16}\.mp4\b")  # a VIDEO that does

@@ -211,9 +211,9 @@ def test_a_face_that_is_not_there(pair: Path, models: Path, tmp_path: Path) -> N
     root = tmp_path / "avatar"
     import_clip(pair, root, OPTIONS).run()
     for options, error, words in (
-        (PrepareOptions(96, face_index=3), NoFaceError, "there are 2 faces; face_index 3 asks for a fourth"),
-        (PrepareOptions(96, face_point=(256.0, 5.0)), NoFaceError, "no face at face_at 256 5 in any of 50 frames"),
-        (PrepareOptions(96, face_point=(600.0, 5.0)), OptionError, "face_at 600 5 lies outside of the picture"),
+        (PrepareOptions(96, face_index=3), NoFaceError, "there are 2 faces; `face_index` 3 asks for a fourth"),
+        (PrepareOptions(96, face_point=(256.0, 5.0)), NoFaceError, "no face at `face_at` 256 5 in any of 50 frames"),
+        (PrepareOptions(96, face_point=(600.0, 5.0)), OptionError, "`face_at` 600 5 lies outside of the picture"),
     ):
         with pytest.raises(error, match=words):
             track_face(root, options, models=models).run()

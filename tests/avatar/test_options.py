@@ -11,7 +11,7 @@ from udh_core.errors import OptionError
 
 @pytest.mark.parametrize("size", [100, 64])
 def test_wrong_options(size: int) -> None:
-    with pytest.raises(OptionError, match=f"crop_px = {size}: choose"):
+    with pytest.raises(OptionError, match=f"`crop_px` = {size}: choose"):
         PrepareOptions(size)
 
 
@@ -21,5 +21,5 @@ def test_wrong_options(size: int) -> None:
      ("max_gap_s", np.nan), ("face_index", -1)],
 )  # fmt: skip
 def test_wrong_choice(name: str, value: float) -> None:
-    with pytest.raises(OptionError, match=rf"{name} = {value}: choose .*(or more|to)"):
+    with pytest.raises(OptionError, match=rf"`{name}` = {value}: choose .*(or more|to)"):
         PrepareOptions(**{name: value})

@@ -63,7 +63,7 @@ def test_the_track_with_speech_is_taken_or_the_chosen_one(two_tracks: Path, mode
     chosen = imported(two_tracks, tmp_path / "avatar", PrepareOptions(160, audio_track=1))
     assert speech_share(load_waveform(chosen.audio)) == 0
     assert [note.name for note in chosen.notes()] == ["no speech"]
-    with pytest.raises(OptionError, match="audio_track = 3: choose 1 or 2"):
+    with pytest.raises(OptionError, match="`audio_track` = 3: choose 1 or 2"):
         imported(two_tracks, tmp_path / "avatar", PrepareOptions(160, audio_track=3))
 
 

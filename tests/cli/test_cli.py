@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from udh_core.cli import app
-from udh_core.cli.console import with_flags
+from udh_core.cli.console import InFlags, with_flags
 from udh_core.face.crop import CropSpec
 from udh_core.inference.sync_scorer import save_syncnet
 from udh_core.models.checkpoint import Checkpoint
@@ -213,6 +214,25 @@ def test_options_that_messages_name_are_flags():
     said = {flag for text in raised for flag in re.findall(r"--[a-z-]+", with_flags(text))}
     assert {"--audio", "--skip-lost", "--max-gap", "--start", "--resume", "--out"} <= said
     assert said <= flags
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "%s: track 1 is taken; `audio_track` chooses another",
+            "a.mkv: track 1 is taken; --audio-track chooses another",
+        ),
+        (
+            "%s: number 2 is taken; `video_track` chooses another",
+            "a.mkv: number 2 is taken; --video-track chooses another",
+        ),
+        ("%s ends before `start_s`", "a.mkv ends before --start"),
+    ],
+)
+def test_options_that_warnings_name_are_flags(said, shown):
+    record = logging.LogRecord("udh_core.speech.voice", logging.WARNING, "voice.py", 1, said, ("a.mkv",), None)
+    assert InFlags("%(levelname)s %(message)s").format(record) == f"WARNING {shown}"
 
 
 @pytest.mark.parametrize("option", [("--duration", "nan"), ("--max-gap", "nan"), ("--encoder", "foo")])

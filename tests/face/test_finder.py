@@ -106,9 +106,9 @@ def faces(*places: tuple[float, float]) -> list[Face]:
 @pytest.mark.parametrize(
     ("count", "index", "words"),
     [
-        (1, 3, "there is 1 face; face_index 3 asks for a fourth: give 0"),
-        (1, 1, "there is 1 face; face_index 1 asks for a second: give 0"),
-        (3, 12, r"there are 3 faces; face_index 12 asks for a 13th: give 0 \(the largest and most central\) to 2"),
+        (1, 3, "there is 1 face; `face_index` 3 asks for a fourth: give 0"),
+        (1, 1, "there is 1 face; `face_index` 1 asks for a second: give 0"),
+        (3, 12, r"there are 3 faces; `face_index` 12 asks for a 13th: give 0 \(the largest and most central\) to 2"),
     ],
 )
 def test_more_faces_are_asked_for_than_there_are(count: int, index: int, words: str) -> None:
@@ -122,7 +122,7 @@ def test_nobody_is_at_the_place() -> None:
     choice = Choice(point=(20.0, 400.0))
     assert choice.pick(faces((300, 100))) is None and choice.pick(faces((310, 100), (600, 110))) is None
     with pytest.raises(
-        NoFaceError, match="no face at face_at 20 400 in any of 9 frames; there are some at 310 100, 600"
+        NoFaceError, match="no face at `face_at` 20 400 in any of 9 frames; there are some at 310 100, 600"
     ):
         raise choice.refusal(9, [])
     there = faces((30, 390))
@@ -131,5 +131,5 @@ def test_nobody_is_at_the_place() -> None:
 
 @pytest.mark.parametrize("point", [(512.0, 10.0), (-1.0, 10.0), (10.0, 288.0), (float("nan"), 1.0)])
 def test_a_place_outside_of_the_picture(point: tuple[float, float], two_people: People, models: Path) -> None:
-    with pytest.raises(OptionError, match=r"face_at .* lies outside of the picture, which has 512×288 px"):
+    with pytest.raises(OptionError, match=r"`face_at` .* lies outside of the picture, which has 512×288 px"):
         next(Follower(models, point=point).follow(two_people[0]))

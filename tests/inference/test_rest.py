@@ -37,7 +37,7 @@ def test_gain_is_monotone_and_stays_within_the_clip() -> None:
 
 @pytest.mark.parametrize("amplitude", [0.4, 1.6, -1.0, float("nan")])
 def test_wrong_amplitude(amplitude: float) -> None:
-    with pytest.raises(OptionError, match=r"amplitude = .*: choose from 0\.5 to 1\.5"):
+    with pytest.raises(OptionError, match=r"`amplitude` = .*: choose from 0\.5 to 1\.5"):
         RenderOptions(amplitude=amplitude)
 
 

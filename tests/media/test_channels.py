@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_sound, load_waveform, plain_sound, write_wave
-from udh_core.media.channels import fold, to_stereo
+from udh_core.media.channels import described, fold, to_stereo
 from udh_core.media.ffmpeg import run, url
 
 STEREO = ("FL", "FR")
@@ -104,6 +104,13 @@ def test_short_and_silent_sounds_are_folded(length: int) -> None:
         waveform, remark = folded(*channels)
         assert len(waveform) == length
         assert remark == ""
+
+
+def test_channels_without_a_name_are_called_by_their_number(voice: np.ndarray) -> None:
+    _, remark = folded(voice, -voice, names=("1", "7"))
+    assert remark == "channel 7 is channel 1 inverted, so that their sum is silence; only channel 1 is used"
+    assert described(("1", "FL", "7"), [0, 2]) == "the channels 1 and 7"
+    assert described(("FL", "SL"), [1]) == "the SL channel"
 
 
 # From files

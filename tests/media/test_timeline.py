@@ -280,7 +280,7 @@ def test_the_longest_and_largest_picture_is_taken(
     target, found = imported(source)
     made = probe(target).video
     assert made is not None and (made.width, made.height) == size and found == NUMBERS
-    assert names_of(source) == ["video tracks"] and "video_track" in probe(source).notes[0].sentence
+    assert names_of(source) == ["video tracks"] and "`video_track` chooses another" in probe(source).notes[0].sentence
 
 
 def test_the_user_chooses_the_picture(numbered: Path, tmp_path: Path) -> None:

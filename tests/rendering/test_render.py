@@ -130,5 +130,5 @@ def test_the_sound_track_that_drives_the_mouth_is_in_the_video(
     out = render(open_avatar(person_avatar), generator_file, two, tmp_path / "o.mp4").run()
     said, given = load_waveform(out), load_waveform(speech)
     assert np.corrcoef(said[: len(given)], given[: len(said)])[0, 1] > 0.95
-    with pytest.raises(OptionError, match="audio_track = 3: choose 1 or 2"):
+    with pytest.raises(OptionError, match="`audio_track` = 3: choose 1 or 2"):
         render(open_avatar(person_avatar), generator_file, two, out, RenderOptions(audio_track=3)).run()

@@ -165,7 +165,7 @@ def test_a_track_can_be_chosen(speech: np.ndarray, tune: np.ndarray, tmp_path: P
     found = load_voice(path, track=1)
     assert found.track == 1 and found.notes == ()
     assert similar(found.waveform, tune) > 0.99
-    with pytest.raises(OptionError, match=r"audio_track = 3: choose 1 or 2, the sound tracks of .*tracks\.mka"):
+    with pytest.raises(OptionError, match=r"`audio_track` = 3: choose 1 or 2, the sound tracks of .*tracks\.mka"):
         load_voice(path, track=3)
 
 

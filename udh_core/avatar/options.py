@@ -41,4 +41,4 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         check(self)
         if self.crop_px % 32:
-            raise OptionError(f"crop_px = {self.crop_px}: choose a multiple of 32, such as 160, 256, 320 or 512")
+            raise OptionError(f"`crop_px` = {self.crop_px}: choose a multiple of 32, such as 160, 256, 320 or 512")

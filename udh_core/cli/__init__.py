@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from ..errors import OUT_OF_MEMORY, UdhError
 from ..files import os_error_line
-from .console import errors, replace_odd_characters, with_flags
+from .console import InFlags, errors, replace_odd_characters, with_flags
 from .demo import demo_command
 from .evaluate import evaluate_command
 from .export import export_command
@@ -97,5 +97,7 @@ app.add_typer(weights_app, name="weights")
 def main() -> None:
     """Entry point."""
     replace_odd_characters()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(InFlags("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     app()

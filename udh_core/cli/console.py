@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 import time
@@ -89,6 +90,13 @@ def _complete(progress: Progress, task: TaskID | None) -> None:
 def with_flags(message: str) -> str:
     """A message of the core with its options as they are given here: `start_s` → --start, `skip_lost` → --skip-lost."""
     return re.sub(r"`([a-z_]+)`", lambda found: "--" + found[1].removesuffix("_s").replace("_", "-"), message)
+
+
+class InFlags(logging.Formatter):
+    """Writes what the core logs as `with_flags` does."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return with_flags(super().format(record))
 
 
 def show_lines(lines: Iterable[str]) -> Iterator[str]:

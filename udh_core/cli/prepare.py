@@ -84,7 +84,7 @@ def audit_command(
             write_picture(picture, opened, result)
     table = Table("", "check", "what was found")
     for finding in result.sorted():
-        table.add_row(Text(finding.level, style=finding.level), finding.name, finding.sentence)
+        table.add_row(Text(finding.level, style=finding.level), finding.name, with_flags(finding.sentence))
     console.print(table)
     if json_out is not None:
         with atomic_write(json_out) as temporary:

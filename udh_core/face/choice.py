@@ -39,7 +39,7 @@ class Choice:
         """OptionError when the place lies outside of a picture of this size."""
         if self.point is not None and not (0 <= self.point[0] < width and 0 <= self.point[1] < height):
             raise OptionError(
-                f"face_at {_place(*self.point)} lies outside of the picture, which has {width}×{height} px; "
+                f"`face_at` {_place(*self.point)} lies outside of the picture, which has {width}×{height} px; "
                 "give x and y of the face in its first frame"
             )
 
@@ -48,8 +48,7 @@ class Choice:
         if not self.seen and tiny:
             eyes_px = float(eye_distance(tiny[0].landmarks))
             return NoFaceError(
-                f"no face found in any of {frames} frames is large enough: the eyes of one are {eyes_px:.0f} px apart, "
-                f"{LEAST_EYES_PX} px are needed; use a closer shot, or the camera's original file"
+                f"no face found in any of {frames} frames is large enough: {too_small('of one', eyes_px)}"
             )
         if not self.seen:
             return NoFaceError(
@@ -59,16 +58,24 @@ class Choice:
             return NoFaceError(_too_many(self.index, len(self.seen)))
         places = ", ".join(_place(face.box.x, face.box.y) for face in self.seen)
         return NoFaceError(
-            f"no face at face_at {_place(*self.point)} in any of {frames} frames; "
+            f"no face at `face_at` {_place(*self.point)} in any of {frames} frames; "
             f"there {'is one' if len(self.seen) == 1 else 'are some'} at {places}: give such a place"
         )
 
 
+def too_small(whose: str, eyes_px: float) -> str:
+    """In words: how far the eyes `whose` are apart, how far they should be, and the remedy."""
+    return (
+        f"the eyes {whose} are {eyes_px:.0f} px apart, {LEAST_EYES_PX} px are needed; use a closer shot, or the "
+        "camera's original file"
+    )
+
+
 def _too_many(index: int, count: int) -> str:
     if count == 1:
-        return f"there is 1 face; face_index {index} asks for a {_ordinal(index)}: give 0"
+        return f"there is 1 face; `face_index` {index} asks for a {_ordinal(index)}: give 0"
     return (
-        f"there are {count} faces; face_index {index} asks for a {_ordinal(index)}: "
+        f"there are {count} faces; `face_index` {index} asks for a {_ordinal(index)}: "
         f"give 0 (the largest and most central) to {count - 1}"
     )
 

@@ -72,9 +72,11 @@ def loud_by_power(power: Sequence[float], channels: Sequence[str]) -> list[int]:
 
 
 def described(channels: Sequence[str], chosen: Sequence[int]) -> str:
-    """In words: "the left channel", "the channels left and centre"."""
+    """In words: "the left channel", "channel 7", "the channels left and centre"."""
     words = [WORDS.get(channels[k], channels[k]) for k in sorted(chosen)]
-    return f"the {words[0]} channel" if len(words) == 1 else f"the channels {', '.join(words[:-1])} and {words[-1]}"
+    if len(words) == 1:
+        return f"channel {words[0]}" if words[0].isdecimal() else f"the {words[0]} channel"
+    return f"the channels {', '.join(words[:-1])} and {words[-1]}"
 
 
 def relation(one: np.ndarray, other: np.ndarray, rate_hz: int) -> Relation:

@@ -77,7 +77,7 @@ def _choice(pictures: Sequence[StreamInfo], chosen: StreamInfo) -> Iterator[Note
     yield Note(
         "video tracks",
         f"the file has {len(pictures)} pictures ({'; '.join(words)}); number {number} is taken; "
-        "choose another one with video_track",
+        "`video_track` chooses another",
     )
 
 

@@ -241,7 +241,7 @@ def _channel_names(frame: AudioFrame) -> tuple[str, ...]:
     said = tuple(channel.name for channel in frame.layout.channels)
     if UNNAMED not in said:
         return said
-    return USUAL.get(len(said), tuple(f"number {k}" for k in range(1, len(said) + 1)))
+    return USUAL.get(len(said), tuple(str(k) for k in range(1, len(said) + 1)))
 
 
 def _block(frame: AudioFrame, path: Path) -> Block:

@@ -85,7 +85,7 @@ def _choose_track(
     tracks = sound_tracks(path)
     numbers = [one.number for one in tracks]
     if track and track not in numbers:
-        raise OptionError(f"audio_track = {track}: choose {one_of(numbers)}, the sound tracks of {path}")
+        raise OptionError(f"`audio_track` = {track}: choose {one_of(numbers)}, the sound tracks of {path}")
     if track or len(tracks) == 1:
         return track or numbers[0], ""
     looked_at_s = LOOKED_AT_S if duration_s is None else min(LOOKED_AT_S, duration_s)
