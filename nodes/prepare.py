@@ -77,7 +77,8 @@ class LoadAvatarVideo(io.ComfyNode):
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="Speech that belongs to the clip, in sync with it, instead of the clip's own sound.",
+                    tooltip="Speech that belongs to the clip, in sync with it, instead of the clip's own sound. Its "
+                    "beginning is left out with that of the clip.",
                 ),
                 widget(PrepareOptions, "audio_track", optional=True),
                 widget(PrepareOptions, "video_track", optional=True),
@@ -115,19 +116,21 @@ class LoadAvatarVideo(io.ComfyNode):
         audio_track: int = 0,
         video_track: int = 0,
     ) -> io.NodeOutput:
-        source, start_s, length_s = _chosen_part(file, video, start_s, duration_s)
+        source, video_start_s, length_s = _chosen_part(file, video, start_s, duration_s)
         fallback = source.stem if video is None or source.parent != folders.temp_folder() else "avatar"
         sound = None if audio is None else media.sound_file(audio, "Load Avatar Video")
         options = PrepareOptions(
-            crop_px, start_s=start_s, duration_s=length_s, audio_track=audio_track, video_track=video_track
+            crop_px, start_s=video_start_s, duration_s=length_s, audio_track=audio_track, video_track=video_track
         )
-        root = names.of_clip(folders.safe_name(name, fallback), source, options, sound)
+        root = names.of_clip(folders.safe_name(name, fallback), source, options, sound, start_s)
         models = folders.weights(folders.SPEECH)
-        worker.run_job(import_clip(source, root, options, audio=sound, models=models), IMPORT_STAGES)
+        worker.run_job(
+            import_clip(source, root, options, audio=sound, audio_start_s=start_s, models=models), IMPORT_STAGES
+        )
         avatar = open_avatar(root, IMPORTED)
         made.note(root, _still_imported(root))
         display.say(_described(avatar))
-        track, begin_s = avatar.audio_track(), 0.0 if sound else start_s
+        track, begin_s = avatar.audio_track(), start_s if sound else video_start_s
         own_sound = load_sound(sound or source, start_s=begin_s, duration_s=length_s, track=track)
         return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(*read_frames(avatar.video, count=1)))
 

@@ -13,15 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from udh_core.avatar import reuse
 from udh_core.avatar.dataset import load_training_data
 from udh_core.avatar.folder import Avatar, check_features, open_avatar
 from udh_core.avatar.options import PrepareOptions
-from udh_core.avatar.prepare import prepare
+from udh_core.avatar.prepare import _refuse_lost, prepare
 from udh_core.errors import FileError, FormatError, MediaError, NoFaceError, UdhError
 from udh_core.face import crop
 from udh_core.face.crop import CropSpec
+from udh_core.face.topology import LANDMARK_COUNT, LEFT_EYE_OUTER
+from udh_core.face.tracking import FaceTrack
 from udh_core.inference.compositor import Compositor
-from udh_core.media.audio import write_wave
+from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import VideoWriter, read_frames
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
@@ -219,6 +222,17 @@ def test_trimmed(person: Path, models: Path, tmp_path: Path) -> None:
 # Sound
 
 
+def test_sound_given_apart_is_trimmed_as_the_picture_is(person: Path, models: Path, tmp_path: Path) -> None:
+    options, speech = PrepareOptions(96, "mel80", start_s=0.8, duration_s=5.0), person / "speech.wav"
+    steps = prepare(person / "person.mp4", tmp_path / "part", options, audio=speech, models=models)
+    next(step for step in steps if step.stage == "landmarks")
+    steps.close()  # type: ignore[attr-defined]
+    expected = load_waveform(speech)[12_800:92_800]
+    assert np.abs(load_waveform(tmp_path / "part" / "audio.wav") - expected).max() < 1e-3
+    assert reuse.is_import_of(tmp_path / "part", person / "person.mp4", options, speech, 0.8)
+    assert not reuse.is_import_of(tmp_path / "part", person / "person.mp4", options, speech)
+
+
 def test_video_without_sound(mute: Path, models: Path, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"mute\.mp4 has no sound.*as `audio`"):
         list(prepare(mute, tmp_path / "avatar", OPTIONS, models=models))
@@ -271,6 +285,27 @@ def test_no_face(long_sound: Path, models: Path, tmp_path: Path) -> None:
 def test_lost_face_is_refused_with_its_time_range(losing: Path, models: Path, tmp_path: Path) -> None:
     with pytest.raises(NoFaceError, match=r"frame 30 \(3\.0 s\): no face .* lost at 3\.0–5\.0 s; trim the clip"):
         list(prepare(losing, tmp_path / "avatar", OPTIONS, models=models))
+
+
+@pytest.mark.parametrize(
+    ("eyes_px", "remedy"),
+    [
+        (
+            38.0,
+            "the eyes of the face are 38 px apart, 60 px are needed; use a closer shot, or the camera's original file",
+        ),
+        (75.0, r"trim the clip, raise `max_gap_s`, or skip lost stretches \(`skip_lost`\)"),
+    ],
+)
+def test_what_is_said_of_a_lost_face_depends_on_its_size(eyes_px: float, remedy: str) -> None:
+    landmarks = np.zeros((60, LANDMARK_COUNT, 2), np.float32)
+    landmarks[:, LEFT_EYE_OUTER, 0] = eyes_px
+    landmarks[30:50] = np.nan
+    valid = np.isfinite(landmarks[:, 0, 0])
+    transforms = np.where(valid[:, None, None], np.float32(1), np.float32(np.nan)) * np.ones((60, 2, 3), np.float32)
+    track = FaceTrack(landmarks, transforms, valid, np.zeros(60, bool))
+    with pytest.raises(NoFaceError, match=rf"longer than `max_gap_s` = 1\.0 s; lost at 3\.0–5\.0 s; {remedy}$"):
+        _refuse_lost(track, 10.0, 1.0)
 
 
 def test_lost_face_can_be_left_out(losing: Path, models: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import FileError, MediaError, NoFaceError
 from ..face import crop, tracking
+from ..face.choice import LEAST_EYES_PX, too_small
 from ..face.crop import CropSpec
 from ..face.identity import OTHER, spread
 from ..files import atomic_folder, atomic_write, exclusive_lock
@@ -68,7 +69,7 @@ def prepare(
     Raises MediaError, FileError, NoFaceError or WeightsError; the folder keeps what was finished.
     """
     canonical_name(options.encoder)  # a wrong name is known before the work, not after it
-    yield from import_clip(source, root, options, audio=audio, models=models).steps()
+    yield from import_clip(source, root, options, audio=audio, audio_start_s=options.start_s, models=models).steps()
     yield from track_face(root, options, models=models).steps()
     yield from add_features(root, options.encoder, models=models, device=device).steps()
     return open_avatar(root)
@@ -81,10 +82,12 @@ def import_clip(
     options: PrepareOptions = PrepareOptions(),
     *,
     audio: Path | None = None,
+    audio_start_s: float = 0.0,
     models: Path | None = None,
 ) -> Generator[Progress, None, Avatar]:
     """First part of `prepare`: the folder gets the picture at a constant frame rate and the sound.
 
+    audio_start_s: where in `audio` the part begins that belongs to the first frame that is taken.
     The avatar it makes has neither landmarks nor crops yet. Raises MediaError, OptionError (no such sound track),
     FileError, or WeightsError without the network that finds speech.
     """
@@ -95,12 +98,17 @@ def import_clip(
     except OSError as error:
         raise FileError(f"cannot make the folder {root}: {error.strerror}; choose another place") from error
     with exclusive_lock(root):
-        yield from _import(source, root, options, audio, models)
+        yield from _import(source, root, options, audio, audio_start_s, models)
     return open_avatar(root, ("video", "audio"))
 
 
 def _import(
-    source: Path, root: Path, options: PrepareOptions, audio: Path | None, models: Path | None
+    source: Path,
+    root: Path,
+    options: PrepareOptions,
+    audio: Path | None,
+    audio_start_s: float,
+    models: Path | None,
 ) -> Generator[Progress, None, None]:
     state, sound = State(root), audio or source
     start, duration = options.start_s, options.duration_s
@@ -117,12 +125,12 @@ def _import(
         facts = {CLIP: fingerprint(source), "video": {**asdict(info), "fps": str(info.fps)}, "video_notes": noted}
         state.finish("video", video_key, source=source.name, **facts)
         yield Progress("video", info.frame_count, info.frame_count)
-    part = sound_part(options)
+    own_start = start if audio is None else audio_start_s
+    part = sound_part(options, 0.0 if audio is None else audio_start_s)
     audio_key = stage_key("audio", fingerprint(sound), *part)
     former_audio_key = stage_key("audio", former_fingerprint(sound), *part)
     if state.begin("audio", audio_key, former_audio_key):
         yield Progress("audio", 0, 1)
-        own_start = start if audio is None else 0.0  # sound given apart starts with the trimmed picture
         track = options.audio_track
         voice = load_voice(sound, start_s=own_start, duration_s=duration, track=track, models=models)
         lasts_s, picture_s = len(voice.waveform) / SAMPLE_RATE_HZ, open_avatar(root, ("video",)).info.duration_s
@@ -311,7 +319,11 @@ def _refuse_lost(track: tracking.FaceTrack, fps: float, max_gap_s: float) -> Non
     ranges = [(a, b) for a, b in runs(~track.present & ~track.others) if b - a > round(max_gap_s * fps)]
     if ranges:
         first = ranges[0][0]
-        raise NoFaceError(
-            f"frame {first} ({first / fps:.1f} s): no face found for longer than max_gap_s = {max_gap_s} s; lost at "
-            f"{describe_ranges(ranges, fps)}; trim the clip, raise `max_gap_s`, or skip lost stretches (`skip_lost`)"
+        lost = (
+            f"frame {first} ({first / fps:.1f} s): no face found for longer than `max_gap_s` = {max_gap_s} s; lost at "
+            f"{describe_ranges(ranges, fps)}"
         )
+        eyes_px = float(np.median([crop.eye_distance(landmarks) for landmarks in track.landmarks[track.valid]]))
+        if eyes_px < LEAST_EYES_PX:
+            raise NoFaceError(f"{lost}; {too_small('of the face', eyes_px)}")
+        raise NoFaceError(f"{lost}; trim the clip, raise `max_gap_s`, or skip lost stretches (`skip_lost`)")

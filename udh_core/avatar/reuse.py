@@ -23,16 +23,16 @@ def is_free(root: Path) -> bool:
     return state is not None and not state["stages"]
 
 
-def is_import_of(root: Path, source: Path, options: PrepareOptions, audio: Path | None = None) -> bool:
+def is_import_of(
+    root: Path, source: Path, options: PrepareOptions, audio: Path | None = None, audio_start_s: float = 0.0
+) -> bool:
     """Whether a folder is what `prepare.import_clip` makes of this; its files may be missing."""
     state = _state(root)
     if state is None or state.get("crop") != CropSpec(options.crop_px).to_dict():
         return False
-    sound = audio or source
+    sound, part = audio or source, sound_part(options, audio_start_s if audio else 0.0)
     video_keys = video_stage_keys(source, options)
-    audio_key, former_audio_key = (
-        stage_key("audio", made(sound), *sound_part(options)) for made in (fingerprint, former_fingerprint)
-    )
+    audio_key, former_audio_key = (stage_key("audio", made(sound), *part) for made in (fingerprint, former_fingerprint))
     return _holds(state, "video", *video_keys) and _holds(state, "audio", audio_key, former_audio_key)
 
 

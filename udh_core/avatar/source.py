@@ -37,10 +37,13 @@ def video_stage_keys(source: Path, options: PrepareOptions) -> tuple[str, str]:
     return key, key if track else former_identity_of(source, *part)
 
 
-def sound_part(options: PrepareOptions) -> tuple[object, ...]:
-    """Which part of a sound is taken, for the key of the stage "audio"."""
-    part = (options.start_s, options.duration_s)
-    return (*part, options.audio_track) if options.audio_track else part
+def sound_part(options: PrepareOptions, apart_from_s: float = 0.0) -> tuple[object, ...]:
+    """Which part of a sound is taken, for the key of the stage "audio"; `apart_from_s`: where it begins in a sound that
+    is given apart from the clip.
+    """
+    track = (options.audio_track,) if options.audio_track else ()
+    apart = (f"from {apart_from_s} s",) if apart_from_s else ()
+    return (options.start_s, options.duration_s, *track, *apart)
 
 
 def track_key(video_key: str, options: PrepareOptions) -> str:
