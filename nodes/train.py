@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,11 @@ from ..udh_core.speech.encoders import weight_files
 from ..udh_core.speech.voice import load_voice
 from ..udh_core.training.generator import train_generator
 from ..udh_core.training.options import GeneratorOptions, ModelSize, SyncNetOptions
-from ..udh_core.training.run_log import RunLog, Start, open_log
+from ..udh_core.training.run_log import RunLog, Start, is_finished, open_log
 from ..udh_core.training.syncnet import train_syncnet
 from . import names
 from .host import display, folders, made, media, wording, worker
-from .host.device import for_training
+from .host.device import for_inference, for_training
 from .types import (
     AVATAR,
     CATEGORY,
@@ -141,7 +142,7 @@ class TrainSyncNet(MakesFiles):
         out = names.of_checkpoint("syncnets", name, found)
         options, first = SyncNetOptions(steps, given(minutes), seed=seed), init.path if init else None
         models, start = folders.weights(folders.SPEECH, *weight_files(encoder)), _start(resume)
-        with for_training() as device:
+        with _device(out, options, encoder, resume) as device:
             run = train_syncnet(
                 found, out, options, encoder=encoder, init=first, start=start, models=models, device=device
             )
@@ -214,7 +215,7 @@ class TrainGenerator(MakesFiles):
             steps, given(minutes), model_size, batch, seed=seed, motion_steps=motion_steps, check_every=PREVIEW_STEPS
         )
         models, start = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder)), _start(resume)
-        with for_training() as device:
+        with _device(out, options, encoder, resume) as device:
             expert = _scorer(syncnet, encoder, device)
             run = train_generator(
                 found, out, options, encoder=encoder, syncnet=expert, start=start, models=models, device=device
@@ -265,6 +266,13 @@ def _finished(out: Path, kind: Kind) -> tuple[Trained, RunLog]:
     figures = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in trained.info.metrics.items()]
     display.say(f"{out.stem}: step {trained.info.step}" + (f"\nheld out: {', '.join(figures)}" if figures else ""))
     return trained, open_log(out)
+
+
+def _device(
+    out: Path, options: GeneratorOptions | SyncNetOptions, encoder: str, resume: bool
+) -> AbstractContextManager[str]:
+    """The device, all of it where something is to be trained: what is finished only comes from disk."""
+    return for_inference(encoder) if resume and is_finished(out, options, encoder) else for_training()
 
 
 def _start(resume: bool) -> Start:

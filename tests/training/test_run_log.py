@@ -28,7 +28,7 @@ from udh_core.progress import Job
 from udh_core.training.generator import GeneratorRun, train_generator
 from udh_core.training.loop import Schedule, StepReport
 from udh_core.training.options import GeneratorOptions, SyncNetOptions
-from udh_core.training.run_log import RunLog, open_log, set_aside
+from udh_core.training.run_log import RunLog, is_finished, open_log, set_aside
 from udh_core.training.syncnet import SyncNetRun, train_syncnet
 from udh_core.training.warp import WarpTraining
 
@@ -68,6 +68,17 @@ def test_a_new_run_touches_nothing_that_is_there(person_avatar, out):
     with pytest.raises(FileError, match=r"g\.resume\.safetensors is there already"):
         train(person_avatar, out)
     assert contents(out.parent) == {name: data for name, data in before.items() if name != out.name}
+
+
+def test_what_is_finished_is_known_without_a_run(out):
+    assert is_finished(out, TINY, "mel80")
+    for options in (replace(TINY, steps=3), replace(TINY, seed=1), replace(TINY, minutes=9.0), SYNC):
+        assert not is_finished(out, options, "mel80")
+    assert not is_finished(out, TINY, "whisper-tiny")
+    resume_path(out).write_bytes(b"garbage")
+    assert not is_finished(out, TINY, "mel80")
+    resume_path(out).unlink()
+    assert not is_finished(out, TINY, "mel80")
 
 
 def test_a_syncnet_is_not_overwritten_either(person_avatar, tmp_path):

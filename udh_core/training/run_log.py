@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ from ..models import checkpoint
 from ..models.checkpoint import Checkpoint, resume_path
 from ..models.renamed import PHASES
 from ..progress import Progress
-from .loop import StepReport
+from .loop import Schedule, StepReport
+from .options import GeneratorOptions, SyncNetOptions
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,24 @@ def begin(out: Path, start: Start, own: Checkpoint, restore: Callable[[Checkpoin
     if start in ("auto", "set aside"):
         set_aside(out)
     return False
+
+
+def is_finished(out: Path, options: GeneratorOptions | SyncNetOptions, encoder: str) -> bool:
+    """Whether `out` is all that a run of this avatar with these options makes: it would go on, with nothing left to do.
+
+    Only what the files say of themselves is read, so it takes no time.
+    """
+    if not (out.is_file() and resume_path(out).is_file()):
+        return False
+    try:
+        info = checkpoint.read_info(resume_path(out), "resume")
+        spent_s = float(dict(info.config["layout"]["__items__"])["spent_s"])
+        made_with = {**info.config["options"], "steps": options.steps, "minutes": options.minutes}
+    except (FormatError, KeyError, TypeError, ValueError):
+        return False  # damaged, or of another version: the run itself says so
+    if (info.encoder, made_with) != (encoder, asdict(options)):
+        return False
+    return Schedule(options.steps, options.minutes, spent_s).done(info.step) >= 1
 
 
 def set_aside(out: Path) -> None:

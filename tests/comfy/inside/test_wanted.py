@@ -108,6 +108,9 @@ def test_a_render_leaves_the_users_models_where_they_are(host):
     model = pack.loaded_model()
     assert host.run(graph).status == "success"
     assert pack.is_loaded(model)
+    host.executor.reset()  # as after a graph of another kind: the training node runs again
+    assert host.run(speak("clip.mp4")).status == "success"
+    assert pack.is_loaded(model)  # its generator came from disk
     with host.module("host.device").for_training():
         assert not pack.is_loaded(model)
         assert comfy.model_management.in_training is True
