@@ -64,6 +64,8 @@ def _as_tensor(waveform: object, what: str) -> Tensor:
     if isinstance(waveform, np.ndarray):
         with suppress(TypeError, ValueError):  # a kind of number that torch does not have
             found = torch.from_numpy(np.array(waveform))
+    if isinstance(found, Tensor) and (found.layout is not torch.strided or found.is_nested or found.is_meta):
+        raise MediaError(f"the waveform of the AUDIO for {what} is a sparse, nested or meta tensor; give a dense one")
     if isinstance(found, Tensor) and (found.is_floating_point() or found.dtype in _INTEGERS):
         return found.detach().cpu()
     kind = getattr(waveform, "dtype", type(waveform).__name__)

@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 def no_media(path: Path) -> MediaError:
     """The error of a file in which there is neither picture nor sound."""
-    return MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
+    return MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
 
 
 def another_follows(path: Path, end: int) -> bool:

@@ -171,7 +171,7 @@ def input_description(child: Child, path: Path) -> str:
         return re.split(r"\n(?=Output #0|Stream mapping:)", text[found.start() :])[0]
     if code < 0:  # a signal; some static builds die of MPEG-TS
         raise MediaError(f"ffmpeg crashed while opening {path}; update imageio-ffmpeg with pip, or convert the file")
-    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
+    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
 
 
 def container_zero_s(description: str) -> float:

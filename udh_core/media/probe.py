@@ -105,7 +105,8 @@ def _choose(
 ) -> tuple[StreamInfo, VideoFrame] | None:
     """The picture that is taken, and its first frame; None when there is none that can be decoded."""
     if track > len(pictures) > 0:
-        raise MediaError(f"{path}: there is no video track {track}; the file has {len(pictures)}")
+        has = f"the file has {len(pictures)}: choose another `video_track`"
+        raise MediaError(f"{path}: there is no video track {track}; {has}")
     moving = [one for one in pictures if _moves(contents, one)] or pictures
     longest_s = max((one.duration_s for one in moving), default=0.0)
 

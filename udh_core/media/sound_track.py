@@ -88,7 +88,7 @@ def _opened(path: Path) -> InputContainer:
     except ArgumentError as e:
         raise MediaError(f"{path} is a list of other files, or no media; give the video or audio file itself") from e
     except FFmpegError as e:
-        raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged") from e
+        raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another") from e
 
 
 @functools.cache
@@ -112,7 +112,7 @@ def _sounds(container: InputContainer, path: Path) -> dict[int, AudioStream]:
         return found
     if container.streams.video:
         raise MediaError(f"{path} has no sound; give a separate audio file")
-    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged")
+    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
 
 
 def _name(stream: AudioStream) -> str:

@@ -98,7 +98,7 @@ def load(folder: Path, encoder: str = "whisper-tiny") -> AudioFeatures:
     except (ValueError, EOFError, OSError) as e:
         raise FormatError(f"{rows_path} is damaged: delete it and extract the audio features again") from e
     if facts.get("format") != FORMAT or [*values.shape] != [facts.get("rows"), facts.get("width")]:
-        raise FormatError(f"{rows_path} is damaged or of another version: delete it and extract them again")
+        raise FormatError(f"{rows_path} is damaged or of another version; delete it and extract them again")
     return AudioFeatures(values, float(facts["rate_hz"]), name)
 
 
@@ -129,7 +129,7 @@ def check_match(features: AudioFeatures, encoder: str) -> None:
     """MismatchError unless the features come from `encoder`."""
     wanted = canonical_name(encoder)
     if features.encoder != wanted:
-        raise MismatchError(f"the audio features are of {features.encoder}, {wanted} is needed: extract them again")
+        raise MismatchError(f"the audio features are of {features.encoder}, {wanted} is needed; extract them again")
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:
