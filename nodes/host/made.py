@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from comfy_execution.utils import get_executing_context
 
+from . import prompt
 from .folders import stamp
 
-_made: dict[str, dict[Path, Callable[[], bool]]] = {}  # by node: how to see that a thing is still what it made
+
+class _Made(NamedTuple):
+    """Something that a node made."""
+
+    is_current: Callable[[], bool]  # whether it is still what was made
+    item: int | None  # of the list that the node was given, where it was given one
+
+
+_made: dict[str, dict[Path, _Made]] = {}  # by node
 _losses: dict[str, int] = {}  # by node: how often something was gone
 
 
@@ -22,7 +32,7 @@ def note(path: Path, is_current: Callable[[], bool] | None = None) -> None:
 
     Without it anything that is there will do.
     """
-    _made.setdefault(_node(), {})[path] = is_current or path.exists
+    _made.setdefault(_node(), {})[path] = _Made(is_current or path.exists, _item())
 
 
 def note_state(path: Path) -> None:
@@ -39,13 +49,33 @@ def state() -> str:
     node = _node()
     if not node:
         return ""
-    if not all(is_current() for is_current in _made.get(node, {}).values()):
+    if not all(one.is_current() for one in _made.get(node, {}).values()):
         del _made[node]
         _losses[node] = _losses.get(node, 0) + 1
     return f"{node} {_losses.get(node, 0)}"
+
+
+def is_held(path: Path) -> bool:
+    """Whether another node of the same class in the running graph, or this one for another item of a list, has made
+    this, and it is still what that made: its outputs would be taken from it.
+    """
+    node, item = _node(), _item()
+    if not node:
+        return False
+    return any(
+        path in things and (name, things[path].item) != (node, item) and things[path].is_current()
+        for name, things in _made.items()
+        if prompt.class_of(name) == prompt.class_of(node)
+    )
 
 
 def _node() -> str:
     """The node that is running, or is asked whether it has to."""
     context = get_executing_context()
     return context.node_id if context is not None else ""
+
+
+def _item() -> int | None:
+    """The place, in the list that the running node is given, of what it works on now."""
+    context = get_executing_context()
+    return context.list_index if context is not None else None

@@ -28,6 +28,12 @@ def linked(node_id: str | None, output: int) -> Linked:
     return "perhaps" if parent is not None and _may_hand_on(graph, parent) else "no"
 
 
+def class_of(node_id: str) -> str:
+    """The class of a node of the graph that is run; "" of any other."""
+    graph = get_progress_state().dynprompt
+    return graph.get_node(node_id)["class_type"] if graph is not None and graph.has_node(node_id) else ""
+
+
 def _is_taken(graph: DynamicPrompt, node_id: str, output: int) -> bool:
     return any(link == [node_id, output] for _, _, link in _links(graph))
 

@@ -169,6 +169,19 @@ def test_another_face_gets_an_avatar_and_a_training_of_its_own(host, folders):
     assert {name for name in listed(folders, "syncnets") if name.startswith("couple")} == {"couple", "couple (2)"}
 
 
+def test_nodes_of_one_graph_do_not_take_from_each_other(host, folders):
+    """Two parts of a clip, a face followed in two ways, two trainings: all are there at the end, and stay."""
+    graph = face("two.mp4", name="twice") | syncnet("")
+    more = face("two.mp4", name="twice") | syncnet("")
+    more["1"]["inputs"]["duration_s"], more["2"]["inputs"]["max_gap_s"], more["4"]["inputs"]["seed"] = 5.1, 2.0, 1
+    graph |= {"11": more["1"], "12": more["2"], "14": more["4"], "19": node("PreviewImage", images=["11", 2])}
+    graph |= {"20": node("PreviewImage", images=["12", 1]), "21": node("PreviewImage", images=["14", 2])}
+    for _ in range(2):
+        result = succeed(host, graph)
+        assert [sum(name.startswith("twice") for name in listed(folders, kind)) for kind in LISTED] == [0, 2, 3]
+    assert result.cached == set(graph)
+
+
 def spoken(host, avatar: dict, generator: list) -> dict:
     """2: the avatar, 6: a render of half a second."""
     speech = host.core("media.audio").load_waveform(INPUT / "speech.wav")[:8000]

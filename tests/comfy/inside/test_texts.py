@@ -22,6 +22,7 @@ import nodes
 PACK = Path(__file__).resolve().parents[3]
 CLI_WORDS = re.compile(r"(^|[\s(`])--(?!hash=)[a-z]|`udh |\bprepare\b|`pip |command line|lower the learning rate")
 MESSAGES_AT_LEAST = 150
+NEVER_SAID = {"out", "overwrite", "set_aside"}  # a node always says what shall become of an earlier training
 
 
 def graph(number: str = "1", **values) -> dict:
@@ -325,6 +326,9 @@ def test_no_message_speaks_of_the_command_line(host):
     wrong = {text: ours for text in said if CLI_WORDS.search(ours := wording.in_our_words(error(text)))}
     assert not wrong
     assert any("`audio`" in text for text in said)  # the core names its options
+    named = {word for text in said for word in re.findall(r"`([a-z_]+)`", wording.in_our_words(error(text)))}
+    schemas = [one.define_schema() for name, one in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("UDH_")]
+    assert named - NEVER_SAID <= {one.id for schema in schemas for one in schema.inputs}
     assert CLI_WORDS.search("run `udh weights fetch`") and CLI_WORDS.search("as --audio")
 
 
