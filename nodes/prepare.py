@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -266,15 +266,29 @@ def _track(avatar: Avatar, root: Path, options: PrepareOptions, models: Path) ->
 def face_point(
     face_landmarks: Mapping[str, Any] | None, bounding_box: object, size: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """(x, y) px in a frame of `size`: the middle of the face that another node found in the first frame."""
-    faces = [face for frame in (face_landmarks or {}).get("frames", []) for face in frame]
-    if faces and face_landmarks:
-        height, width = face_landmarks.get("image_size", (size[1], size[0]))
-        left, top, right, bottom = (float(v) for v in np.asarray(faces[0]["bbox_xyxy"]).reshape(-1)[:4])
-        return (left + right) / 2 * size[0] / width, (top + bottom) / 2 * size[1] / height
-    box = bounding_box
-    while isinstance(box, Sequence) and box:  # per frame, per face
+    """(x, y) px in a frame of `size`: the middle of the face that another node found in the first frame; None where
+    there is no other node. OptionError where it found none, or hands out something else.
+    """
+    try:
+        if face_landmarks is not None:
+            return _middle_of_landmarks(face_landmarks, size)
+        return None if bounding_box is None else _middle_of_box(bounding_box)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        name = "bounding_box" if face_landmarks is None else "face_landmarks"
+        raise OptionError(f"there is no face in `{name}`; choose one by `face_index`, and connect nothing") from error
+
+
+def _middle_of_landmarks(found: Mapping[str, Any], size: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) px of the first face of core's FACE_LANDMARKS."""
+    face = next((face for frame in found["frames"] for face in frame), {})
+    height, width = found.get("image_size", (size[1], size[0]))
+    left, top, right, bottom = (float(v) for v in np.asarray(face["bbox_xyxy"]).reshape(-1)[:4])
+    return (left + right) / 2 * size[0] / width, (top + bottom) / 2 * size[1] / height
+
+
+def _middle_of_box(found: object) -> tuple[float, float]:
+    """(x, y) px of core's BOUNDING_BOX, or of the first one where there is a list per frame and face."""
+    box: Any = found
+    while isinstance(box, list | tuple):
         box = box[0]
-    if isinstance(box, Mapping):
-        return float(box["x"]) + float(box["width"]) / 2, float(box["y"]) + float(box["height"]) / 2
-    return None
+    return float(box["x"]) + float(box["width"]) / 2, float(box["y"]) + float(box["height"]) / 2

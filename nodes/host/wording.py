@@ -35,6 +35,7 @@ OURS = {  # what the core says → what it means here
     "give x and y of the face in its first frame": "connect a box or landmarks of the avatar's first frame",
 }
 SOUND = re.compile(r"\b[0-9a-f]{16}(-\d+)?\.wav\b")  # an AUDIO that lies in the temp folder
+TEMPORARY = re.compile(r"-[0-9a-f]{16}\b")  # the end of a name there
 CLIP = re.compile(r"\b[0-9a-f]{16}\.mp4\b")  # a VIDEO that does
 
 
@@ -93,6 +94,7 @@ def in_our_words(error: UdhError | OSError) -> str:
     for neutral, ours in OURS.items():
         message = message.replace(neutral, ours)
     message, where = _without_folder(message)
+    message = TEMPORARY.sub("", message)
     message = CLIP.sub("the VIDEO", SOUND.sub("the AUDIO", message))
     what, _, remedy = message.rpartition("; ")
     if what:

@@ -143,6 +143,12 @@ def test_a_box_chooses_the_face(host):
     found = {"frames": [[{"bbox_xyxy": [0, 0, 100, 50]}]], "image_size": (180, 320)}
     assert point(found, None, (640, 360)) == (100.0, 50.0)
     assert point(None, None, (640, 360)) is None
+    nothing = {"frames": [[]], "image_size": (180, 320)}
+    for wrong in ([], [[]], [10, 20, 30, 40], {"x": 10, "y": 20}, {"x": "a", "y": 1, "width": 1, "height": 1}, 5):
+        with pytest.raises(host.core("errors").OptionError, match="there is no face in `bounding_box`"):
+            point(None, wrong, (640, 360))
+    with pytest.raises(host.core("errors").OptionError, match="there is no face in `face_landmarks`"):
+        point(nothing, None, (640, 360))
 
 
 def test_a_syncnet_gives_the_generator_a_loss(host):
