@@ -70,7 +70,7 @@ REFUSED = {
     "bool": (audio(TONE > 0), "torch.bool, its shape 8000"),
     "complex": (audio(np.zeros(800, np.complex64)), "complex64, its shape 800"),
     "sparse": (audio(TONE[None].to_sparse()), "is a sparse, nested or meta tensor; give a dense one"),
-    "nested": (audio(torch.nested.nested_tensor([TONE])), "is a sparse, nested or meta tensor"),
+    "nested": (audio(torch.nested.nested_tensor([TONE], layout=torch.jagged)), "is a sparse, nested or meta tensor"),
     "without numbers": (audio(TONE.to("meta")), "is a sparse, nested or meta tensor"),
     "rate 0": (audio(TONE, 0), "sample rate 0; give it in Hz"),
     "rate in kHz": (audio(TONE, 44.1), "sample rate 44.1"),
