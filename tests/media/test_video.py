@@ -1,5 +1,6 @@
 """Frames in and out: on real clips, and on a clip whose every frame shows its own number."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from needs import unavailable
 from numbered import FPS, NUMBERS, click_s, flash_s, numbers, plain
 
@@ -45,6 +47,18 @@ def test_the_end_of_the_file_ends_the_frames(numbered: Path) -> None:
 def test_another_rate_repeats_or_skips(numbered: Path) -> None:
     assert numbers(numbered, fps=Fraction(50)) == [i for i in NUMBERS for _ in (0, 1)]
     assert np.abs(np.diff(numbers(numbered, fps=Fraction(10))) - 2.5).max() == 0.5
+
+
+def test_frames_are_freed_at_once(numbered: Path) -> None:
+    """One of 4K has 12 MB, and Python's garbage collector comes after hundreds of them."""
+    gc.collect()
+    gc.disable()
+    try:
+        count = sum(1 for _ in read_frames(numbered))
+        left = sum(isinstance(one, VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert count == len(NUMBERS) and left < 5
 
 
 def open_files(path: Path) -> int:

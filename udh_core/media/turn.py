@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 
 Turn = tuple[int, int, int, int]  # (a, b, c, d) of {-1, 0, 1}: x' = a x + c y and y' = b x + d y
@@ -29,14 +30,15 @@ def with_turns(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         if frame.key_frame:
             turn = _stored(frame)
         if turn is not None and _stored(frame) is None:
-            frame.opaque = turn
+            frame.opaque = tuple([*turn])  # one of its own: PyAV forgets an object with the first of its frames
         yield frame
 
 
 def _stored(frame: VideoFrame) -> Turn | None:
     """What comes with the frame; None when nothing does."""
     try:
-        matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item] - the stub knows only some
+        # Not `frame.side_data`: that and the frame hold each other, 12 MB of 4K until the garbage collector comes.
+        matrix = bytes(SideDataContainer(frame)["DISPLAYMATRIX"])  # type: ignore[call-arg] - the stub lacks it
         stored = np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]] / 65536
     except KeyError:
         return None
