@@ -1,11 +1,13 @@
 """files.replacing: whole file or nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
+from needs import unavailable
 
 from udh_core.errors import FileError
-from udh_core.files import atomic_write
+from udh_core.files import atomic_write, output_lock, without_links
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -37,3 +39,25 @@ def test_an_impossible_target_fails_before_the_work(tmp_path: Path, name: str) -
         pytest.fail("the block must not start")
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["pipe", "link to a pipe", "link to a device"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, name: str) -> None:
+    """A rename would put a file in its place: with enough rights even in that of /dev/null."""
+    if not hasattr(os, "mkfifo"):
+        unavailable("this system has no pipes with names")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link to a pipe").symlink_to("pipe")
+    (tmp_path / "link to a device").symlink_to(os.devnull)
+    before = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    with pytest.raises(FileError, match="a device or a pipe; give a file name"), output_lock(tmp_path / name):
+        pytest.fail("the block must not start")
+    assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+
+
+def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    assert without_links(tmp_path / "circle").name == "circle"
+    with output_lock(tmp_path / "circle"), atomic_write(tmp_path / "circle") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "circle").read_text() == "new"

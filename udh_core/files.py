@@ -167,6 +167,11 @@ def _content_hash(path: Path, _modified_ns: int, _size: int) -> str:
     return digest.hexdigest()
 
 
+def without_links(path: Path) -> Path:
+    """The absolute path of the same file without links, also where they lead in a circle (`resolve` fails there)."""
+    return Path(os.path.realpath(path))
+
+
 def check_name(path: Path) -> None:
     """FileError when the name, or one of the folders', is longer than file systems take."""
     try:
@@ -251,7 +256,7 @@ def _remove(parts: Iterable[Path]) -> None:
 def _lock(path: Path) -> Iterator[None]:
     """The lock of one output. Its file is removed with it; a gate keeps others from opening it just then."""
     user = getattr(os, "getuid", lambda: "")()
-    place = os.fsencode(os.path.normcase(path.resolve()))
+    place = os.fsencode(os.path.normcase(without_links(path)))
     folder = Path(tempfile.gettempdir())
     name = folder / f"udh-{user}-{hashlib.sha256(place).hexdigest()[:24]}.lock"
     gate, lock = FileLock(folder / f"udh-{user}.lock", thread_local=False), FileLock(name, thread_local=False)
@@ -274,6 +279,8 @@ def _create(temporary: Path, path: Path) -> None:
     check_name(path)
     if path.is_dir():
         raise FileError(f"cannot write {path}: it is a folder; give a file name")
+    if path.exists() and not path.is_file():  # or it would be replaced: by a privileged user even /dev/null
+        raise FileError(f"cannot write {path}: it is a device or a pipe; give a file name")
     if not path.parent.is_dir():
         raise FileError(f"cannot write {path.name}: there is no folder {path.parent}; create it first")
     try:

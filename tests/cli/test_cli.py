@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -86,6 +87,25 @@ def test_nothing_is_made_of_docstrings(folder):
 def test_no_such_file(tmp_path):
     assert "no such file" in refused("prepare", tmp_path / "none.mp4", "--avatar", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_an_error_is_one_line_whatever_a_file_is_called(tmp_path):
+    said = refused("prepare", tmp_path / "two\nlines \x1b[31m人.mp4", "--avatar", tmp_path / "a")
+    assert said.endswith("two?lines ?[31m人.mp4")
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.mp4")
+    assert "a pipe; save what comes from it" in refused("prepare", folder / "pipe.mp4", "--avatar", folder / "a")
+    assert "a pipe; give a file name" in refused("audit", folder / "pipe.mp4", "--json", folder / "pipe.mp4")
+
+
+@pytest.mark.parametrize(
+    "command", [("train", "--motion-steps", 0), ("train", "--steps", 0), ("train-syncnet", "--steps", 0)]
+)
+def test_no_steps_are_not_the_usual_number_of_steps(folder, command):
+    line = refused(*command, "--avatar", folder / "avatar", "--out", folder / "g.safetensors")
+    assert "steps = 0: choose 1 or more" in line
 
 
 def test_not_a_video(tmp_path):
@@ -174,7 +194,9 @@ def test_usage_errors_are_the_users(tmp_path):
 
 def test_output_may_not_replace_what_it_is_made_of(folder, generator_file, speech):
     own = shutil.copy(speech, folder / "speech.mp4")
-    for out in (Path(own), folder / "avatar/video.mp4"):
+    link = folder / "link.mp4"
+    link.symlink_to(own)
+    for out in (Path(own), folder / "avatar/video.mp4", link):
         before = out.read_bytes()
         arguments = ["render", "--avatar", folder / "avatar", "--generator", generator_file, "--audio", own]
         assert "give another name" in refused(*arguments, "--out", out)

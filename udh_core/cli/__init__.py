@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from ..errors import OUT_OF_MEMORY, UdhError
 from ..files import os_error_line
-from .console import InFlags, errors, replace_odd_characters, with_flags
+from .console import InFlags, errors, on_one_line, replace_odd_characters, with_flags
 from .demo import demo_command
 from .evaluate import evaluate_command
 from .export import export_command
@@ -59,7 +59,7 @@ def _machines_fault(error: OSError | RuntimeError | MemoryError) -> str:
 
 def _refused(line: str) -> typer.Exit:
     """Say what is wrong, in one line, and how the program ends."""
-    errors.print(f"error: {line}", style="red", soft_wrap=True)
+    errors.print(f"error: {on_one_line(line)}", style="red", soft_wrap=True)
     return typer.Exit(2)
 
 

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
@@ -90,6 +91,12 @@ def _complete(progress: Progress, task: TaskID | None) -> None:
 def with_flags(message: str) -> str:
     """A message of the core with its options as they are given here: `start_s` → --start, `skip_lost` → --skip-lost."""
     return re.sub(r"`([a-z_]+)`", lambda found: "--" + found[1].removesuffix("_s").replace("_", "-"), message)
+
+
+def on_one_line(message: str) -> str:
+    """The message with question marks for the line breaks and control characters that names of files may hold."""
+    obeyed = ("Cc", "Zl", "Zp")  # by a terminal: control characters, separators of lines and paragraphs
+    return "".join("?" if unicodedata.category(one) in obeyed else one for one in message)
 
 
 class InFlags(logging.Formatter):

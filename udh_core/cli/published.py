@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FileError, OptionError
+from ..files import without_links
 from .console import console, run
 
 
@@ -26,7 +27,7 @@ def import_command(
         console.print(f"{out} is ready: a {info.encoder} model; use it with udh render-published", soft_wrap=True)
         return
     dataset = open_dataset(source)
-    if out.resolve().is_relative_to(source.resolve()):
+    if without_links(out).is_relative_to(without_links(source)):
         raise FileError(f"{out} lies in the data folder; give another place")
     run(write_clip(dataset, out), "import: ")
     console.print(f"{out} is ready; make an avatar of it with udh prepare", soft_wrap=True)

@@ -39,7 +39,7 @@ def train_syncnet_command(
     from ..training.options import SyncNetOptions
     from ..training.syncnet import train_syncnet
 
-    options = SyncNetOptions(steps or SyncNetOptions.steps, minutes, seed=seed)
+    options = SyncNetOptions(SyncNetOptions.steps if steps is None else steps, minutes, seed=seed)
     persons = [open_avatar(folder) for folder in avatar]
     start = _start(resume, set_aside, overwrite)
     _train(train_syncnet(persons, out, options, encoder=encoder, init=init, start=start, device=device), out)
@@ -74,8 +74,9 @@ def train_command(
     scorer = open_syncnet(syncnet, device) if syncnet else None
     if scorer is not None:
         check_match(scorer.info, encoder=encoder)
-    motion = motion_steps or GeneratorOptions.motion_steps
-    options = GeneratorOptions(steps or GeneratorOptions.steps, minutes, model_size, seed=seed, motion_steps=motion)
+    updates = GeneratorOptions.steps if steps is None else steps
+    motion = GeneratorOptions.motion_steps if motion_steps is None else motion_steps
+    options = GeneratorOptions(updates, minutes, model_size, seed=seed, motion_steps=motion)
     start = _start(resume, set_aside, overwrite)
     training = train_generator(opened, out, options, encoder=encoder, syncnet=scorer, start=start, device=device)
     _train(training, out)

@@ -28,7 +28,7 @@ from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionErro
 from ..face.occlusion import Occlusion
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
-from ..files import atomic_folder, check_writable, output_lock
+from ..files import atomic_folder, check_writable, output_lock, without_links
 from ..media.probe import VideoInfo
 from ..media.transcode import import_video
 from ..models import checkpoint
@@ -120,7 +120,8 @@ def reopen_bundle(folder: str | Path) -> OpenedBundle:
 def _check_output(out: Path, avatar: Avatar, generator: Path) -> None:
     if out.suffix.lower() != SUFFIX:
         raise FileError(f"{out}: a bundle is a {SUFFIX} file; give a name that ends so")
-    if out.resolve() == generator.resolve() or out.resolve().is_relative_to(avatar.root.resolve()):
+    place = without_links(out)
+    if place == without_links(generator) or place.is_relative_to(without_links(avatar.root)):
         raise FileError(f"{out} is what the file is made of, or lies in the avatar's folder; give another name")
     check_writable(out)
 

@@ -48,6 +48,8 @@ def check_readable(path: Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise MediaError(f"{path} is a folder; give a video or audio file")
+    if path.exists() and not path.is_file():
+        raise MediaError(f"{path} is a device or a pipe; save what comes from it in a file, and give that")
     if not path.is_file():
         raise MediaError(f"no such file: {path}")
     return path

@@ -17,7 +17,7 @@ from ..avatar.folder import Avatar
 from ..errors import FileError, MismatchError, NoFaceError
 from ..face.occlusion import Occlusion
 from ..face.tracking import FaceTrack
-from ..files import check_writable, output_lock
+from ..files import check_writable, output_lock, without_links
 from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
 from ..intervals import describe_ranges, runs
@@ -106,8 +106,8 @@ def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
     """
     if not out.name.lower().endswith(".mp4"):
         raise FileError(f"{out}: the output is an mp4; give a name that ends in .mp4")
-    place = out.resolve()
-    if place in [path.resolve() for path in made_from] or place.is_relative_to(folder.resolve()):
+    place = without_links(out)
+    if place in [without_links(path) for path in made_from] or place.is_relative_to(without_links(folder)):
         raise FileError(f"{out} is what the video is made of, or lies in {folder}; give another name")
     check_writable(out)
 
