@@ -9,6 +9,7 @@ import pytest
 from numbered import FPS, NUMBERS, click_s, convert, flash_s, numbers, plain
 
 from udh_core.errors import FileError, MediaError
+from udh_core.media.audio import write_wave
 from udh_core.media.ffmpeg import run, url
 from udh_core.media.probe import probe
 from udh_core.media.transcode import import_video, mux
@@ -140,6 +141,23 @@ def test_mux_copies_the_picture(clips: Path, flash: Path, tmp_path: Path) -> Non
     assert np.array_equal(next(read_frames(silent, start=77)), next(read_frames(tmp_path / "a.mp4", start=77)))
     assert click_s(tmp_path / "a.mp4") == pytest.approx(2.0, abs=0.01)
     assert probe(tmp_path / "a.mp4").video == probe(silent).video
+
+
+@pytest.mark.parametrize(("samples", "milliseconds"), [(1, "0.062"), (8, "0.5"), (150, "9.4")])
+def test_a_sound_too_short_for_a_sound_track_is_refused(
+    numbered: Path, tmp_path: Path, samples: int, milliseconds: str
+) -> None:
+    """An mp4 without any came of it."""
+    write_wave(tmp_path / "click.wav", np.full(samples, 0.5, np.float32))
+    said = rf"click\.wav has {milliseconds} ms of sound; give at least 10 ms"
+    with pytest.raises(MediaError, match=said):
+        mux(numbered, tmp_path / "click.wav", tmp_path / "a.mp4").run()
+    with pytest.raises(MediaError, match=said):
+        VideoWriter(tmp_path / "b.mp4", width=4, height=4, fps=FPS, audio=tmp_path / "click.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["click.wav"]
+    write_wave(tmp_path / "click.wav", np.full(200, 0.5, np.float32))
+    mux(numbered, tmp_path / "click.wav", tmp_path / "a.mp4").run()
+    assert probe(tmp_path / "a.mp4").has_audio
 
 
 def test_impossible_outputs(numbered: Path, flash: Path, tmp_path: Path) -> None:

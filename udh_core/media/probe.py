@@ -26,6 +26,7 @@ from .turn import AS_IT_IS, display_matrix, upright
 
 ABOUT_AS_LONG = 0.9  # of the longest picture's duration: from there on the larger one is preferred
 SLIDES_FPS = 3.0  # with fewer frames a second a picture is a cover or a slide show, if there is another one
+MIN_SOUND_S = 0.01  # of a sound to be muxed: of one under 1 ms an mp4 has nothing
 DOLBY_TAGS = ("dvh1", "dvhe")
 
 
@@ -180,6 +181,10 @@ def picture_info(path: Path) -> VideoInfo:
 
 
 def check_audio(path: Path) -> None:
-    """MediaError unless the file has sound."""
-    if not probe(path).has_audio:
+    """MediaError unless the file has sound that is long enough for a sound track."""
+    found = probe(path)
+    if not found.has_audio:
         raise MediaError(f"{path} has no sound; give a separate audio file")
+    lasts_s = max(one.duration_s for one in found.streams if one.kind == "audio")
+    if lasts_s < MIN_SOUND_S:
+        raise MediaError(f"{path} has {lasts_s * 1000:.2g} ms of sound; give at least {MIN_SOUND_S * 1000:g} ms")
