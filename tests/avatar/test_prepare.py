@@ -294,7 +294,8 @@ def test_lost_face_is_refused_with_its_time_range(losing: Path, models: Path, tm
             38.0,
             "the eyes of the face are 38 px apart, 60 px are needed; use a closer shot, or the camera's original file",
         ),
-        (75.0, r"trim the clip, raise `max_gap_s`, or skip lost stretches \(`skip_lost`\)"),
+        (66.0, r"trim the clip, raise .*, or use a closer shot: there are only 66 px between the eyes"),
+        (95.0, r"trim the clip, raise `max_gap_s`, or skip lost stretches \(`skip_lost`\)"),
     ],
 )
 def test_what_is_said_of_a_lost_face_depends_on_its_size(eyes_px: float, remedy: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import FileError, MediaError, NoFaceError
 from ..face import crop, tracking
-from ..face.choice import LEAST_EYES_PX, too_small
+from ..face.choice import LEAST_EYES_PX, SMALL_EYES_PX, too_small
 from ..face.crop import CropSpec
 from ..face.identity import OTHER, spread
 from ..files import atomic_folder, atomic_write, exclusive_lock
@@ -323,7 +323,9 @@ def _refuse_lost(track: tracking.FaceTrack, fps: float, max_gap_s: float) -> Non
             f"frame {first} ({first / fps:.1f} s): no face found for longer than `max_gap_s` = {max_gap_s} s; lost at "
             f"{describe_ranges(ranges, fps)}"
         )
-        eyes_px = float(np.median([crop.eye_distance(landmarks) for landmarks in track.landmarks[track.valid]]))
+        eyes_px = float(np.median(crop.eye_distance(track.landmarks[track.valid])))
         if eyes_px < LEAST_EYES_PX:
             raise NoFaceError(f"{lost}; {too_small('of the face', eyes_px)}")
-        raise NoFaceError(f"{lost}; trim the clip, raise `max_gap_s`, or skip lost stretches (`skip_lost`)")
+        small = f", or use a closer shot: there are only {eyes_px:.0f} px between the eyes"
+        closer = small if eyes_px < SMALL_EYES_PX else ""
+        raise NoFaceError(f"{lost}; trim the clip, raise `max_gap_s`, or skip lost stretches (`skip_lost`){closer}")

@@ -9,6 +9,7 @@ from .crop import eye_distance
 from .finder import Face, Wanted, is_at
 
 LEAST_EYES_PX = 60  # between the outer corners of the eyes; the README's limit
+SMALL_EYES_PX = 90  # a face that is lost now and then may be so because of its size; chosen
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
