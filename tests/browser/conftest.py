@@ -19,7 +19,7 @@ READY = "!!(window.app?.graph && window.LiteGraph && 'UDH_MuxVideo' in window.Li
 START_MS = 90_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
@@ -44,9 +44,9 @@ class Window:
         return [text for text in self.errors if "uncaught" in text or "UDH" in text or "ultralight" in text]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def window(chromium, comfy):
-    """A fresh page with ComfyUI, ready to take a graph."""
+    """A page with ComfyUI, ready to take a graph: loading one costs ten seconds. What ever went wrong in it remains."""
     context = chromium.new_context(viewport={"width": 1600, "height": 900})
     page = context.new_page()
     opened = Window(page)

@@ -35,7 +35,7 @@ SET = """edits => {
 TINY = {
     "UDH_LoadAvatarVideo": {"file": "clip.mp4", "name": "browsed", "crop_px": 96},
     "UDH_ExtractAudioFeatures": {"encoder": "mel80"},
-    "UDH_TrainGenerator": {"minutes": 0, "steps": 4, "batch": 4, "motion_steps": 1},
+    "UDH_TrainGenerator": {"minutes": 0, "model_size": "small", "steps": 4, "batch": 4, "motion_steps": 1},
 }
 TEXTS = """() => Object.fromEntries(app.graph.nodes.map(node =>
     [node.type, node.widgets?.find(widget => widget.name === '$$node-text-preview')?.value]))"""
@@ -84,6 +84,7 @@ def test_words_reach_the_browser(comfy):
 def test_quick_start_by_hand(window, comfy):
     """Template browser, Quick start, a clip, Run: the mp4 is there, picture and sound, and no node hides another."""
     page, before = window.page, set(comfy.get("history"))
+    page.evaluate("() => app.graph.clear()")
     page.get_by_text("Templates", exact=True).first.click()
     page.get_by_text(MODULE).first.click()
     page.get_by_text("Quick start").first.click()
