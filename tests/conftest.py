@@ -173,13 +173,15 @@ def two_people(clips: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, small_clip: Path) -> Path:
-    """ComfyUI's folders, with the clip and its sound in input/."""
+    """ComfyUI's folders, with the clip of fifteen frames a second and its sound in input/."""
     from program import make_base
 
     from udh_core.media.audio import load_sound, write_wave
+    from udh_core.media.ffmpeg import run, url
 
     folder = make_base(tmp_path_factory.mktemp("comfy"))
-    shutil.copy(small_clip, folder / "input" / "clip.mp4")
+    codecs = ["-c:v", "libx264", "-crf", "18", "-c:a", "copy"]
+    run(["-i", url(small_clip), "-vf", "fps=15", *codecs, url(folder / "input" / "clip.mp4")], "no clip for ComfyUI")
     write_wave(folder / "input" / "speech.wav", *load_sound(small_clip, duration_s=3.0))
     return folder
 

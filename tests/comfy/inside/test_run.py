@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+import comfy.model_management
 import folder_paths
 import pack
 import pytest
@@ -51,7 +52,7 @@ def test_quick_start_makes_a_talking_video_and_is_cached(host):
     assert first.status == "success", first.error
     media = host.core("media.probe").probe(saved(first))
     assert media.has_audio
-    assert abs(media.video.frame_count - 150) <= 1
+    assert abs(media.video.frame_count - 90) <= 1
     assert abs(media.duration_s - 6.0) < 0.1
     assert saved(first).parent == Path(folder_paths.get_output_directory()) / "udh"
     texts = [s.data for s in host.sent if isinstance(s.data, bytes)]
@@ -74,9 +75,7 @@ def test_shipped_quick_start(host):
 
 def test_core_nodes_take_what_ours_give(host):
     """LoadVideo and LoadAudio in; SaveVideo, GetVideoComponents, LossGraphNode, ImageScale and PreviewAny out."""
-    graph = clip("(none)", name="from core") | generator() | render(audio=("21", 0)) | mux()
-    graph["20"] = node("LoadVideo", file="clip.mp4")
-    graph["1"]["inputs"]["video"] = ["20", 0]
+    graph = of_core() | render(audio=("21", 0)) | mux()
     graph["21"] = node("LoadAudio", audio="speech.wav")
     graph["7"]["inputs"]["audio"] = ["21", 0]
     graph["30"] = node("SaveVideo", video=["6", 0], filename_prefix="udh/core", format="auto", codec="auto")
@@ -91,23 +90,20 @@ def test_core_nodes_take_what_ours_give(host):
     result = host.run(graph)
     assert result.status == "success", result.error
     video = host.core("media.probe")
-    assert abs(video.probe(saved(result)).video.frame_count - 75) <= 1  # three seconds of speech
-    assert abs(video.probe(saved(result, "30")).video.frame_count - 75) <= 1
-    assert abs(len(result.ui["35"]["images"]) - 75) <= 1
+    assert abs(video.probe(saved(result)).video.frame_count - 45) <= 1  # three seconds of speech
+    assert abs(video.probe(saved(result, "30")).video.frame_count - 45) <= 1
+    assert abs(len(result.ui["35"]["images"]) - 45) <= 1
     assert len(result.ui["32"]["images"]) == len(result.ui["35"]["images"])
     assert len(result.ui["33"]["images"]) == 1
-    assert "face found in 150 frames" in result.ui["36"]["text"][0]
+    assert "face found in 90 frames" in result.ui["36"]["text"][0]
     assert len(result.ui["37"]["images"]) == 8
 
 
-def test_frames_wanted_later_are_made_later(host):
-    assert host.run(speak("clip.mp4")).status == "success"
-    graph = speak("clip.mp4") | {"8": node("PreviewImage", images=["6", 1])}
-    # An executor without a queue cannot see the links beforehand; with the queue this is tested over HTTP.
-    graph["6"]["inputs"]["crf"] = 21
-    result = host.run(graph)
-    assert result.status == "success", result.error
-    assert len(result.ui["8"]["images"]) == 150
+def of_core() -> dict:
+    """5: a generator that is trained on a clip of LoadVideo."""
+    graph = clip("(none)", name="from core") | generator() | {"20": node("LoadVideo", file="clip.mp4")}
+    graph["1"]["inputs"]["video"] = ["20", 0]
+    return graph
 
 
 def test_lazy_sound_is_taken(host):
@@ -152,7 +148,7 @@ def test_a_box_chooses_the_face(host):
 
 
 def test_a_syncnet_gives_the_generator_a_loss(host):
-    graph = clip("clip.mp4") | syncnet() | generator(steps=6, name="with syncnet") | render() | mux()
+    graph = clip("clip.mp4") | syncnet() | generator(steps=6, name="with syncnet")
     graph["5"]["inputs"]["syncnet"] = ["4", 0]
     graph["41"] = node("LossGraphNode", loss=["4", 1], filename_prefix="loss")
     graph["42"] = node("PreviewImage", images=["4", 2])
@@ -169,7 +165,7 @@ def test_a_syncnet_gives_the_generator_a_loss(host):
 
 def syncnet(**more) -> dict:
     """4: the SyncNet."""
-    settings = {"name": "", "minutes": 0.0, "steps": 4, "seed": 0, "resume": True, **more}
+    settings = {"name": "", "minutes": 0.0, "steps": 2, "seed": 0, "resume": True, **more}
     return {"4": node("UDH_TrainSyncNet", avatar=["2", 0], features=["3", 0], **settings)}
 
 
@@ -215,12 +211,12 @@ def test_report_of_a_generator_alone(host):
 
 
 def test_syncnet_begins_from_another(host):
-    graph = clip("clip.mp4") | syncnet(name="universal")
+    graph = clip("clip.mp4") | syncnet()
     graph["40"] = node("PreviewImage", images=["4", 2])
     assert host.run(graph).status == "success"
-    path = host.module("host.folders").saved_path("syncnets", "universal", ".safetensors")
+    path = host.module("host.folders").saved_path("syncnets", "tester", ".safetensors")
     graph["4"]["inputs"] |= {"name": "begun", "init": ["41", 0]}
-    graph["41"] = node("UDH_LoadSyncNet", name="universal")
+    graph["41"] = node("UDH_LoadSyncNet", name="tester")
     result = host.run(graph)
     assert result.status == "success", result.error
     begun = host.module("host.folders").saved_path("syncnets", "begun", ".safetensors")
@@ -251,7 +247,7 @@ def test_a_person_is_exported_and_loaded_as_one_file(host):
     host.sent.clear()
     made = host.run(graph)
     assert made.status == "success", made.error
-    assert any(b" 50 / 50" in s.data for s in host.sent if isinstance(s.data, bytes))
+    assert any(b" 30 / 30" in s.data for s in host.sent if isinstance(s.data, bytes))
     bundle = host.module("host.folders").saved_path("bundles", "gone", ".safetensors")
     assert made.ui["91"]["text"][0] == str(bundle)
     bundle.rename(bundle.with_name("travelled.safetensors"))
@@ -296,20 +292,14 @@ def test_a_finished_training_comes_from_disk_and_a_longer_one_goes_on(host):
 
 
 def test_another_seed_starts_anew_and_keeps_the_old_one(host):
-    graph = clip("clip.mp4") | generator(name="kept") | render() | mux()
+    graph = of_core() | {"9": node("PreviewImage", images=["5", 2])}
     assert host.run(graph).status == "success"
     graph["5"]["inputs"]["seed"] = 7
     assert host.run(graph).status == "success"
-    names = host.module("host.folders").saved_names("generators", "kept*.safetensors")
+    names = host.module("host.folders").saved_names("generators", "from core*.safetensors")
     assert len(names) == 2
-    assert "kept" in names
-
-
-def test_training_leaves_no_mode_behind(host):
-    import comfy.model_management as management
-
-    assert host.run(speak("clip.mp4")).status == "success"
-    assert management.in_training is False
+    assert "from core" in names
+    assert comfy.model_management.in_training is False  # and a training leaves no mode behind
     assert not torch.is_inference_mode_enabled()
 
 

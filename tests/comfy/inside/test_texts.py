@@ -103,11 +103,11 @@ def test_a_training_says_its_steps_and_the_time_left(host, made):
 
 def test_what_came_of_it_stays_on_the_node(made):
     last = {name: [one.text[1] for one in made if one.text[0] == name][-1] for name in "123567"}
-    assert last["1"].startswith("6.0 s, 150 frames, ")
+    assert last["1"].startswith("6.0 s, 90 frames, ")
     assert re.match(r"\d+ (red|yellow)[^:]*: \w|all \d+ checks are green$", last["2"])
     assert re.match(r"\d+ rows of mel80, 6\.0 s$", last["3"])
     assert last["5"].startswith("texts: step ")
-    assert re.match(r"150 frames, 6\.0 s", last["6"])
+    assert re.match(r"90 frames, 6\.0 s", last["6"])
     assert re.match(r"output/udh/test_\d+_\.mp4$", last["7"])
     assert {one.client for one in made if one.text[0]} == {"test"}
 
@@ -244,12 +244,12 @@ def test_a_short_sound_is_called_so(host):
 
 
 def test_a_covered_mouth_is_refused_where_that_is_wanted(host, made):
-    """Something lies before all of the mouth in frames 25 to 49. Graphs saved before there was `lost` pass them."""
+    """Something lies before all of the mouth in frames 15 to 22. Graphs saved before there was `lost` pass them."""
     root = host.module("host.folders").new_path("avatars", "tester", "")
     files = (root / "occlusion.npz", root / "avatar.json")
     as_found = [file.read_bytes() for file in files]
-    masks, covered = np.full((25, 512), 255, np.uint8), np.ones(25, np.float32)
-    np.savez(files[0], frames=np.arange(25, 50, dtype=np.int32), masks=masks, covered=covered)
+    masks, covered = np.full((8, 512), 255, np.uint8), np.ones(8, np.float32)
+    np.savez(files[0], frames=np.arange(15, 23, dtype=np.int32), masks=masks, covered=covered)
     state = json.loads(as_found[1])
     state[host.core("avatar.folder").MARKS]["occlusion"] = host.core("files").ends_hash(files[0])
     files[1].write_text(json.dumps(state), encoding="utf-8")
@@ -259,7 +259,7 @@ def test_a_covered_mouth_is_refused_where_that_is_wanted(host, made):
     finally:
         for file, content in zip(files, as_found, strict=True):
             file.write_bytes(content)
-    assert "covered at 1.0–2.0 s" in message and "choose pass or hold as `lost`" in message
+    assert "covered at 1.0–1.5 s" in message and "choose pass or hold as `lost`" in message
 
 
 def test_a_long_name_that_fits_is_taken(host):
