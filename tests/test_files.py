@@ -1,5 +1,6 @@
 """files.replacing: whole file or nothing."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from needs import unavailable
 
 from udh_core.errors import FileError
-from udh_core.files import atomic_write, output_lock, without_links
+from udh_core.files import atomic_write, os_error_line, output_lock, without_links
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -53,6 +54,11 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileError, match="a device or a pipe; give a file name"), output_lock(tmp_path / name):
         pytest.fail("the block must not start")
     assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+
+
+def test_a_disk_that_fails_is_named() -> None:
+    error = OSError(errno.EIO, "Input/output error", "a.mp4")
+    assert os_error_line(error) == "cannot read or write a.mp4: Input/output error; check the disk, then run it again"
 
 
 def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:

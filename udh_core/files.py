@@ -172,6 +172,15 @@ def without_links(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def check_apart(outputs: Iterable[Path], made_from: Iterable[Path]) -> None:
+    """FileError when an output is one of the files that are read, or the same file as another output."""
+    taken = {without_links(path) for path in made_from}
+    for path in outputs:
+        if without_links(path) in taken:
+            raise FileError(f"{path} would be replaced while it is read, or twice; give another name or place")
+        taken.add(without_links(path))
+
+
 def check_name(path: Path) -> None:
     """FileError when the name, or one of the folders', is longer than file systems take."""
     try:
@@ -204,6 +213,8 @@ def os_error_line(error: OSError, path: Path | None = None) -> str:
     if error.errno == errno.ENAMETOOLONG:
         longest = max(Path(os.fsdecode(place or "")).parts or ("",), key=_length)
         return f"the name {longest[:30]}… has {_length(longest)} bytes, {NAME_BYTES} are the most; give a shorter name"
+    if error.errno == errno.EIO:
+        return f"cannot read or write {place or 'a file'}: {error.strerror}; check the disk, then run it again"
     if error.errno in _NOT_ALLOWED and place:
         return f"cannot use {place}: {error.strerror}; choose another place, or get the right to use this one"
     return ""

@@ -204,6 +204,21 @@ def test_output_may_not_replace_what_it_is_made_of(folder, generator_file, speec
     assert "mp4" in render_refused(folder, speech, generator_file, folder / "out.wav")
 
 
+def test_no_output_replaces_an_input_or_another_output(folder, generator_file, person):
+    clip = Path(shutil.copy(person / "person.mp4", folder / "video.mp4"))
+    before, report = clip.read_bytes(), folder / "report"
+    evaluate = ("evaluate", "--avatar", folder / "avatar", "--generator", generator_file)
+    for arguments in (
+        ("prepare", clip, "--avatar", folder),
+        ("audit", clip, "--json", clip),
+        ("audit", clip, "--json", report, "--picture", report),
+        (*evaluate, "--json", generator_file),
+        (*evaluate, "--json", report, "--html", report),
+    ):
+        assert "give another name or place" in refused(*arguments)
+    assert clip.read_bytes() == before and not report.exists()
+
+
 def test_cut_off_avatar_video(folder, generator_file, person):
     video = folder / "avatar/video.mp4"
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])

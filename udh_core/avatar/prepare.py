@@ -18,7 +18,7 @@ from ..face import crop, tracking
 from ..face.choice import LEAST_EYES_PX, SMALL_EYES_PX, too_small
 from ..face.crop import CropSpec
 from ..face.identity import OTHER, spread
-from ..files import atomic_folder, atomic_write, exclusive_lock
+from ..files import atomic_folder, atomic_write, check_apart, exclusive_lock
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
@@ -92,6 +92,7 @@ def import_clip(
     FileError, or WeightsError without the network that finds speech.
     """
     source, root = Path(source), Path(root)
+    check_apart([root / name for name in FILES.values()], [source] if audio is None else [source, audio])
     _check_source(source, audio, options)
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..files import atomic_write, output_lock
+from ..files import atomic_write, check_apart, output_lock
 from .options import AvatarDir, Device
 
 
@@ -29,7 +29,9 @@ def evaluate_command(
     from ..inference.sync_scorer import open_syncnet
     from .report import run_evaluation, write_page
 
-    with output_lock(*(path for path in (json_out, html) if path is not None)):
+    outputs = [path for path in (json_out, html) if path is not None]
+    check_apart(outputs, [path for path in (generator, syncnet, voice, words) if path is not None])
+    with output_lock(*outputs):
         scorer = open_syncnet(syncnet, device) if syncnet else None
         opened = open_avatar(avatar)
         result = run_evaluation(evaluate(opened, generator, syncnet=scorer, voice=voice, words=words, device=device))

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..avatar.options import PrepareOptions
 from ..errors import FormatError
-from ..files import atomic_write, output_lock
+from ..files import atomic_write, check_apart, output_lock
 from ..progress import Progress, job
 from .console import console, run, with_flags
 from .options import AvatarDir, Device, Encoder, quoted
@@ -76,6 +76,7 @@ def audit_command(
     from ..audit.plot import write_picture
 
     outputs = [path for path in (picture, json_out) if path is not None]
+    check_apart(outputs, [video])
     with output_lock(*outputs), tempfile.TemporaryDirectory() as scratch:
         root = avatar or Path(scratch) / "avatar"
         opened = run(_prepared(video, root))
