@@ -14,6 +14,8 @@ from udh_core.media.audio import SAMPLE_RATE_HZ as RATE_HZ
 from udh_core.media.audio import load_waveform
 from udh_core.speech import encoders, features, wenet
 from udh_core.speech.features import AudioFeatures
+from udh_core.speech.mel import whisper_mel
+from udh_core.weights.registry import weight_path
 
 
 def babble(seconds: float, seed: int = 0) -> np.ndarray:
@@ -146,6 +148,20 @@ def test_whisper_rows_stand_where_the_sound_is(whisper: encoders.WhisperEncoder)
     (rows,) = whisper.blocks(click(4.0, at_s=2.01))
     change = np.abs(rows - np.median(rows, axis=0)).mean(1)
     assert len(rows) == 200 and abs(int(change.argmax()) - 100) <= 1  # (100 + 0.5) / 50 s
+
+
+def test_whisper_rows_are_those_of_transformers(whisper: encoders.WhisperEncoder) -> None:
+    from safetensors.torch import load_file
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    config = WhisperConfig(d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536)
+    network = WhisperEncoder(config)
+    network.load_state_dict(load_file(weight_path(encoders.WHISPER_FILE)))
+    mel = torch.from_numpy(whisper_mel(babble(30)))[None]
+    with torch.inference_mode():
+        wanted = network.eval()(mel, output_hidden_states=True).hidden_states[3]
+        assert torch.allclose(whisper.model(mel), wanted, atol=1e-4)
 
 
 def test_missing_whisper_weights_say_how_to_get_them(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from ..weights import registry
 from .chunking import overlap_add, padded_slice, row_count
 from .mel import MEL_HOP_SAMPLES, MEL_RATE_HZ, log_mel, whisper_mel
 from .wenet import WenetEncoder
-
-if TYPE_CHECKING:
-    import torch
 
 WHISPER_FILE = "whisper_tiny_en_encoder.safetensors"
 HUBERT_ID = "facebook/hubert-large-ls960-ft"
@@ -149,8 +146,10 @@ class WhisperEncoder:
     width = WHISPER_WIDTH - len(WHISPER_POSITION_COLUMNS)
 
     def __init__(self, device: str, models: Path | None) -> None:
+        from .whisper import open_whisper
+
         self.device = device
-        self.model = _whisper_model(registry.weight_path(WHISPER_FILE, models)).to(device)
+        self.model = open_whisper(registry.weight_path(WHISPER_FILE, models), WHISPER_BLOCKS).to(device)
 
     def blocks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
         """(n,) float32 16 kHz → (t, 366) float32, at most 30 s at a time."""
@@ -171,7 +170,7 @@ class WhisperEncoder:
 
         with torch.inference_mode():
             mel = torch.from_numpy(whisper_mel(samples)).to(self.device)
-            return self.model(mel[None]).last_hidden_state[0].float().cpu().numpy()
+            return self.model(mel[None])[0].cpu().numpy()
 
 
 class SpeechModelEncoder:
@@ -226,22 +225,6 @@ def _receptive_field(kernels: list[int], strides: list[int]) -> int:
         field += (kernel - 1) * hop
         hop *= stride
     return field
-
-
-def _whisper_model(path: Path) -> torch.nn.Module:
-    """The encoder up to its block WHISPER_BLOCKS: (1, 80, 3000) mel → last_hidden_state (1, 1500, 384)."""
-    import torch
-    from safetensors.torch import load_file
-    from transformers import WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder as Network
-
-    state = load_file(path)
-    config = WhisperConfig(d_model=WHISPER_WIDTH, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536)
-    network = Network(config).eval()
-    network.load_state_dict(state)  # float16 on disk, float32 here
-    network.layers = network.layers[:WHISPER_BLOCKS]
-    network.layer_norm = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] (the last block's own)
-    return network
 
 
 def _speech_model(model: str) -> tuple[Any, bool]:
