@@ -130,9 +130,13 @@ class LoadAvatarVideo(io.ComfyNode):
         avatar = open_avatar(root, IMPORTED)
         made.note(root, _still_imported(root))
         display.say(_described(avatar))
-        track, begin_s = avatar.audio_track(), start_s if sound else video_start_s
-        own_sound = load_sound(sound or source, start_s=begin_s, duration_s=length_s, track=track)
-        return io.NodeOutput(avatar, media.audio_of(*own_sound), media.image_of(*read_frames(avatar.video, count=1)))
+        return _outputs(avatar, sound or source, start_s if sound else video_start_s, length_s)
+
+
+def _outputs(avatar: Avatar, sound: Path, start_s: float, duration_s: float | None) -> io.NodeOutput:
+    """The avatar, the sound of its part as it lies in the file, and its first frame."""
+    whole = load_sound(sound, start_s=start_s, duration_s=duration_s, track=avatar.audio_track())
+    return io.NodeOutput(avatar, media.audio_of(*whole), media.image_of(*read_frames(avatar.video, count=1)))
 
 
 def _check_choice(file: str | None, name: str | None, linked: bool) -> None:

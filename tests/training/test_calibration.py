@@ -41,7 +41,7 @@ class Chooser(WarpNet):
         super().__init__(WarpConfig(96, references=1, widths=(8, 8)), data.avatar.crop)
         self.bank, self.condition, self.part = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255, condition, part
 
-    def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
+    def draw(self, crops: Tensor, shapes: Tensor, *_: object) -> Tensor:
         wanted = self.part * self.amplitude * shapes[:, 1, :1]
         return self.bank[(wanted - self.condition).abs().argmin(1)]
 

@@ -46,6 +46,7 @@ from .folder import (
 )
 from .occlusion import look_for_occluders
 from .options import PrepareOptions
+from .reuse import check_no_strangers
 from .source import face_choice, fingerprint, former_fingerprint, sound_part, stage_key, track_key, video_stage_keys
 from .state import State
 
@@ -94,6 +95,7 @@ def import_clip(
     source, root = Path(source), Path(root)
     check_apart([root / name for name in FILES.values()], [source] if audio is None else [source, audio])
     _check_source(source, audio, options)
+    check_no_strangers(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

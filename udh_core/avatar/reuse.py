@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import FormatError
+from ..errors import FileError, FormatError
 from ..face.crop import CropSpec
 from . import identity
-from .folder import CLIP, FACE_CHOICE, FILES, SEEN, STATE, read_state
+from .folder import CLIP, FACE_CHOICE, FEATURES, FILES, SEEN, STATE, read_state
 from .options import PrepareOptions
 from .source import face_choice, fingerprint, former_fingerprint, sound_part, stage_key, track_key, video_stage_keys
 
@@ -21,6 +21,20 @@ def is_free(root: Path) -> bool:
         return True
     state = _state(root)
     return state is not None and not state["stages"]
+
+
+def check_no_strangers(root: Path) -> None:
+    """FileError when a folder is no avatar, has files of an avatar's names, and others: they are somebody else's."""
+    if not root.is_dir() or (root / STATE).exists():
+        return
+    own = {*FILES.values(), FEATURES}
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    alike, others = (next((name for name in names if (name in own) == of_ours), None) for of_ours in (True, False))
+    if alike and others:
+        raise FileError(
+            f"{root} is no avatar, and its {alike} would be replaced; give another folder, or, if it was one, move the "
+            f"other files out of it, such as {others}"
+        )
 
 
 def is_import_of(
