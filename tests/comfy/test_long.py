@@ -1,35 +1,25 @@
-"""Twelve seconds of 1080p through the running program: its memory, and how soon Cancel acts in each long node."""
+"""Six seconds of 1080p through the running program: its memory, and how soon Cancel acts in each long node."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from graphs import clip, generator, mux, render
 from program import Watcher, cancel, message_of
 
-from udh_core.media import transcode
-from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
 from udh_core.media.probe import probe
 
-SECONDS = 12  # kept, its frames would fill 1.9 GB
-PEAK_MB = 2400
+SECONDS = 6  # kept, its frames would fill 0.9 GB
+GROWTH_MB = 1200  # 640 to 750 measured
 CANCEL_S = 2.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def long_clip(base, small_clip, tmp_path_factory):
-    """input/long.mp4: the small clip, upright in 1080p, over and over."""
-    folder = tmp_path_factory.mktemp("long")
-    once, often = folder / "once.h264", folder / "often.h264"
+def long_clip(base, small_clip):
+    """input/long.mp4: the small clip, upright in 1080p."""
     picture = "scale=-2:1080,pad=1920:1080:(ow-iw)/2:0,setsar=1"
-    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-g", "25", "-bf", "0", "-pix_fmt", "yuv420p"]
-    run(["-i", url(small_clip), "-an", "-vf", picture, *codec, url(once)], "no 1080p clip")
-    often.write_bytes(once.read_bytes() * (SECONDS // 6))
-    run(["-framerate", "25", "-i", url(often), "-c", "copy", url(folder / "picture.mp4")], "no long clip")
-    sound = load_waveform(small_clip)
-    write_wave(folder / "sound.wav", np.resize(sound, SECONDS * SAMPLE_RATE_HZ))
-    transcode.mux(folder / "picture.mp4", folder / "sound.wav", base / "input" / "long.mp4").run()
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-pix_fmt", "yuv420p", "-c:a", "copy"]
+    run(["-i", url(small_clip), "-vf", picture, *codecs, url(base / "input" / "long.mp4")], "no 1080p clip")
 
 
 @pytest.fixture
@@ -45,7 +35,7 @@ def long_graph() -> dict:
 
 def test_cancel_acts_at_once_in_every_long_node(comfy, watcher, figure):
     """A trimmed import is encoded anew, which takes a while; the others are seen to work frame by frame."""
-    trimmed = clip("long.mp4", name="trimmed", start_s=1.0) | generator(steps=2) | render() | mux()
+    trimmed = clip("long.mp4", name="trimmed", start_s=0.5) | generator(steps=2) | render() | mux()
     took = {}
     for graph, sign in ((trimmed, r"^video \d"), (long_graph(), r"^landmarks \d")):
         prompt = comfy.queue(graph, watcher.client)
@@ -71,4 +61,4 @@ def test_a_clip_of_1080p_stays_small(comfy, watcher, figure):
     assert (media.video.width, media.video.height) == (1920, 1080)
     assert abs(media.duration_s - SECONDS) < 0.1
     assert media.has_audio
-    assert peak < PEAK_MB
+    assert peak - before < GROWTH_MB
