@@ -1,13 +1,16 @@
-"""One background thread that computes the items of an iterator ahead."""
+"""Background threads that compute ahead: the items of an iterator in one, a function of each item in several."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar, cast
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
@@ -53,3 +56,21 @@ def prefetch(source: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
     finally:
         stop.set()
         thread.join()
+
+
+def mapped(function: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
+    """`function` of every item, in order, computed in so many threads, one result ahead; its error is raised here.
+
+    Closing this waits for what is being computed.
+    """
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -19,7 +19,7 @@ from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.rendering.options import RenderOptions
 from udh_core.rendering.playback import play, stretches
-from udh_core.rendering.render import _drawn, render
+from udh_core.rendering.render import drawn_frames, render
 
 SPEC = CropSpec(96)
 NOWHERE = np.full((2, 2, 3), np.nan, np.float32)
@@ -87,7 +87,7 @@ def test_what_is_read_ahead_ends_with_an_error(person_avatar: Path, generator_fi
     compositor = Compositor(network, avatar.crop, avatar.track().transforms)
     wrong = torch.zeros(100, 3, network.config.shape_width + 1)
     with pytest.raises(RuntimeError) as caught:
-        list(_drawn(compositor, play(avatar, stretches(150, 100, "bounce")), wrong, 4, np.zeros(150, bool)))
+        list(drawn_frames(compositor, play(avatar, stretches(150, 100, "bounce")), wrong, 4, np.zeros(150, bool)))
     assert caught.traceback  # held, and with it everything that its frames hold
     assert threading.active_count() == before
 

@@ -170,7 +170,7 @@ def _whole_shrink(times: float) -> int:
 
 def _shrunk_region(frame: np.ndarray, transform: np.ndarray, size: int, shrink: int) -> tuple[np.ndarray, np.ndarray]:
     """The part of the frame under the crop, shrunk by a whole factor, and the source place of its pixel 0."""
-    x0, y0, x1, y1 = _source_box(frame, transform, ((0, 0), (size, size)), margin=4 * shrink)
+    x0, y0, x1, y1 = _source_box(frame.shape, transform, ((0, 0), (size, size)), margin=4 * shrink)
     x1, y1 = x0 + max((x1 - x0) // shrink, 1) * shrink, y0 + max((y1 - y0) // shrink, 1) * shrink
     region = frame[y0:y1, x0:x1]
     small_size = (max(region.shape[1] // shrink, 1), max(region.shape[0] // shrink, 1))
@@ -178,16 +178,29 @@ def _shrunk_region(frame: np.ndarray, transform: np.ndarray, size: int, shrink: 
     return small, np.array([x0, y0]) + (shrink - 1) / 2
 
 
+def source_part(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> tuple[slice, slice]:
+    """Rows and columns of a frame of shape (H, W, …), H and W even, that hold what `crop` looks at; even as well."""
+    transform = transform.astype(np.float64)
+    shrink = max(_whole_shrink(1 / float(np.hypot(transform[0, 0], transform[1, 0]))), 1)
+    return _even(_source_box(shape, transform, ((0, 0), (spec.size, spec.size)), margin=4 * shrink))
+
+
+def _even(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    """Rows and columns of x0, y0, x1, y1, widened to even numbers."""
+    x0, y0, x1, y1 = box
+    return slice(y0 // 2 * 2, -(-y1 // 2) * 2), slice(x0 // 2 * 2, -(-x1 // 2) * 2)
+
+
 def _source_box(
-    frame: np.ndarray, transform: np.ndarray, box: tuple[tuple[float, float], tuple[float, float]], margin: int
+    shape: tuple[int, ...], transform: np.ndarray, box: tuple[tuple[float, float], tuple[float, float]], margin: int
 ) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the source pixels under a box of crop px, cut to the frame (never empty)."""
+    """x0, y0, x1, y1 of the source pixels under a box of crop px, cut to a frame of shape (H, W, …) (never empty)."""
     (left, top), (right, bottom) = box
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
     places = (corners - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
     low = np.floor(places.min(0)).astype(int) - margin
     high = np.ceil(places.max(0)).astype(int) + margin + 1
-    height, width = frame.shape[:2]
+    height, width = shape[:2]
     x0, y0 = int(np.clip(low[0], 0, width - 1)), int(np.clip(low[1], 0, height - 1))
     return x0, y0, int(np.clip(high[0], x0 + 1, width)), int(np.clip(high[1], y0 + 1, height))
 
@@ -271,18 +284,11 @@ def paste(
     is finer than the frame by 1.75 or more; the mask is sampled linearly, 0 beyond its border.
     """
     transform = transform.astype(np.float64)
-    rows, columns = mask_box(spec)
-    box = ((columns.start, rows.start), (columns.stop, rows.stop))
-    x0, y0, x1, y1 = _source_box(frame, transform, box, margin=2)
-    to_region = transform @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])  # region px → crop px
+    x0, y0, x1, y1 = _source_box(frame.shape, transform, _mask_corners(spec), margin=2)
+    to_region = transform @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])
     size = (x1 - x0, y1 - y0)
-    inverse_map = cv2.WARP_INVERSE_MAP
-    redraw = mask(spec, feather) if occluder is None else mask(spec, feather) * (1 - occluder)
-    alpha = cv2.warpAffine(redraw, to_region, size, flags=cv2.INTER_LINEAR | inverse_map)[..., None]
-    patch, to_patch = _shrunk_patch(patch, to_region)
-    drawn = cv2.warpAffine(
-        patch, to_patch, size, flags=cv2.INTER_CUBIC | inverse_map, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
+    alpha = _alpha(to_region, size, spec, feather, occluder)[..., None]
+    drawn = _warped(patch, to_region, size).astype(np.float32)
     region = frame[y0:y1, x0:x1]
     blended = np.rint(region + alpha * (drawn - region)).astype(np.uint8)
     result = frame.copy()
@@ -290,8 +296,61 @@ def paste(
     return result
 
 
+def paste_planes(
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    patch: tuple[np.ndarray, np.ndarray, np.ndarray],
+    transform: np.ndarray,
+    spec: CropSpec,
+    feather: float = FEATHER,
+    occluder: np.ndarray | None = None,
+) -> None:
+    """`paste` in place, into Y (H, W), U and V (H / 2, W / 2) uint8, of a patch in Y, U, V, each (S, S) float32.
+
+    H and W are even. The mask of a place in U and V is the mean of its four pixels': where it touches none of them the
+    place stays as it is. U and V lie in the middle of four pixels, where libav's conversion to RGB has them.
+    """
+    transform = transform.astype(np.float64)
+    rows, columns = _even(_source_box(planes[0].shape, transform, _mask_corners(spec), margin=2))
+    to_region = transform @ np.array([[1, 0, columns.start], [0, 1, rows.start], [0, 0, 1]])
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    alpha = _alpha(to_region, size, spec, feather, occluder)
+    _blend(planes[0][rows, columns], _warped(patch[0], to_region, size), alpha)
+    half = (size[0] // 2, size[1] // 2)
+    coarse = cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
+    to_half = to_region @ np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
+    rows, columns = slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2)
+    for plane, drawn in zip(planes[1:], patch[1:], strict=True):
+        _blend(plane[rows, columns], _warped(drawn, to_half, half), coarse)
+
+
+def _mask_corners(spec: CropSpec) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Left, top and right, bottom of `mask_box`."""
+    rows, columns = mask_box(spec)
+    return (columns.start, rows.start), (columns.stop, rows.stop)
+
+
+def _alpha(
+    to_region: np.ndarray, size: tuple[int, int], spec: CropSpec, feather: float, occluder: np.ndarray | None
+) -> np.ndarray:
+    """(h, w) float32 0..1: the mask, without the occluder, in a region of `size` (w, h), whose px → crop px."""
+    redraw = mask(spec, feather) if occluder is None else mask(spec, feather) * (1 - occluder)
+    return cv2.warpAffine(redraw, to_region, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def _warped(patch: np.ndarray, to_region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A crop (S, S[, 3]) in a region of `size` (w, h), in its own type; to_region: px of the region → crop px."""
+    patch, to_patch = _shrunk_patch(patch, to_region)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(patch, to_patch, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _blend(region: np.ndarray, drawn: np.ndarray, alpha: np.ndarray) -> None:
+    """Mix (h, w) float32 0..255 into (h, w) uint8, in place; where alpha is 0 the region keeps its bytes."""
+    region[:] = np.rint(np.clip(region + alpha * (drawn - region), 0, 255))
+
+
 def _shrunk_patch(patch: np.ndarray, to_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A crop (S, S, 3) uint8 shrunk by a whole factor where it is that much finer than what it is warped to.
+    """A crop (S, S[, 3]) shrunk by a whole factor where it is that much finer than what it is warped to.
 
     to_crop (2, 3): px of the target → crop px; given back for the shrunk crop.
     """

@@ -17,9 +17,11 @@ from ..errors import UdhError
 from ..face import crop
 from ..face.crop import CropSpec
 from ..face.occlusion import Occlusion
+from ..media.colours import Colours
 from ..models.memory import BatchLimit, is_out_of_memory
 from ..models.tensors import autocast_dtype, to_input, to_uint8
 from ..models.warping import WarpNet, sample_bilinear
+from .pixels import Pixels, PlanePixels, RgbPixels
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `WarpNet.draw`
 
@@ -38,13 +40,16 @@ class Compositor:
         transforms: np.ndarray,
         feather: float = crop.FEATHER,
         occlusion: Occlusion | None = None,
+        colours: Colours | None = None,
     ) -> None:
         """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face to draw.
 
-        occlusion: what lies before the face; None: nothing.
+        occlusion: what lies before the face; None: nothing. colours: of frames that come in planes; None: frames are
+        RGB.
         """
-        self.spec, self.transforms, self.feather = spec, transforms, feather
+        self.spec, self.transforms = spec, transforms
         self.occlusion = Occlusion.nothing() if occlusion is None else occlusion
+        self._pixels: Pixels = RgbPixels(spec, feather) if colours is None else PlanePixels(spec, feather, colours)
         self.limit = BatchLimit(network.mask.device, "crops")
         self._network = copy.deepcopy(network).eval()
         dtype = autocast_dtype(self.limit.device)
@@ -101,21 +106,21 @@ class Compositor:
         return to_uint8(self.draw(to_input(crops), shapes))
 
     def composite(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> list[np.ndarray]:
-        """Frames (H, W, 3) uint8 of the given numbers with other mouths; without a face a frame stays as it is.
+        """Frames of the given numbers with other mouths; without a face a frame stays as it is.
 
-        shapes (n, frames, shape_width). Pixels outside the mask, and of what lies before the face, are the input's own
-        bytes.
+        frames: (H, W, 3) uint8, or with `colours` planes (H * 3 / 2, W) uint8. shapes: (n, frames, shape_width). Pixels
+        outside the mask, and of what lies before the face, are the input's own bytes.
         """
         result = list(frames)
         with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]
         if not with_face:
             return result
         places = [self.transforms[numbers[k]] for k in with_face]
-        crops = [crop.crop(frames[k], place, self.spec) for k, place in zip(with_face, places, strict=True)]
+        crops = [self._pixels.crop(frames[k], place) for k, place in zip(with_face, places, strict=True)]
         patches = self.generate(np.stack(crops), shapes[with_face])
         for k, patch, place in zip(with_face, patches, places, strict=True):
             occluder = self.occlusion.opacity(numbers[k], self.spec.size)
-            result[k] = crop.paste(frames[k], patch, place, self.spec, self.feather, occluder)
+            result[k] = self._pixels.paste(frames[k], patch, place, occluder)
         return result
 
 

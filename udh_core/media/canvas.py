@@ -14,14 +14,13 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
+from .colours import BT709, MATRICES, UNSPECIFIED, Colours, assumed_matrix, colours_of
 from .decode import Shown
+from .planes import PIXELS, from_frame
 from .tone_map import dynamic_range, is_wide, write_table
 from .turn import display_matrix, upright
 
-HD_HEIGHT = 720  # an untagged picture from this size on is BT.709, as players take it; a smaller one BT.601
 SCALER = "bicubic+accurate_rnd+full_chroma_int"  # YUV → RGB → YUV at 65 dB; libav's default 49 dB, 3 × faster
-MATRICES = {1, 4, 5, 6, 7, 9, 10}  # of YUV: the ones libav converts, by its numbers
-UNSPECIFIED = 2  # libav's number of a colour tag that is not set
 SAME_SHAPE = 0.02  # a picture whose aspect differs by less fills the canvas
 
 Step = tuple[str, dict[str, str]]  # a filter and its options
@@ -35,6 +34,7 @@ class Canvas:
     content: tuple[int, int]
     pixels: Literal["rgb24", "yuv420p"]
     pixel_aspect: Fraction = Fraction(1)  # of the stored frames
+    colours: Colours = BT709  # of yuv420p
 
 
 class Painter:
@@ -47,7 +47,9 @@ class Painter:
         self._graph: Graph | None = None
 
     def paint(self, frame: VideoFrame) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, or (H * 3 / 2, W) uint8 with the planes Y, U and V of yuv420p one below the other."""
+        """(H, W, 3) uint8 RGB, or planes (H * 3 / 2, W) uint8, which are those of the frame where they may be."""
+        if _is_as_wanted(frame, self.canvas):
+            return from_frame(frame)
         key = (*look(frame), *display_matrix(frame))
         if self._graph is None or key != self._key:
             self._key, self._graph = key, self._new_graph(frame)
@@ -60,6 +62,15 @@ class Painter:
         with tempfile.TemporaryDirectory() as scratch:
             steps = [*_colour_steps(frame, Path(scratch)), *_place_steps(frame, self.canvas)]
             return graph_of(frame, steps, self.threads)
+
+
+def _is_as_wanted(frame: VideoFrame, canvas: Canvas) -> bool:
+    """Whether the planes of a frame are those of the canvas."""
+    if canvas.pixels != "yuv420p" or frame.format.name not in PIXELS or colours_of(frame) != canvas.colours:
+        return False
+    shown = not dynamic_range(frame.color_trc) and not is_wide(frame.color_primaries)
+    size = (frame.width, frame.height)
+    return shown and size == canvas.size == canvas.content and display_matrix(frame) == (1, 0, 0, 1)
 
 
 def look(frame: VideoFrame) -> tuple[object, ...]:
@@ -104,7 +115,7 @@ def _colour_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
     """To BT.709 without alpha. A tag that libav does not know would make it refuse the frame."""
     tags = {"color_primaries": "bt709", "color_trc": "bt709"}
     if not frame.format.is_rgb and frame.colorspace not in MATRICES:
-        tags["colorspace"] = _usual_matrix(frame)
+        tags["colorspace"] = str(assumed_matrix(frame))
     yield "setparams", tags
     if has_alpha(frame.format):
         yield "scale", {"flags": SCALER}
@@ -117,13 +128,6 @@ def _colour_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
         table = scratch / "table.cube"
         write_table(table, frame.color_trc, frame.color_primaries)
         yield "lut3d", {"file": str(table)}
-
-
-def _usual_matrix(frame: VideoFrame) -> str:
-    """Of a picture that does not name its own."""
-    if dynamic_range(frame.color_trc):
-        return "bt2020nc"
-    return "bt709" if min(frame.width, frame.height) >= HD_HEIGHT else "smpte170m"
 
 
 def _place_steps(frame: VideoFrame, canvas: Canvas) -> Iterator[Step]:
@@ -144,7 +148,8 @@ def _place_steps(frame: VideoFrame, canvas: Canvas) -> Iterator[Step]:
     if canvas.pixels == "rgb24":
         yield "scale", {"flags": SCALER}
     else:
-        yield "scale", {"flags": SCALER, "out_color_matrix": "bt709", "out_range": "tv"}
+        matrix, its_range = str(canvas.colours.matrix), canvas.colours.range_name
+        yield "scale", {"flags": SCALER, "out_color_matrix": matrix, "out_range": its_range}
     yield "format", {"pix_fmts": canvas.pixels}
 
 

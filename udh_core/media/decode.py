@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..errors import MediaError
+from .colours import Colours
 from .container import opened, read_packets
 from .timeline import MICROSECONDS, Joint, on_one_clock
 from .turn import with_turns
@@ -36,6 +37,7 @@ class PictureSource:
     index: int  # of the stream
     pixels: str  # libav's name of the format, "yuv420p"
     matrix_tagged: bool  # the file names the matrix that made YUV of RGB
+    colours: Colours  # of the first frame, where it is YUV
     pixel_aspect: Fraction  # width by height of a stored pixel
     sideways: bool  # it has to be turned by a quarter
     interlaced: bool

@@ -12,7 +12,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from ..errors import MediaError
-from .canvas import MATRICES, UNSPECIFIED, has_alpha
+from .canvas import has_alpha
+from .colours import MATRICES, UNSPECIFIED, colours_of
 from .container import no_media
 from .decode import PictureSource, first_frame
 from .ffmpeg import check_readable
@@ -149,6 +150,7 @@ def _source(contents: Contents, stream: StreamInfo, frame: VideoFrame, times: Ti
         index=stream.index,
         pixels=frame.format.name,
         matrix_tagged=frame.format.is_rgb or frame.colorspace in MATRICES,
+        colours=colours_of(frame),
         pixel_aspect=header.pixel_aspect,
         sideways=display_matrix(frame)[0] == 0,
         interlaced=any(look.interlaced for look in looks),

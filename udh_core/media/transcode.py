@@ -15,15 +15,14 @@ from ..progress import Progress, job
 from .canvas import Canvas, Painter, deinterlaced
 from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import run_iter, url
-from .probe import MediaInfo, VideoInfo, check_audio, inspect, picture_info
+from .probe import VideoInfo, check_audio, inspect, picture_info
 from .timeline import MICROSECONDS
-from .video import AAC, MP4, VideoWriter
+from .video import AAC, MP4, VideoWriter, has_planes
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
 PLAYABLE = {"h264", "hevc", "libdav1d", "av1", "vp9", "mpeg4"}  # codecs that players expect in an mp4
 IMPORT_GOP = 25  # a seek decodes at most this many frames in vain
-PLAIN_PIXELS = ("yuv420p", "yuvj420p")
 
 
 @job
@@ -52,17 +51,12 @@ def import_video(
     end_s = info.video.duration_s if duration_s is None else start_s + duration_s
     check_usable(source, picture, start_s, end_s)
     whole = start_s <= 0 and duration_s is None and rate == info.video.fps
-    if whole and _is_ready(info, info.video, picture) and _can_be_decoded_to_its_end(source, info.video, picture):
+    ready = whole and info.constant_rate and has_planes(info, picture)
+    if ready and _can_be_decoded_to_its_end(source, info.video, picture):
         yield from _copy(source, picture, target, info.video.frame_count)
     else:
         yield from _encode(source, info.video, picture, target, rate, start_s, duration_s)
     return picture_info(target)
-
-
-def _is_ready(info: MediaInfo, video: VideoInfo, picture: PictureSource) -> bool:
-    even = video.width % 2 == 0 and video.height % 2 == 0
-    codec = info.video_codec == "h264" and picture.pixels in PLAIN_PIXELS
-    return codec and even and info.constant_rate and not info.rotated and picture.is_plain
 
 
 def _can_be_decoded_to_its_end(source: Path, video: VideoInfo, picture: PictureSource) -> bool:
@@ -116,7 +110,7 @@ def _import_writer(target: Path, canvas: Canvas, fps: Fraction) -> VideoWriter:
         crf=IMPORT_CRF,
         gop=IMPORT_GOP,
         encoder="x264",
-        pixels=canvas.pixels,
+        colours=canvas.colours,
     )
 
 

@@ -16,13 +16,13 @@ import numpy as np
 from ..errors import MediaError
 from ..files import atomic_write
 from .canvas import SCALER, Canvas, Painter
+from .colours import BT709, LUMA_WEIGHTS, Colours
 from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import FED, QUIET, Child, process, url
-from .probe import VideoInfo, check_audio, inspect
+from .planes import PIXELS
+from .probe import MediaInfo, check_audio, inspect
 
-BT709 = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 TO_BT709 = f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuv420p"
-AS_BT709 = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 # 48 kHz, because an AAC block of 1024 samples is then shorter than any frame; a late start is padded with silence.
 AAC = ["-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
 MP4 = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart"]
@@ -38,6 +38,47 @@ def read_frames(
     or one frame stands for longer than `decode.LONGEST_STILL_S`.
     """
     info, source = inspect(path)
+    return _read(path, info, source, "rgb24", start, count, fps, threads)
+
+
+def plane_colours(path: Path) -> Colours | None:
+    """The colours of a picture whose planes `read_planes` can read; None where it has to be converted to be read.
+
+    MediaError: no media file.
+    """
+    info, source = inspect(path)
+    return source.colours if source is not None and has_planes(info, source) else None
+
+
+def has_planes(info: MediaInfo, source: PictureSource) -> bool:
+    """Whether its frames are shown as they are stored, in H.264 and 4:2:0 of 8 bits and an even size."""
+    if info.video is None or info.video.width % 2 or info.video.height % 2:
+        return False
+    stored = info.video_codec == "h264" and source.pixels in PIXELS and source.colours.matrix in LUMA_WEIGHTS
+    return stored and source.is_plain and not info.rotated
+
+
+def read_planes(path: Path, *, start: int = 0, count: int | None = None, threads: int = 0) -> Iterator[np.ndarray]:
+    """`read_frames` without conversion: (H * 3 / 2, W) uint8 with the planes Y, U and V, bit for bit as decoded.
+
+    ValueError where `plane_colours` gives none.
+    """
+    info, source = inspect(path)
+    if source is None or not has_planes(info, source):
+        raise ValueError(f"{path} does not hold planes of 4:2:0")
+    return _read(path, info, source, "yuv420p", start, count, None, threads)
+
+
+def _read(
+    path: Path,
+    info: MediaInfo,
+    source: PictureSource | None,
+    pixels: Literal["rgb24", "yuv420p"],
+    start: int,
+    count: int | None,
+    fps: Fraction | None,
+    threads: int,
+) -> Iterator[np.ndarray]:
     if info.video is None or source is None:
         raise MediaError(f"{path} has sound but no picture; give a video file")
     if start < 0 or (count is not None and count < 0):
@@ -46,14 +87,15 @@ def read_frames(
     left = max(0, math.ceil(info.video.duration_s * rate) + 1 - start)
     wanted = left if count is None else min(count, left)
     check_usable(path, source, float(start / rate), float((start + wanted) / rate))
-    return _frames(path, info.video, source, rate, start, wanted, threads)
+    size = (info.video.width, info.video.height)
+    canvas = Canvas(size, size, pixels, colours=source.colours)
+    return _frames(path, canvas, source, rate, start, wanted, threads)
 
 
 def _frames(
-    path: Path, video: VideoInfo, source: PictureSource, fps: Fraction, start: int, count: int, threads: int
+    path: Path, canvas: Canvas, source: PictureSource, fps: Fraction, start: int, count: int, threads: int
 ) -> Iterator[np.ndarray]:
-    size = (video.width, video.height)
-    painter = Painter(Canvas(size, size, "rgb24"), threads)
+    painter = Painter(canvas, threads)
     painted = False
     with closing(shown_frames(path, source, start / fps, threads)) as frames:
         for frame in on_grid(frames, fps, start / fps, count):
@@ -67,9 +109,9 @@ class VideoWriter:
     """Encode frames to an mp4, one at a time; a context manager. The file appears when the block ends well, or never.
 
     `audio` is encoded to AAC beside them at its full length, both starting at zero. Odd sizes are padded by repeating
-    the edge. `pixels` yuv420p takes planes as `Painter` makes them, of even sizes only. `gop`: a seek decodes at most
-    this many frames in vain. At once FileError if the file cannot be written; MediaError if the audio is none, or NVENC
-    is asked for and missing.
+    the edge. With `colours`, frames are planes, of even sizes only, that are encoded as they are and tagged so; else
+    they are RGB and become BT.709. `gop`: a seek decodes at most this many frames in vain. At once FileError if the
+    file cannot be written; MediaError if the audio is none, or NVENC is asked for and missing.
     """
 
     def __init__(
@@ -83,21 +125,22 @@ class VideoWriter:
         crf: int = 16,
         preset: str = "veryfast",
         encoder: Literal["auto", "x264", "nvenc"] = "auto",
-        pixels: Literal["rgb24", "yuv420p"] = "rgb24",
+        colours: Colours | None = None,
         gop: int | None = None,
     ) -> None:
         self.path = Path(path)
-        self.shape = (height, width, 3) if pixels == "rgb24" else (height * 3 // 2, width)
+        self.shape = (height, width, 3) if colours is None else (height * 3 // 2, width)
         self.frame_count = 0
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         if audio is not None:
             check_audio(audio)
         size = f"{width + width % 2}x{height + height % 2}"
         sound = [] if audio is None else ["-i", url(audio), "-map", "0:v:0", "-map", "1:a:0", *AAC]
+        pixels = "rgb24" if colours is None else "yuv420p"
         arguments = [*FED, "-f", "rawvideo", "-pix_fmt", pixels, "-s", size, "-r", str(fps), "-i", "pipe:0", *sound]
-        arguments += ["-vf", TO_BT709 if pixels == "rgb24" else AS_BT709]
+        arguments += ["-vf", TO_BT709 if colours is None else colours.filter()]
         arguments += [*_encoder(encoder, crf, preset), *([] if gop is None else ["-g", str(gop)])]
-        arguments += [*BT709, *MP4, "-f", "mp4", "-y"]
+        arguments += [*(colours or BT709).arguments(), *MP4, "-f", "mp4", "-y"]
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             self._child: Child = stack.enter_context(process([*arguments, url(temporary)], "stdin"))
@@ -107,7 +150,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append one uint8 frame, (H, W, 3) RGB or (H * 3 / 2, W) planes.
+        """Append one uint8 frame, (H, W, 3) RGB or planes (H * 3 / 2, W).
 
         MediaError: encoding stopped. ValueError: another size or type.
         """

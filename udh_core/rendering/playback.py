@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from ..avatar.folder import Avatar
 from ..errors import FormatError, MediaError
-from ..media.video import read_frames
+from ..media.colours import Colours
+from ..media.video import plane_colours, read_frames, read_planes
 from .options import WhenLonger
 
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
@@ -42,39 +44,55 @@ def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[
         left, backwards = left - turn.frames, not backwards
 
 
-def play(avatar: Avatar, plan: Iterator[Stretch]) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, frame (H, W, 3) uint8 RGB) along a plan; MediaError when the avatar's video is cut off."""
+def colours_of_clip(avatar: Avatar) -> Colours | None:
+    """Of the avatar's video, where its frames can be played in planes; MediaError when it cannot be read."""
+    with _remedy_named():
+        return plane_colours(avatar.video)
+
+
+def play(avatar: Avatar, plan: Iterator[Stretch], planes: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, frame) along a plan; MediaError when the avatar's video is cut off.
+
+    Frames are (H, W, 3) uint8 RGB, or `planes` (H * 3 / 2, W) uint8.
+    """
     held: tuple[int, np.ndarray] | None = None
     for stretch in plan:
         if held is not None and stretch == Stretch(held[0], 1, False):
             yield held
         elif stretch.backwards:
-            yield from _play_backwards(avatar, stretch)
+            yield from _play_backwards(avatar, stretch, planes)
         else:
-            for k, frame in enumerate(_frames(avatar, stretch.start, stretch.frames)):
+            for k, frame in enumerate(_frames(avatar, stretch.start, stretch.frames, planes)):
                 held = (stretch.start + k, frame)
                 yield held
             if held is None or held[0] != stretch.start + stretch.frames - 1:
                 raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
-def _frames(avatar: Avatar, start: int, count: int) -> Iterator[np.ndarray]:
+def _frames(avatar: Avatar, start: int, count: int, planes: bool) -> Iterator[np.ndarray]:
     """Frames of the avatar's video; MediaError when it cannot be read, FormatError when it is another one."""
-    shape = (avatar.info.height, avatar.info.width, 3)
-    try:
-        for frame in read_frames(avatar.video, start=start, count=count):
+    height, width = avatar.info.height, avatar.info.width
+    read, shape = (read_planes, (height * 3 // 2, width)) if planes else (read_frames, (height, width, 3))
+    with _remedy_named():
+        for frame in read(avatar.video, start=start, count=count):
             if frame.shape != shape:
                 raise FormatError(f"{avatar.video} is not as it was prepared; delete it and prepare the avatar again")
             yield frame
+
+
+@contextmanager
+def _remedy_named() -> Iterator[None]:
+    try:
+        yield
     except MediaError as error:
         raise MediaError(f"{error}; prepare the avatar again") from error
 
 
-def _play_backwards(avatar: Avatar, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
+def _play_backwards(avatar: Avatar, stretch: Stretch, planes: bool) -> Iterator[tuple[int, np.ndarray]]:
     stop = stretch.start + stretch.frames
     while stop > stretch.start:
         start = max(stretch.start, stop - _TURN_FRAMES)
-        part = list(_frames(avatar, start, stop - start))
+        part = list(_frames(avatar, start, stop - start, planes))
         for k in reversed(range(len(part))):
             yield start + k, part[k]
         stop = start

@@ -6,11 +6,12 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..avatar.folder import Avatar
@@ -22,22 +23,26 @@ from ..inference.compositor import Compositor
 from ..inference.driving import mouth_shapes
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, plain_sound
+from ..media.colours import Colours
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter
 from ..models import checkpoint
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..models.generator import with_neighbours
-from ..prefetch import prefetch
+from ..models.threads import one_thread_each
+from ..prefetch import mapped, prefetch
 from ..progress import Progress, job
 from ..speech import features
 from ..speech.activity import speech_share
 from ..speech.features import AudioFeatures
 from ..speech.voice import load_voice, log_notes
 from .options import RenderOptions
-from .playback import play, stretches
+from .playback import colours_of_clip, play, stretches
 
 _log = logging.getLogger(__name__)
+MOST_WORKERS = 4  # threads that draw, each with a batch in memory
+Part = tuple[tuple[int, ...], tuple[np.ndarray, ...], Tensor]  # numbers of frames of the clip, frames, conditions
 Space = Callable[[tuple[int, int, int, int]], np.ndarray | None]  # (N, H, W, 3) → an array of that shape, float32
 
 
@@ -166,23 +171,36 @@ def _render_frames(
     track, occlusion = avatar.track(), avatar.occlusion()
     lost = _lost(track, occlusion)
     places = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
-    compositor = Compositor(generator.warp, avatar.crop, places, options.feather, occlusion)
+    colours = colours_of_clip(avatar) if kept is None else None  # frames that are kept are RGB
+    compositor = Compositor(generator.warp, avatar.crop, places, options.feather, occlusion, colours)
     if options.compiled:
         yield Progress("compile", 0)
-        compositor.compile(options.batch)
+        with _workers(compositor.limit.device):
+            compositor.compile(options.batch)
     held = lost if options.lost == "hold" else np.zeros_like(lost)
-    drawn = _drawn(compositor, play(avatar, plan), conditions, options.batch, held)
+    drawn = drawn_frames(compositor, play(avatar, plan, colours is not None), conditions, options.batch, held)
     frames = drawn if kept is None else _kept_in(kept, drawn)
-    yield from write_video(out, avatar.info, frames, total, *sound, options.crf)
+    yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours)
 
 
 def write_video(
-    out: Path, info: VideoInfo, frames: Iterator[np.ndarray], total: int, audio: Path, track: int = 1, crf: int = 16
+    out: Path,
+    info: VideoInfo,
+    frames: Iterator[np.ndarray],
+    total: int,
+    audio: Path,
+    track: int = 1,
+    crf: int = 16,
+    colours: Colours | None = None,
 ) -> Iterator[Progress]:
-    """Encode `total` frames (H, W, 3) uint8 RGB with a sound track, while the next ones are drawn in another thread."""
+    """Encode `total` frames with a sound track, while the next ones are drawn in another thread.
+
+    Frames are (H, W, 3) uint8 RGB, or with `colours` planes (H * 3 / 2, W) uint8.
+    """
+    width, height = info.width, info.height
     with (
         plain_sound(audio, track) as sound,
-        VideoWriter(out, width=info.width, height=info.height, fps=info.fps, audio=sound, crf=crf) as writer,
+        VideoWriter(out, width=width, height=height, fps=info.fps, audio=sound, crf=crf, colours=colours) as writer,
         closing(prefetch(frames, 8)) as ready,
     ):
         begun_s = time.monotonic()
@@ -199,19 +217,43 @@ def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Gene
             yield frame
 
 
-def _drawn(
+def drawn_frames(
     compositor: Compositor, played: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int, held: np.ndarray
 ) -> Generator[np.ndarray, None, None]:
     """The frames with other mouths; however it ends, nothing is read ahead any more.
 
     held: (N,) bool of the clip's frames: in their places stands the last one drawn before, where there is one.
     """
-    done, last = 0, None
-    with closing(prefetch(played, 8)) as frames:
-        while part := list(islice(frames, batch)):
-            numbers, pictures = zip(*part, strict=True)
-            drawn = compositor.composite(pictures, numbers, conditions[done : done + len(part)])
-            for number, picture in zip(numbers, drawn, strict=True):
+    last = None
+
+    def draw(part: Part) -> tuple[tuple[int, ...], list[np.ndarray]]:
+        numbers, pictures, shapes = part
+        return numbers, compositor.composite(pictures, numbers, shapes)
+
+    with (
+        _workers(compositor.limit.device) as workers,
+        closing(prefetch(played, 8)) as frames,
+        closing(mapped(draw, _parts(frames, conditions, batch), workers)) as drawn,
+    ):
+        for numbers, pictures in drawn:
+            for number, picture in zip(numbers, pictures, strict=True):
                 last = last if held[number] else picture
                 yield picture if last is None else last
-            done += len(part)
+
+
+def _parts(frames: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int) -> Iterator[Part]:
+    done = 0
+    while part := list(islice(frames, batch)):
+        numbers, pictures = zip(*part, strict=True)
+        yield numbers, pictures, conditions[done : done + len(part)]
+        done += len(part)
+
+
+@contextmanager
+def _workers(device: torch.device) -> Iterator[int]:
+    """How many threads draw; on a CPU each of them computes alone."""
+    if device.type != "cpu":
+        yield 1
+        return
+    with one_thread_each() as threads:
+        yield min(threads, MOST_WORKERS)

@@ -1,0 +1,70 @@
+"""How frames are cropped and pasted into, by what they are made of: RGB, or planes of Y, U and V."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from ..face import crop
+from ..face.crop import CropSpec
+from ..media.boxes import RgbBoxes
+from ..media.colours import Colours
+from ..media.planes import split
+
+
+class Pixels(Protocol):
+    """place (2, 3): source px → crop px; occluder (S, S) float32 0..1 of the crop, or None: as in `face.crop`."""
+
+    def crop(self, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """(S, S, 3) uint8 RGB of a frame."""
+        ...
+
+    def paste(self, frame: np.ndarray, patch: np.ndarray, place: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
+        """A new frame, with a patch (S, S, 3) uint8 RGB in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class RgbPixels:
+    """Of frames (H, W, 3) uint8 RGB."""
+
+    spec: CropSpec
+    feather: float
+
+    def crop(self, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return crop.crop(frame, place, self.spec)
+
+    def paste(self, frame: np.ndarray, patch: np.ndarray, place: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
+        return crop.paste(frame, patch, place, self.spec, self.feather, occluder)
+
+
+@dataclass(frozen=True)
+class PlanePixels:
+    """Of frames (H * 3 / 2, W) uint8 in planes. Only the box around the crop becomes RGB, and only the patch YUV."""
+
+    spec: CropSpec
+    feather: float
+    colours: Colours
+
+    @cached_property
+    def _boxes(self) -> RgbBoxes:
+        return RgbBoxes(self.colours)
+
+    @cached_property
+    def _from_rgb(self) -> np.ndarray:
+        return self.colours.from_rgb()
+
+    def crop(self, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+        rows, columns = crop.source_part(split(frame)[0].shape, place, self.spec)
+        box = self._boxes.rgb(frame, rows, columns)
+        return crop.crop(box, crop.seen_from(place, np.array([columns.start, rows.start])), self.spec)
+
+    def paste(self, frame: np.ndarray, patch: np.ndarray, place: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
+        result = frame.copy()
+        y, u, v = cv2.split(cv2.transform(patch.astype(np.float32), self._from_rgb))
+        crop.paste_planes(split(result), (y, u, v), place, self.spec, self.feather, occluder)
+        return result
