@@ -97,7 +97,7 @@ def test_an_error_is_one_line_whatever_a_file_is_called(tmp_path):
 def test_a_pipe_is_not_waited_for(folder):
     os.mkfifo(folder / "pipe.mp4")
     assert "a pipe; save what comes from it" in refused("prepare", folder / "pipe.mp4", "--avatar", folder / "a")
-    assert "a pipe; give a file name" in refused("audit", folder / "pipe.mp4", "--json", folder / "pipe.mp4")
+    assert "a pipe; give a file name" in refused("audit", folder / "clip.mp4", "--json", folder / "pipe.mp4")
 
 
 @pytest.mark.parametrize(
