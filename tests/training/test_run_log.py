@@ -388,7 +388,7 @@ def test_a_state_that_is_not_finite_replaces_none(tmp_path):
 
 def test_a_demo_goes_on_where_it_was_interrupted(models, person, tmp_path):
     video, speech = person / "person.mp4", person / "speech.wav"
-    options = DemoOptions(tmp_path, video, speech, minutes=0.1, crop_px=96, encoder="mel80")
+    options = DemoOptions(tmp_path, video, speech, minutes=0.2, crop_px=96, encoder="mel80")
     run = run_demo(options, models=models)
     while not next(run).stage.startswith("train generator: warp"):
         pass
