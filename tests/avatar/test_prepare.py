@@ -379,16 +379,3 @@ def test_a_missing_file_is_noticed_and_made_again(copy: Path, person: Path, mode
         open_avatar(copy)
     assert stages(prepare(person / "person.mp4", copy, OPTIONS, models=models)) == ["crops", "occlusion", "features"]
     assert open_avatar(copy).crops().any()
-
-
-@pytest.mark.parametrize("name", ["video.mp4", "audio.wav", "features/mel80.npy"])
-def test_files_of_somebody_else_are_not_replaced(person: Path, tmp_path: Path, name: str) -> None:
-    for path in (tmp_path / name, tmp_path / "thesis.txt"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("mine")
-    with pytest.raises(FileError, match=r"is no avatar, and its \w+(\.\w+)? would be replaced; give another folder"):
-        prepare(person / "person.mp4", tmp_path, OPTIONS).run()
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {name, "thesis.txt"}
-    reuse.check_no_strangers(tmp_path.parent)
-    (tmp_path / "thesis.txt").unlink()
-    reuse.check_no_strangers(tmp_path)  # what an avatar without its avatar.json looks like

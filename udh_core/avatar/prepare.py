@@ -51,6 +51,7 @@ from .source import face_choice, fingerprint, former_fingerprint, sound_part, st
 from .state import State
 
 MIN_DURATION_S = 5.0
+LONGER = 1.5  # as long as the picture: such a sound may be that of another clip; chosen
 _log = logging.getLogger(__name__)
 
 
@@ -141,7 +142,7 @@ def _import(
             raise MediaError(f"{sound}: its sound lasts {lasts_s:.1f} s, the picture {picture_s:.1f} s; trim the clip")
         write_wave(root / FILES["audio"], voice.waveform)
         shutil.rmtree(root / FEATURES, ignore_errors=True)  # they belong to the sound that was here before
-        noted = [asdict(note) for note in (*voice.notes, *_no_speech(sound, voice, models))]
+        noted = [asdict(note) for note in _sound_notes(sound, voice, picture_s, models)]
         state.finish("audio", audio_key, audio_notes=noted, audio_track=voice.track)
         yield Progress("audio", 1, 1)
     chosen_track = f"track {options.audio_track}" if options.audio_track else None
@@ -149,12 +150,16 @@ def _import(
     state.settle()
 
 
-def _no_speech(sound: Path, voice: Voice, models: Path | None) -> list[Note]:
-    """The note on a sound that cannot be trained on."""
-    if speech_share(voice.waveform, models=models):
-        return []
-    remedy = "training will refuse it: give the speech of the person that is seen, or another sound track"
-    return [Note("no speech", f"there is no speech in {sound}; {remedy}")]
+def _sound_notes(sound: Path, voice: Voice, picture_s: float, models: Path | None) -> Iterator[Note]:
+    """What is remarkable about a sound, above all what cannot be trained on, or belongs to another clip."""
+    yield from voice.notes
+    if not speech_share(voice.waveform, models=models):
+        remedy = "training will refuse it: give the speech of the person that is seen, or another sound track"
+        yield Note("no speech", f"there is no speech in {sound}; {remedy}")
+    lasts_s = len(voice.waveform) / SAMPLE_RATE_HZ
+    if lasts_s > LONGER * picture_s:
+        words = f"the sound lasts {lasts_s:.1f} s, the picture {picture_s:.1f} s; see whether they belong together"
+        yield Note("sound length", words)
 
 
 @job
