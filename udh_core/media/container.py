@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from ..errors import MediaError
-from .ffmpeg import check_readable, url
+from .ffmpeg import check_readable, no_media, url
 
 # Formats that name other files, addresses or programs: not for us to follow.
 LISTS = {
@@ -47,11 +47,6 @@ def opened(path: Path) -> Iterator[InputContainer]:
         if container.format.name == TEXT:
             raise no_media(path)
         yield container
-
-
-def no_media(path: Path) -> MediaError:
-    """The error of a file in which there is neither picture nor sound."""
-    return MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
 
 
 def another_follows(path: Path, end: int) -> bool:

@@ -43,6 +43,11 @@ def url(path: Path) -> str:
     return f"file:{path}"
 
 
+def no_media(path: Path) -> MediaError:
+    """The error of a file in which there is neither picture nor sound."""
+    return MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
+
+
 def check_readable(path: Path) -> Path:
     """The path as it is; MediaError when there is no such file."""
     path = Path(path)
@@ -173,7 +178,7 @@ def input_description(child: Child, path: Path) -> str:
         return re.split(r"\n(?=Output #0|Stream mapping:)", text[found.start() :])[0]
     if code < 0:  # a signal; some static builds die of MPEG-TS
         raise MediaError(f"ffmpeg crashed while opening {path}; update imageio-ffmpeg with pip, or convert the file")
-    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
+    raise no_media(path)
 
 
 def container_zero_s(description: str) -> float:

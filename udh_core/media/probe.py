@@ -14,9 +14,8 @@ from av.video.frame import VideoFrame
 from ..errors import MediaError
 from .canvas import has_alpha
 from .colours import MATRICES, UNSPECIFIED, colours_of
-from .container import no_media
 from .decode import PictureSource, first_frame
-from .ffmpeg import check_readable
+from .ffmpeg import check_readable, no_media
 from .looks import Look, longest_first
 from .note import Note
 from .remarks import length_remarks, remarks

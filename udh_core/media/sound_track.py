@@ -19,7 +19,7 @@ from av.error import ArgumentError, FFmpegError
 from av.packet import Packet
 
 from ..errors import MediaError
-from .ffmpeg import LISTS, check_readable, url
+from .ffmpeg import LISTS, check_readable, no_media, url
 
 TOLERANCE_S = 0.05  # time stamps may wander by this much; what wanders further is padded or cut
 BEGINS_ANEW_S = 1.0  # a clock that goes back further than this is that of another recording, joined to the first
@@ -88,7 +88,7 @@ def _opened(path: Path) -> InputContainer:
     except ArgumentError as e:
         raise MediaError(f"{path} is a list of other files, or no media; give the video or audio file itself") from e
     except FFmpegError as e:
-        raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another") from e
+        raise no_media(path) from e
 
 
 @functools.cache
@@ -112,7 +112,7 @@ def _sounds(container: InputContainer, path: Path) -> dict[int, AudioStream]:
         return found
     if container.streams.video:
         raise MediaError(f"{path} has no sound; give a separate audio file")
-    raise MediaError(f"{path} is not an audio or video file, or it is empty or damaged; give another")
+    raise no_media(path)
 
 
 def _name(stream: AudioStream) -> str:

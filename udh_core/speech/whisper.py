@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-WIDTH = 384
+from .encoders import WHISPER_WIDTH as WIDTH
+
 HEADS = 6
 HIDDEN = 1536  # of the feed-forward part of a block
 MELS, ROWS = 80, 1500  # bands of the spectrum; what 30 s become
