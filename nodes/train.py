@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..udh_core.progress import Job, Progress, job
 from ..udh_core.speech.encoders import weight_files
 from ..udh_core.speech.voice import load_voice
 from ..udh_core.training.generator import train_generator
-from ..udh_core.training.options import GeneratorOptions, ModelSize, SyncNetOptions
+from ..udh_core.training.options import DrawnFrom, GeneratorOptions, ModelSize, SyncNetOptions
 from ..udh_core.training.run_log import RunLog, Start, is_finished, open_log
 from ..udh_core.training.syncnet import train_syncnet
 from . import names
@@ -177,6 +178,7 @@ class TrainGenerator(MakesFiles):
                     tooltip="From Train SyncNet or Load SyncNet: an additional loss late in training. Measured: "
                     "sharper and more reliably in sync with minutes of speech, worse on a one-minute clip.",
                 ),
+                widget(GeneratorOptions, "drawn_from", optional=True),
             ],
             outputs=[
                 GENERATOR.Output("generator", tooltip="For Lip Sync Render."),
@@ -208,12 +210,12 @@ class TrainGenerator(MakesFiles):
         resume: bool,
         features: Features | None = None,
         syncnet: Trained | None = None,
+        drawn_from: DrawnFrom = GeneratorOptions.drawn_from,
     ) -> io.NodeOutput:
         found, encoder = _source(avatar, features, syncnet)
         out = names.of_checkpoint("generators", name, found)
-        options = GeneratorOptions(
-            steps, given(minutes), model_size, batch, seed=seed, motion_steps=motion_steps, check_every=PREVIEW_STEPS
-        )
+        options = GeneratorOptions(steps, given(minutes), model_size, batch, seed=seed, motion_steps=motion_steps)
+        options = replace(options, drawn_from=drawn_from, check_every=PREVIEW_STEPS)
         models, start = folders.weights(folders.LPIPS, folders.SPEECH, *weight_files(encoder)), _start(resume)
         with _device(out, options, encoder, resume) as device:
             expert = _scorer(syncnet, encoder, device)

@@ -19,13 +19,15 @@ from benchmarks.sounds import without_pauses
 from udh_core.cli import app
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.errors import UdhError
-from udh_core.export.onnx import describe, export_onnx
+from udh_core.export.onnx import _write, describe, export_onnx
 from udh_core.face import crop as crop_module
 from udh_core.face.crop import CropSpec
 from udh_core.inference.driving import mouth_shapes
 from udh_core.media.audio import SAMPLE_RATE_HZ
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import Generator
+from udh_core.models.retrieval_warp import RetrievalWarpNet
+from udh_core.models.warping import WarpConfig
 from udh_core.speech.features import AudioFeatures
 from udh_core.speech.tts import speak
 
@@ -82,6 +84,37 @@ def test_warp_agrees_with_torch(exported, batch, figure):
     drawn = exported.run("warp", crops=crops.numpy(), shapes=shapes.numpy())
     worst = float(np.abs(drawn - wanted.numpy()).max())
     figure(f"warp.onnx against torch, batch {batch}: {worst:.1e}")
+    assert worst <= PARITY
+
+
+@needs_onnx
+def test_a_bank_is_drawn_from_as_in_torch(tmp_path, figure):
+    """Every picture for itself: the nearest of six."""
+    import onnxruntime
+
+    config = WarpConfig(96, references=6, per_frame=3, widths=(8,), condition=16)
+    bank, noise = RetrievalWarpNet(config, CropSpec(96)).eval(), torch.Generator().manual_seed(0)
+    bank.references.random_(0, 256, generator=noise)
+    with torch.no_grad():
+        for values, spread in (
+            (bank.bank_description, 1.0),
+            (bank.metric, 1.0),
+            (bank.lips, 1.0),
+            (bank.mesh_flow, 0.01),
+        ):
+            values.add_(spread * torch.randn(values.shape, generator=noise))
+        bank.lips.clamp_(0, 1)
+        for parameter in bank.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=noise))
+    crops, shapes = torch.rand(3, 3, 96, 96, generator=noise), torch.randn(3, 3, 12, generator=noise)
+    _write(bank, {"crops": crops[:2], "shapes": shapes[:2]}, "drawn", ("batch",), tmp_path / "warp.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "warp.onnx"), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        wanted = bank(crops, shapes)
+        assert len(bank.choose(crops, shapes).unique(dim=0)) > 1
+    drawn = np.asarray(session.run(["drawn"], {"crops": crops.numpy(), "shapes": shapes.numpy()})[0])
+    worst = float(np.abs(drawn - wanted.numpy()).max())
+    figure(f"warp.onnx that draws from a bank against torch: {worst:.1e}")
     assert worst <= PARITY
 
 

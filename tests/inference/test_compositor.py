@@ -15,6 +15,7 @@ from udh_core.face.crop import CropSpec
 from udh_core.inference import compositor as module
 from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
+from udh_core.models.retrieval_warp import RetrievalWarpNet
 from udh_core.models.tensors import to_input, to_uint8
 from udh_core.models.warping import WarpConfig, WarpNet
 from udh_core.rendering.options import RenderOptions
@@ -64,6 +65,31 @@ def test_the_network_stays_as_it_is(network: WarpNet, monkeypatch: pytest.Monkey
         assert torch.equal(value, before[name]), name
     network(to_input(crops), shapes).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_runs_are_cut_in_order_and_pasted_in_any(network: WarpNet) -> None:
+    """Several threads draw; what a frame is drawn from follows the frame before it all the same."""
+    torch.manual_seed(0)
+    config = WarpConfig(96, references=40, per_frame=2, widths=(8, 16), condition=16)
+    bank, noise = RetrievalWarpNet(config, SPEC), np.random.default_rng(1)
+    bank.references.random_(0, 256)
+    bank.bank_frames.copy_(100 * torch.arange(40))
+    bank.bank_description[:, 0], bank.metric[0, 0] = 0.1 * torch.arange(40), 3.0
+    frames = list(noise.integers(0, 256, (9, 120, 130, 3), np.uint8))
+    walk = torch.zeros(9, 3, 12)
+    walk[:, :, 0] = torch.tensor([0.5, 0.6, 1.9, 2.0, 2.1, 0.4, 3.4, 3.5, 3.6])[:, None]
+    places = np.tile(np.array([[1, 0, -9], [0, 1, -7]], np.float32), (9, 1, 1))
+    runs = [(frames[k : k + 3], range(k, k + 3), walk[k : k + 3]) for k in (0, 3, 6)]
+    whole = Compositor(bank, SPEC, places)
+    wanted = [picture for run in runs for picture in whole.composite(*run)]
+    parts = Compositor(bank, SPEC, places)
+    cuts = [parts.cut(*run) for run in runs]
+    drawn = [parts.paste(run[0], run[1], cut) for run, cut in [*zip(runs, cuts, strict=True)][::-1]]
+    assert np.array_equal(np.concatenate(drawn[::-1]), wanted)
+    assert len(np.unique(np.concatenate([cut.chosen for cut in cuts])[:, 0])) > 1
+    whole.rewind()
+    again = whole.composite(*runs[0])
+    assert np.array_equal(again, wanted[:3])
 
 
 def test_references_that_change_are_seen(network: WarpNet) -> None:

@@ -102,6 +102,18 @@ def test_a_run_does_not_go_on_with_another_network() -> None:
         checkpoint.check_settings(info, {}, replace(config, references=4).to_dict())
 
 
+def test_an_older_run_goes_on_though_it_names_fewer_sizes() -> None:
+    """But not with what did not exist then."""
+    config = GeneratorConfig(MotionConfig(80), WarpConfig(160), 53)
+    older = json.loads(json.dumps(config.to_dict()))
+    del older["warp"]["per_frame"]
+    info = replace(INFO, config={"model": older, "options": {}})
+    checkpoint.check_settings(info, {}, config.to_dict())
+    with pytest.raises(MismatchError, match="a network built otherwise; train anew"):
+        bank = replace(config.warp, references=128, per_frame=3)
+        checkpoint.check_settings(info, {}, replace(config, warp=bank).to_dict())
+
+
 def test_a_run_goes_on_with_a_smaller_batch_only() -> None:
     """It is halved where memory runs out; any other size of batch is another run."""
     began = {"batch": 16, "neighbourhoods": 6, "seed": 0}

@@ -16,7 +16,7 @@ from udh_core.face import crop, mouth
 from udh_core.face.crop import CropSpec
 from udh_core.inference import driving
 from udh_core.inference.driving import at_times, predict_rows
-from udh_core.models.blocks import box_blur, unshuffle_channels_last
+from udh_core.models.blocks import box_blur, shuffle_without_repetition, unshuffle_channels_last
 from udh_core.models.generator import SHAPE_REACH, Generator, GeneratorConfig, with_neighbours
 from udh_core.models.motion import MotionConfig, MotionNet
 from udh_core.models.syncnet import SyncNet, SyncNetConfig
@@ -352,3 +352,24 @@ def test_brightness_and_contrast_say_nothing_about_sync() -> None:
 
 
 # Training's small parts
+
+
+def test_no_pattern_repeats_from_cell_to_cell() -> None:
+    """Without repetition: a gradient stays one, a single detail stays, the same pattern in all cells is gone."""
+    noise = torch.Generator().manual_seed(0)
+    dots = torch.randn(1, 16, 1, 1, generator=noise).expand(1, 16, 6, 6)
+    assert float(F.pixel_shuffle(dots, 4).std()) > 0.5
+    assert float(shuffle_without_repetition(dots, 4).std()) < 1e-6
+    image = torch.arange(24.0).expand(1, 1, 24, 24)
+    gradient = shuffle_without_repetition(F.pixel_unshuffle(image, 4), 4)
+    torch.testing.assert_close(gradient[..., 4:-4], image[..., 4:-4])
+    point = torch.zeros(1, 1, 24, 24)
+    point[0, 0, 9, 10] = 1.0
+    assert float(shuffle_without_repetition(F.pixel_unshuffle(point, 4), 4)[0, 0, 9, 10]) > 0.8
+
+
+def test_older_networks_draw_what_they_drew() -> None:
+    """Their configuration does not say how the residual is put together."""
+    older = {name: value for name, value in WarpConfig(160).to_dict().items() if name not in ("residual", "per_frame")}
+    assert WarpConfig.from_dict(older) == WarpConfig(160)
+    assert WarpConfig(160).residual == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..avatar.options import PrepareOptions
-from ..training.options import GeneratorOptions, ModelSize
+from ..training.options import DrawnFrom, GeneratorOptions, ModelSize
 from .console import console, run
 from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside, quoted
 
@@ -56,6 +56,7 @@ def train_command(
     steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
     model_size: Annotated[ModelSize, quoted(GeneratorOptions, "model_size")] = GeneratorOptions.model_size,
     motion_steps: Annotated[int | None, typer.Option(help="Updates of each motion network.")] = None,
+    drawn_from: Annotated[DrawnFrom, quoted(GeneratorOptions, "drawn_from")] = GeneratorOptions.drawn_from,
     encoder: Encoder = PrepareOptions.encoder,
     seed: int = 0,
     resume: Resume = False,
@@ -76,7 +77,7 @@ def train_command(
         check_match(scorer.info, encoder=encoder)
     updates = GeneratorOptions.steps if steps is None else steps
     motion = GeneratorOptions.motion_steps if motion_steps is None else motion_steps
-    options = GeneratorOptions(updates, minutes, model_size, seed=seed, motion_steps=motion)
+    options = GeneratorOptions(updates, minutes, model_size, seed=seed, motion_steps=motion, drawn_from=drawn_from)
     start = _start(resume, set_aside, overwrite)
     training = train_generator(opened, out, options, encoder=encoder, syncnet=scorer, start=start, device=device)
     _train(training, out)

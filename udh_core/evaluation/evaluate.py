@@ -82,9 +82,11 @@ def _draw_rows(
 
 def _draw(compositor: Compositor, held_out: HeldOut, conditions: Tensor) -> Iterator[np.ndarray]:
     """Redrawn crops in batches (b, S, S, 3) uint8; conditions (m, frames, shape_width)."""
+    compositor.rewind()
     for start in range(0, len(held_out.crops), BATCH):
         rows = slice(start, start + BATCH)
-        yield compositor.generate(held_out.crops[rows], conditions[rows])
+        crops, shapes = held_out.crops[rows], conditions[rows]
+        yield compositor.generate(crops, shapes, compositor.choose(crops, shapes, held_out.frames[rows]))
 
 
 def _evaluation(held_out: HeldOut, rows: dict[str, Row], measured: dict[str, Measured]) -> Evaluation:

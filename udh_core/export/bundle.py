@@ -41,6 +41,7 @@ GENERATOR = "generator" + SUFFIX  # in the folder of an opened bundle
 KIND = "bundle"
 _WEIGHT = "generator."  # before the name of a tensor of the generator
 _OCCLUSION = "occlusion."  # before the name of what `Occlusion` holds
+_EXACT = ("warp.bank_description", "warp.metric")  # a small difference of distances decides which crop is drawn
 _SEAL = "sha256"
 
 
@@ -139,7 +140,7 @@ def _part(info: VideoInfo, start_s: float, duration_s: float | None) -> slice:
 
 def _contents(network: nn.Module, video: Path, track: FaceTrack, part: slice) -> dict[str, Tensor]:
     """The tensors of a bundle, by name."""
-    tensors = {_WEIGHT + name: _compact(tensor) for name, tensor in network.state_dict().items()}
+    tensors = {_WEIGHT + name: _compact(name, tensor) for name, tensor in network.state_dict().items()}
     tensors["video"] = torch.from_numpy(np.fromfile(video, np.uint8))
     for name in _track_kinds(part.stop - part.start):
         tensors[name] = torch.from_numpy(getattr(track, name)[part].copy())
@@ -198,10 +199,11 @@ def _cut(avatar: Avatar, part: slice, out: Path) -> Generator[Progress, None, No
         raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
-def _compact(tensor: Tensor) -> Tensor:
+def _compact(name: str, tensor: Tensor) -> Tensor:
     """Weights as float16. What has one dimension stays: it is small, and a mean or a deviation may not fit."""
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+    halved = tensor.is_floating_point() and tensor.dim() > 1 and name not in _EXACT
+    return tensor.half() if halved else tensor
 
 
 def _check_seal(bundle: Path) -> None:

@@ -8,22 +8,37 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UdhError
+from ..errors import OptionError, UdhError
 from ..face import crop
 from ..face.crop import CropSpec
 from ..face.occlusion import Occlusion
 from ..media.colours import Colours
 from ..models.memory import BatchLimit, is_out_of_memory
+from ..models.retrieval_warp import RetrievalWarpNet
 from ..models.tensors import autocast_dtype, to_input, to_uint8
 from ..models.warping import WarpNet, sample_bilinear
 from .pixels import Pixels, PlanePixels, RgbPixels
+from .retrieval import choose
 
-Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # as `WarpNet.draw`
+Draw = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # as `WarpNet.draw`
+# What a reference costs that was not taken before, see `RetrievalWarpNet.costs`: the first, from which the lips are
+# drawn, and the others, which make the skin; chosen
+CHANGE, CHANGE_OF_SKIN = 1.0, 5.0
+
+
+class Cut(NamedTuple):
+    """What the network is given of a run of consecutive frames."""
+
+    with_face: list[int]  # their places in the run
+    crops: np.ndarray  # (n, S, S, 3) uint8
+    shapes: Tensor  # (n, frames, shape_width)
+    chosen: Tensor | None  # of `Compositor.choose`
 
 
 class Compositor:
@@ -58,12 +73,19 @@ class Compositor:
         with torch.no_grad():
             self._references = self._network.enlarge(self._network.references)
         self._draw: Draw = self._network.draw
+        self._before: np.ndarray | None = None  # (per_frame,) rows of the bank that the last frame was drawn from
+
+    def rewind(self) -> None:
+        """What is chosen next does not follow what was chosen last."""
+        self._before = None
 
     def compile(self, batch: int) -> None:
         """Compile the network for `batch` crops at a time, and run it once, so that what fails does so here.
 
-        UdhError when torch cannot: on a CPU it needs a C++ compiler, on a GPU Triton.
+        UdhError when torch cannot: on a CPU it needs a C++ compiler, on a GPU Triton; OptionError as in
+        `check_compilable`.
         """
+        check_compilable(self._network)
         config, plain = self._network.config, self._draw
         crops = np.zeros((batch, self.spec.size, self.spec.size, 3), np.uint8)
         self._draw = _in_whole_batches(self._network, batch)
@@ -78,11 +100,14 @@ class Compositor:
             ) from error
 
     @torch.inference_mode()
-    def draw(self, crops: Tensor, shapes: Tensor) -> Tensor:
-        """Crops (B, 3, S, S) RGB 0..1 and shapes (B, frames, shape_width) → crops (B, 3, S, S) redrawn, not clipped."""
+    def draw(self, crops: Tensor, shapes: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Crops (B, 3, S, S) RGB 0..1 and shapes (B, frames, shape_width) → crops (B, 3, S, S) redrawn, not clipped.
+
+        chosen: of `choose`; None: each picture by itself.
+        """
         while True:
             try:
-                return torch.cat([self._draw_part(crops[part], shapes[part]) for part in self.limit.parts(len(crops))])
+                return torch.cat([self._draw_part(crops, shapes, chosen, p) for p in self.limit.parts(len(crops))])
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -96,14 +121,55 @@ class Compositor:
         self._network.to(self.limit.device, torch.float32)
         self._references = self._references.to(self.limit.device, torch.float32)
 
-    def _draw_part(self, crops: Tensor, shapes: Tensor) -> Tensor:
+    def _draw_part(self, crops: Tensor, shapes: Tensor, chosen: Tensor | None, part: slice) -> Tensor:
         device = self.limit.device
-        crops = crops.to(device, memory_format=torch.channels_last)
-        return self._draw(crops, shapes.to(device), self._references)
+        crops = crops[part].to(device, memory_format=torch.channels_last)
+        taken = None if chosen is None else chosen[part].to(device)
+        return self._draw(crops, shapes[part].to(device), self._references, taken)
 
-    def generate(self, crops: np.ndarray, shapes: Tensor) -> np.ndarray:
-        """Crops (B, S, S, 3) uint8 and shapes (B, frames, shape_width) → crops (B, S, S, 3) uint8 with other mouths."""
-        return to_uint8(self.draw(to_input(crops), shapes))
+    @torch.inference_mode()
+    def choose(self, crops: np.ndarray, shapes: Tensor, numbers: np.ndarray) -> Tensor | None:
+        """(B, per_frame) rows of the bank, the nearest at first; None: they are the same for all.
+
+        The pictures, crops (B, S, S, 3) uint8 of the clip's frames `numbers` (B,) and shapes (B, frames, shape_width),
+        are consecutive and follow those chosen for before, see `rewind`: rows change as seldom as is good for these B,
+        of what comes after which nothing is known. As in training, none is taken of about the same moment.
+        """
+        network, device = self._network, self.limit.device
+        if not isinstance(network, RetrievalWarpNet):
+            return None
+        frames = torch.from_numpy(numbers)
+        costs = network.costs(to_input(crops).to(device), shapes.to(device), frames).cpu().numpy()
+        changes = [CHANGE, *[CHANGE_OF_SKIN] * (network.config.per_frame - 1)]
+        chosen = choose(costs, changes, self._before)
+        self._before = chosen[-1]
+        return torch.from_numpy(chosen)
+
+    def generate(self, crops: np.ndarray, shapes: Tensor, chosen: Tensor | None = None) -> np.ndarray:
+        """Crops (B, S, S, 3) uint8 and shapes (B, frames, shape_width) → crops (B, S, S, 3) uint8 with other mouths.
+
+        chosen: as in `draw`.
+        """
+        return to_uint8(self.draw(to_input(crops), shapes, chosen))
+
+    def cut(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> Cut:
+        """What the network is given of consecutive frames, see `composite`; one run of frames after the other."""
+        with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]
+        crops = [self._pixels.crop(frames[k], self.transforms[numbers[k]]) for k in with_face]
+        if not crops:
+            return Cut([], np.empty((0, self.spec.size, self.spec.size, 3), np.uint8), shapes[:0], None)
+        stacked, conditions = np.stack(crops), shapes[with_face]
+        return Cut(with_face, stacked, conditions, self.choose(stacked, conditions, np.array(numbers)[with_face]))
+
+    def paste(self, frames: Sequence[np.ndarray], numbers: Sequence[int], cut: Cut) -> list[np.ndarray]:
+        """`frames`, of which `cut` is, with other mouths, see `composite`; in any order, in any thread."""
+        result = list(frames)
+        if not cut.with_face:
+            return result
+        for k, patch in zip(cut.with_face, self.generate(cut.crops, cut.shapes, cut.chosen), strict=True):
+            occluder = self.occlusion.opacity(numbers[k], self.spec.size)
+            result[k] = self._pixels.paste(frames[k], patch, self.transforms[numbers[k]], occluder)
+        return result
 
     def composite(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> list[np.ndarray]:
         """Frames of the given numbers with other mouths; without a face a frame stays as it is.
@@ -111,17 +177,13 @@ class Compositor:
         frames: (H, W, 3) uint8, or with `colours` planes (H * 3 / 2, W) uint8. shapes: (n, frames, shape_width). Pixels
         outside the mask, and of what lies before the face, are the input's own bytes.
         """
-        result = list(frames)
-        with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]
-        if not with_face:
-            return result
-        places = [self.transforms[numbers[k]] for k in with_face]
-        crops = [self._pixels.crop(frames[k], place) for k, place in zip(with_face, places, strict=True)]
-        patches = self.generate(np.stack(crops), shapes[with_face])
-        for k, patch, place in zip(with_face, patches, places, strict=True):
-            occluder = self.occlusion.opacity(numbers[k], self.spec.size)
-            result[k] = self._pixels.paste(frames[k], patch, place, occluder)
-        return result
+        return self.paste(frames, numbers, self.cut(frames, numbers, shapes))
+
+
+def check_compilable(network: WarpNet) -> None:
+    """OptionError where the network draws from a bank: torch 2.13 fails at what reads rows that are chosen late."""
+    if isinstance(network, RetrievalWarpNet):
+        raise OptionError("a generator that draws from a bank cannot be compiled; render it without compiling")
 
 
 @torch.library.custom_op("udh::sample", mutates_args=(), schema="(Tensor references, Tensor grids) -> Tensor")
@@ -164,11 +226,11 @@ def _in_whole_batches(network: WarpNet, batch: int) -> Draw:
     """
 
     def draw_once(crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
-        return network.draw(crops, shapes, references, _sample_as_it_is)
+        return network.draw(crops, shapes, references, sample=_sample_as_it_is)
 
     compiled = torch.compile(draw_once, fullgraph=True, dynamic=False, options={"freezing": True})
 
-    def draw(crops: Tensor, shapes: Tensor, references: Tensor) -> Tensor:
+    def draw(crops: Tensor, shapes: Tensor, references: Tensor, chosen: Tensor | None) -> Tensor:
         missing = batch - len(crops)
         if missing <= 0:
             return compiled(crops, shapes, references)

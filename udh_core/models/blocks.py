@@ -120,6 +120,19 @@ def box_blur(x: Tensor) -> Tensor:
     return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9
 
 
+def shuffle_without_repetition(cells: Tensor, stride: int) -> Tensor:
+    """`F.pixel_shuffle` of (B, C · stride², h, w) → (B, C, H, W), without a pattern that repeats from cell to cell.
+
+    The means of the cells are enlarged linearly. Of what the pixels of a cell differ by from its mean, the average over
+    the 3×3 cells around is taken away.
+    """
+    by_cell = cells.unflatten(1, (-1, stride**2))
+    means = by_cell.mean(2)
+    fine = (by_cell - means[:, :, None]).flatten(1, 2)
+    coarse = F.interpolate(means, scale_factor=stride, mode="bilinear", align_corners=False)
+    return coarse + F.pixel_shuffle(fine - box_blur(fine), stride)
+
+
 def upsample_matrix(length: int, stride: int) -> Tensor:
     """(length / stride, length) float32: a row of a low-resolution map times this is that row, enlarged linearly.
 

@@ -214,10 +214,12 @@ def _mismatch(info: Checkpoint, what: str, own: object, other: object) -> str:
 def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mapping[str, object]) -> None:
     """MismatchError naming the settings that differ from those with which the run of this resume state began.
 
-    `model` is the configuration of the network that would go on: that of the run, or MismatchError, too.
+    `model` is the configuration of the network that would go on: that of the run, or MismatchError, too. What an older
+    file does not name goes on as it is here.
     """
     began = info.config.get("options")
-    if info.config.get("model") != json.loads(json.dumps(model)) or not isinstance(began, dict):
+    own = json.loads(json.dumps(model))
+    if _completed(info.config.get("model"), own) != own or not isinstance(began, dict):
         raise MismatchError(
             "the run that would go on began with a network built otherwise; train anew, without `resume`"
         )
@@ -232,6 +234,13 @@ def check_settings(info: Checkpoint, options: Mapping[str, object], model: Mappi
             f"the run that would go on began with {'; '.join(other)}; give the settings it began with, "
             "or train anew, without `resume`"
         )
+
+
+def _completed(found: object, own: object) -> object:
+    """`found`, and what of `own` it does not name, tables in tables alike."""
+    if not isinstance(found, dict) or not isinstance(own, dict):
+        return found
+    return found | {name: _completed(found.get(name, value), value) for name, value in own.items()}
 
 
 def _goes_on_with(name: str, began: object, now: object) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..face.crop import CropSpec
 from .config import Config
 from .motion import MotionConfig, MotionNet, MotionTrainingConfig
+from .retrieval_warp import RetrievalWarpNet
 from .warping import WarpConfig, WarpNet
 
 SHAPE_REACH = 6.0  # standard deviations
@@ -50,9 +51,10 @@ class GeneratorConfig(Config):
 class Generator(nn.Module):
     """Both networks and the space of mouth shapes they share: principal components of lips and jaw.
 
-    Fourteen statistics are fitted to the clip, not trained by gradients. S: shape_width; P: shape_points; D: feature
+    The statistics here are fitted to the clip, not trained by gradients. S: shape_width; P: shape_points; D: feature
     width; W: width of what the motion prior's members see; K, C: number of references, px of the crop;
-    V: 3 · POSE_INPUT_PX². σ: standard deviations of a component.
+    V: 3 · POSE_INPUT_PX²; Q: numbers that describe a picture, only where references are retrieved. σ: standard
+    deviations of a component.
 
     | name | shape | unit | fitted by | used by |
     |---|---|---|---|---|
@@ -67,6 +69,9 @@ class Generator(nn.Module):
     | motion.variance_gain | (S,) | factor | training/motion.py, held-out folds | `MotionNet.forward` |
     | motion.prior_head | (S, W), (S,) | σ | training/prior_head.py | `MotionNet.forward` |
     | warp.references | (K, 3, C, C) | RGB 0..255 | training/references.py | `WarpNet.draw` |
+    | warp.bank_description, bank_frames | (K, Q), (K,) | σ, frames | training/bank.py | `RetrievalWarpNet` |
+    | warp.mesh_flow, metric | (Q, 2, h, w), (Q, Q) | crop widths / σ | training/bank.py | `RetrievalWarpNet` |
+    | warp.lips | (1, 1, h, w) | 0..1 | training/bank.py | `RetrievalWarpNet` |
     | warp.pose_weight and pose_bias | (V, 4), (4,) | σ | `WarpNet.fit_pose_inputs` | `WarpNet.pose` |
     | warp.amplitude | () | factor | training/calibration.py | `WarpNet.draw`, eval mode |
     | warp.sharpening | () | share | training/calibration.py | `WarpNet.draw`, eval mode |
@@ -85,7 +90,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.motion = MotionNet(config.motion)
-        self.warp = WarpNet(config.warp, spec)
+        self.warp: WarpNet = (RetrievalWarpNet if config.warp.retrieves else WarpNet)(config.warp, spec)
         width = 2 * config.shape_points
         self.register_buffer("shape_mean", torch.zeros(width))
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))

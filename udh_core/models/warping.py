@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..face.crop import CropSpec, hidden, mask, mask_box
-from .blocks import ResidualBlock, box_blur, identity_grid, unshuffle_channels_last, upsample_matrix
+from .blocks import (
+    ResidualBlock,
+    box_blur,
+    identity_grid,
+    shuffle_without_repetition,
+    unshuffle_channels_last,
+    upsample_matrix,
+)
 from .config import Config
 
 FLOW_REACH = 0.25  # of the crop: how far a flow of 1 reaches
@@ -27,6 +34,11 @@ def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
     return F.grid_sample(references, grids, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def sample_bicubic(references: Tensor, grids: Tensor) -> Tensor:
+    """As `sample_bilinear`; it keeps the detail of references that are not enlarged."""
+    return F.grid_sample(references, grids, mode="bicubic", padding_mode="border", align_corners=False)
+
+
 @dataclass(frozen=True)
 class WarpConfig(Config):
     """Sizes of the warp network. `stride` is the scale its body works at: it sees size/stride squared."""
@@ -34,14 +46,22 @@ class WarpConfig(Config):
     size: int = 256
     stride: int = 0  # 0 = by size, so that the body works on 32 to 40 px squared
     references: int = 4
+    per_frame: int = 64  # references at most that a frame is drawn from: of more, the nearest (`retrieval_warp.py`)
     shape_width: int = 12
     frames: int = 3  # mouth shapes of this many consecutive frames condition one output
     widths: tuple[int, ...] = (64, 96, 128, 192)
     condition: int = 256
+    residual: int = 1  # 1: pixels as they are shuffled; 2: without what repeats from cell to cell, seen as dots
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "per_frame", min(self.per_frame, self.references))
         if not self.stride:
             object.__setattr__(self, "stride", 4 if self.size <= 192 else 8 if self.size <= 352 else 16)
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether each frame has its own references."""
+        return self.per_frame < self.references
 
     @property
     def enlarged(self) -> int:
@@ -105,9 +125,9 @@ class WarpNet(nn.Module):
         self.up = nn.ModuleList(
             ResidualBlock(a + b, b, condition) for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.flow_head = nn.Conv2d(widths[0], 3 * config.references, 3, padding=1)
+        self.flow_head = nn.Conv2d(widths[0], 3 * config.per_frame, 3, padding=1)
         self.residual_head = nn.Conv2d(widths[0], 3 * config.stride**2, 3, padding=1)
-        self.blend_head = nn.Linear(condition, config.references)
+        self.blend_head = nn.Linear(condition, config.per_frame)
         for head in (self.flow_head, self.residual_head, self.blend_head):
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
@@ -117,26 +137,49 @@ class WarpNet(nn.Module):
         seen = crops.lerp(self.fill, self.hidden)  # a weight of 1 leaves nothing of the crop
         return torch.cat([seen, self.hidden.expand(crops.shape[0], -1, -1, -1)], dim=1)
 
-    def forward(self, crops: Tensor, shapes: Tensor) -> Tensor:
+    def forward(self, crops: Tensor, shapes: Tensor, frames: Tensor | None = None) -> Tensor:
         """crops (B, 3, S, S) RGB 0..1, shapes (B, frames, shape_width) → redrawn crops (B, 3, S, S), not clipped.
 
-        Outside the mask the result is the input.
+        Outside the mask the result is the input. frames: see `choose`.
         """
-        return self.draw(crops, shapes, self.enlarge(self.references))
+        return self.draw(crops, shapes, self.enlarge(self.references), self.choose(crops, shapes, frames))
 
-    def draw(self, crops: Tensor, shapes: Tensor, references: Tensor, sample: Sample = sample_bilinear) -> Tensor:
+    def choose(self, crops: Tensor, shapes: Tensor, frames: Tensor | None = None) -> Tensor | None:
+        """Which references each picture is drawn from: here always all.
+
+        frames: (B,) int64 numbers of the frames in the clip the references are from.
+        """
+        return None
+
+    def draw(
+        self,
+        crops: Tensor,
+        shapes: Tensor,
+        references: Tensor,
+        chosen: Tensor | None = None,
+        sample: Sample = sample_bilinear,
+    ) -> Tensor:
         """`forward` with what it needs only once: the enlarged references (K, 3, f·S, f·S) float32, see `enlarge`.
 
-        `sample`: computes what `sample_bilinear` does.
+        chosen: what `choose` found. `sample`: computes what `sample_bilinear` does.
         """
         crops = crops.contiguous()  # whole planes of one colour are mixed faster than pixels of three
         masked = self.mask_input(crops)
-        if not self.training:
-            shapes = shapes * self.amplitude
-        inputs = torch.cat([shapes.flatten(1), self.pose(masked)], dim=1)
-        condition = self.condition_mlp(inputs.to(self.input_conv.weight.dtype))
+        condition = self._condition(masked, shapes)
         features = self._body(unshuffle_channels_last(masked, self.config.stride), condition)
-        redrawn = self._warp(features, condition, references, sample) + self._residual(features)
+        return self._composite(crops, self._warp(features, condition, references, sample) + self._residual(features))
+
+    def _condition(self, masked: Tensor, shapes: Tensor) -> Tensor:
+        """(B, condition) of masked crops (B, 4, S, S) and shapes (B, frames, shape_width)."""
+        inputs = torch.cat([self._scaled(shapes).flatten(1), self.pose(masked)], dim=1)
+        return self.condition_mlp(inputs.to(self.input_conv.weight.dtype))
+
+    def _scaled(self, shapes: Tensor) -> Tensor:
+        """As large as is calibrated, in eval mode."""
+        return shapes if self.training else shapes * self.amplitude
+
+    def _composite(self, crops: Tensor, redrawn: Tensor) -> Tensor:
+        """The crops (B, 3, S, S) with what was drawn in the mask's box (B, 3, h, w)."""
         if not self.training:
             redrawn = box_blur(redrawn).lerp(redrawn, 1 + self.sharpening)
         rows, columns = self.box
@@ -220,8 +263,8 @@ class WarpNet(nn.Module):
 
     def _residual(self, features: Tensor) -> Tensor:
         """(B, 3, h, w) inside the mask's box."""
-        residual = F.pixel_shuffle(self.residual_head(self._in_box(features)), self.config.stride)
-        return residual.float() * RESIDUAL_REACH
+        shuffle = F.pixel_shuffle if self.config.residual == 1 else shuffle_without_repetition
+        return shuffle(self.residual_head(self._in_box(features)), self.config.stride).float() * RESIDUAL_REACH
 
 
 def _widened(part: slice, stride: int, cells: int) -> slice:

@@ -19,7 +19,7 @@ from ..errors import FileError, MismatchError, NoFaceError
 from ..face.occlusion import Occlusion
 from ..face.tracking import FaceTrack
 from ..files import check_writable, output_lock, without_links
-from ..inference.compositor import Compositor
+from ..inference.compositor import Compositor, Cut, check_compilable
 from ..inference.driving import mouth_shapes
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, plain_sound
@@ -42,7 +42,7 @@ from .playback import colours_of_clip, play, stretches
 
 _log = logging.getLogger(__name__)
 MOST_WORKERS = 4  # threads that draw, each with a batch in memory
-Part = tuple[tuple[int, ...], tuple[np.ndarray, ...], Tensor]  # numbers of frames of the clip, frames, conditions
+Part = tuple[tuple[int, ...], tuple[np.ndarray, ...], Cut]  # numbers of frames of the clip, frames, what is redrawn
 Space = Callable[[tuple[int, int, int, int]], np.ndarray | None]  # (N, H, W, 3) → an array of that shape, float32
 
 
@@ -64,11 +64,14 @@ def render(
     `driving` are features of that audio, where they are known already. `space` is called before the work with the
     shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
     Audio without speech gives a mouth at rest, and a warning. Raises MediaError, FileError, FormatError, MismatchError,
-    OptionError when there is no such sound track, or NoFaceError where `options` say so.
+    OptionError when there is no such sound track or the generator cannot be compiled, or NoFaceError where `options`
+    say so.
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
     checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
+    if options.compiled:
+        check_compilable(network.warp)
     if driving is not None:
         features.check_match(driving, info.encoder)
     voice = load_voice(audio, track=options.audio_track, models=models)
@@ -227,13 +230,13 @@ def drawn_frames(
     last = None
 
     def draw(part: Part) -> tuple[tuple[int, ...], list[np.ndarray]]:
-        numbers, pictures, shapes = part
-        return numbers, compositor.composite(pictures, numbers, shapes)
+        numbers, pictures, cut = part
+        return numbers, compositor.paste(pictures, numbers, cut)
 
     with (
         _workers(compositor.limit.device) as workers,
         closing(prefetch(played, 8)) as frames,
-        closing(mapped(draw, _parts(frames, conditions, batch), workers)) as drawn,
+        closing(mapped(draw, _parts(compositor, frames, conditions, batch), workers)) as drawn,
     ):
         for numbers, pictures in drawn:
             for number, picture in zip(numbers, pictures, strict=True):
@@ -241,11 +244,13 @@ def drawn_frames(
                 yield picture if last is None else last
 
 
-def _parts(frames: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int) -> Iterator[Part]:
+def _parts(
+    compositor: Compositor, frames: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int
+) -> Iterator[Part]:
     done = 0
     while part := list(islice(frames, batch)):
         numbers, pictures = zip(*part, strict=True)
-        yield numbers, pictures, conditions[done : done + len(part)]
+        yield numbers, pictures, compositor.cut(pictures, numbers, conditions[done : done + len(part)])
         done += len(part)
 
 

@@ -26,10 +26,12 @@ from ..intervals import describe_ranges, runs
 from ..media.audio import load_waveform
 from ..models.generator import Generator
 from ..models.motion import MotionTrainingConfig
+from ..models.retrieval_warp import RetrievalWarpNet
 from ..models.tensors import to_input, to_uint8
 from ..models.warping import WarpNet
 from ..progress import Progress
 from ..speech.activity import away_from_speech
+from .bank import fit_bank
 from .references import choose_references
 
 _log = logging.getLogger(__name__)
@@ -103,6 +105,9 @@ def without_outliers(generator: Generator, data: TrainingData) -> TrainingData:
 
 def fit_references(generator: Generator, data: TrainingData, seed: int) -> None:
     """Choose the reference crops among the frames to train on."""
+    if isinstance(generator.warp, RetrievalWarpNet):
+        fit_bank(generator.warp, data, generator.encode_shapes(data.points), seed)
+        return
     chosen = choose_references(data, generator.config.warp.references, seed)
     generator.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
 
@@ -179,9 +184,14 @@ def predicted_part(generator: Generator, outside: list[tuple[Tensor, Tensor]]) -
 class RealMouths:
     """Real crops and how far open their mouths are: what the amplitude is calibrated by. They are measured once."""
 
-    def __init__(self, mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray) -> None:
-        """crops (n, S, S, 3) uint8, landmarks (n, 468, 2) float32 of their faces, in px of the crops."""
-        self.crops, self._mesh, self._landmarks = crops, mesh, landmarks
+    def __init__(
+        self, mesh: FaceMesh, crops: np.ndarray, landmarks: np.ndarray, frames: np.ndarray | None = None
+    ) -> None:
+        """crops (n, S, S, 3) uint8, landmarks (n, 468, 2) float32 of their faces, in px of the crops.
+
+        frames: (n,) their numbers in the clip, for `WarpNet.choose`.
+        """
+        self.crops, self.frames, self._mesh, self._landmarks = crops, frames, mesh, landmarks
         self.opening = self.openings(crops)
 
     def openings(self, crops: np.ndarray) -> np.ndarray:
@@ -205,23 +215,23 @@ def calibrate_amplitude(warp: WarpNet, real: RealMouths, conditions: Tensor) -> 
     slopes = []
     for amplitude in amplitudes:
         warp.amplitude.fill_(amplitude)
-        drawn = real.openings(to_uint8(_drawn(warp, real.crops, conditions)))
+        drawn = real.openings(to_uint8(_drawn(warp, real.crops, conditions, real.frames)))
         slopes.append(float(np.cov(drawn, real.opening)[0, 1] / max(real.opening.var(ddof=1), 1e-12)))
     warp.amplitude.fill_(float(np.interp(AMPLITUDE_GOAL, np.maximum.accumulate(slopes), amplitudes)))
 
 
 @torch.no_grad()
-def calibrate_sharpness(warp: WarpNet, crops: np.ndarray, conditions: Tensor) -> None:
+def calibrate_sharpness(warp: WarpNet, crops: np.ndarray, conditions: Tensor, frames: np.ndarray | None = None) -> None:
     """Set the network's sharpening so that what it draws is as sharp as the real crops (n, S, S, 3) uint8.
 
-    conditions: (n, frames, shape_width).
+    conditions: (n, frames, shape_width). frames: (n,) their numbers in the clip, for `WarpNet.choose`.
     """
     weight = warp.mask[0, 0].cpu().numpy() > 0.5
     real = mean_sharpness(crops, weight)
     warp.sharpening.fill_(0.0)
-    plain = _drawn(warp, crops, conditions)
+    plain = _drawn(warp, crops, conditions, frames)
     warp.sharpening.fill_(MAX_SHARPENING)
-    sharp = _drawn(warp, crops, conditions)
+    sharp = _drawn(warp, crops, conditions, frames)
     shares = np.linspace(0, 1, 6)  # what is drawn is linear in the sharpening
     found = [mean_sharpness(to_uint8(torch.lerp(plain, sharp, float(share))), weight) for share in shares]
     warp.sharpening.fill_(MAX_SHARPENING * float(np.interp(real, np.maximum.accumulate(found), shares)))
@@ -238,11 +248,12 @@ def neutral(warp: WarpNet) -> None:
     warp.sharpening.fill_(0.0)
 
 
-def _drawn(warp: WarpNet, crops: np.ndarray, conditions: Tensor) -> Tensor:
+def _drawn(warp: WarpNet, crops: np.ndarray, conditions: Tensor, frames: np.ndarray | None) -> Tensor:
     """(n, 3, S, S), on the CPU."""
     device, references, parts = warp.mask.device, warp.enlarge(warp.references), []
     for k in range(0, len(crops), _BATCH):
         batch = slice(k, k + _BATCH)
-        drawn = warp.draw(to_input(crops[batch]).to(device), conditions[batch].to(device), references)
-        parts.append(drawn.cpu())
+        pictures, shapes = to_input(crops[batch]).to(device), conditions[batch].to(device)
+        numbers = None if frames is None else torch.from_numpy(frames[batch])
+        parts.append(warp.draw(pictures, shapes, references, warp.choose(pictures, shapes, numbers)).cpu())
     return torch.cat(parts)

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 PATIENCE = 0.25  # of the run without a better score on the held-out part: it ends; chosen
 MOTION_MINUTES = 2.5  # at most: the motion networks are done by then; chosen
+BANK, PER_FRAME = 128, 3  # crops that references are retrieved from, and how many for one frame; chosen
 WIDTHS: dict[ModelSize, tuple[int, ...]] = {"small": (32, 48, 64, 96), "standard": WarpConfig.widths}
 
 
@@ -135,7 +136,9 @@ class GeneratorRun:
     def build(self) -> Generator:
         """Both networks, untrained."""
         data, spec = self.data, self.data.avatar.crop
-        warp = WarpConfig(spec.size, widths=WIDTHS[self.options.model_size])
+        warp = WarpConfig(spec.size, widths=WIDTHS[self.options.model_size], residual=2)
+        if self.options.drawn_from == "bank":
+            warp = replace(warp, references=min(BANK, len(data.train_frames)), per_frame=PER_FRAME)
         motion = MotionConfig(data.features.shape[1], prior=None if self.prior is None else self.prior.config)
         generator = Generator(GeneratorConfig(motion, warp, data.points.shape[1]), spec)
         generator.motion.set_prior(self.prior)

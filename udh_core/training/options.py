@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from ..options import check, option
 
 ModelSize = Literal["small", "standard"]
+DrawnFrom = Literal["fixed", "bank"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class GeneratorOptions:
     sync_weight: float = option(0.03, "Weight of the SyncNet's loss, where a SyncNet is given.", least=0)
     shape_noise: float = option(
         0.1, "Noise on the mouth shapes in training, in standard deviations: predicted shapes are not exact.", least=0
+    )
+    drawn_from: DrawnFrom = option(
+        "fixed",
+        "What the warp network draws from: fixed: four crops of the person; bank: for every frame the nearest of 128, "
+        "for a head that moves much.",
+        choices=get_args(DrawnFrom),
     )
     check_every: int = option(250, "Steps from one validation on the held-out part to the next.", least=1, step=1)
     save_every: int = option(250, "Steps from one saved resume state to the next.", least=1, step=1)

@@ -16,6 +16,7 @@ from ..inference.sync_scorer import SyncScorer
 from ..models.generator import Generator, with_neighbours
 from ..models.lpips import Lpips
 from ..models.memory import BatchLimit, is_out_of_memory
+from ..models.retrieval_warp import RetrievalWarpNet
 from ..models.tensors import to_input, training_dtype
 from .loop import Averaged, RunState, Schedule, apply_gradient, set_learning_rate
 from .losses import weighted_l1
@@ -155,13 +156,27 @@ class WarpTraining:
     def _all_losses(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
         """ "loss", and what it is the weighted sum of."""
         targets = targets.to(self.device, memory_format=torch.channels_last)
+        conditions = conditions.to(self.device)
+        chosen = self._chosen(targets, conditions, torch.from_numpy(frames.reshape(-1)))
         with self.autocast():
-            drawn = self.warp.draw(targets, conditions.to(self.device), self.references)
+            drawn = self.warp.draw(targets, conditions, self.references, chosen)
             losses = self.losses(self.region.cut(drawn), self.region.cut(targets))
         if self.syncnet is not None and frames.ndim == 2:
             losses["sync"] = self.syncnet.loss(drawn.float(), self.data, frames)
         loss = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
         return {"loss": loss, **losses}
+
+    @torch.no_grad()
+    def _chosen(self, targets: Tensor, conditions: Tensor, frames: Tensor) -> Tensor | None:
+        """Any of the nearest, twice as many as a picture is drawn from: a steady choice is not always the best."""
+        if not isinstance(self.warp, RetrievalWarpNet):
+            return None
+        count = self.warp.config.per_frame
+        costs = self.warp.costs(targets, conditions, frames)
+        near = costs.topk(min(2 * count, costs.shape[1]), dim=1, largest=False).indices
+        random = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.state.step)
+        some = torch.rand(near.shape, generator=random).argsort(dim=1)[:, :count].sort(dim=1).values
+        return near.gather(1, some.to(near.device))
 
     def _to_cpu(self) -> None:
         """Everything that takes part in a step."""

@@ -69,13 +69,13 @@ class WarpValidation:
         some = frames[::_SHARP_EVERY]
         with training.autocast():
             calibrate_amplitude(training.warp, self._real, training.conditions[frames])
-            calibrate_sharpness(training.warp, training.data.crops[some], self._audio_conditions[some])
+            calibrate_sharpness(training.warp, training.data.crops[some], self._audio_conditions[some], some)
 
     @cached_property
     def _real(self) -> RealMouths:
         data, frames = self._training.data, self.calibrated_by
         places = in_crop(data.landmarks[frames], data.transforms[frames])
-        return RealMouths(FaceMesh(self._models), data.crops[frames], places)
+        return RealMouths(FaceMesh(self._models), data.crops[frames], places, frames)
 
     @cached_property
     def _audio_conditions(self) -> Tensor:
