@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .progress import Job, Progress
     from .rendering.options import RenderOptions
     from .rendering.render import render
+    from .rendering.stream import SpeechStream
     from .training.generator import train_generator
     from .training.options import GeneratorOptions, SyncNetOptions
     from .training.syncnet import train_syncnet
@@ -51,6 +52,7 @@ _PLACES = {
     "progress": ("Job", "Progress"),
     "rendering.options": ("RenderOptions",),
     "rendering.render": ("render",),
+    "rendering.stream": ("SpeechStream",),
     "training.generator": ("train_generator",),
     "training.options": ("GeneratorOptions", "SyncNetOptions"),
     "training.syncnet": ("train_syncnet",),
@@ -66,6 +68,7 @@ __all__ = [
     "PrepareOptions",
     "Progress",
     "RenderOptions",
+    "SpeechStream",
     "SyncNetOptions",
     "SyncScorer",
     "UdhError",

@@ -16,6 +16,7 @@ from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.rendering.options import RenderOptions
 from udh_core.rendering.render import render
+from udh_core.rendering.stream import SpeechStream
 
 
 def rendered(avatar: Avatar, generator: Path, audio: Path, out: Path, **options: str) -> np.ndarray:
@@ -29,7 +30,7 @@ def test_an_occluder_keeps_its_pixels(covered_avatar: Avatar, generator_file: Pa
     track, numbers = covered_avatar.track(), [95, 96, 100]
     frames = [next(read_frames(covered_avatar.video, start=number, count=1)) for number in numbers]
     inverted = Compositor(network, covered_avatar.crop, track.transforms, occlusion=covered_avatar.occlusion())
-    inverted.generate = lambda crops, shapes: 255 - crops  # type: ignore[method-assign]
+    inverted.generate = lambda crops, shapes, chosen: 255 - crops  # type: ignore[method-assign]
     for frame, drawn in zip(frames, inverted.composite(frames, numbers, torch.zeros(3, 3, 12)), strict=True):
         rod = (np.abs(frame.astype(int) - (30, 30, 40)).max(-1) < 12).astype(np.uint8)
         rod = cv2.morphologyEx(rod, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
@@ -47,6 +48,11 @@ def test_a_covered_mouth_is_passed_or_held(
     wanted = source[30:45] if lost == "pass" else np.repeat(got[29:30], 15, axis=0)
     assert np.abs(got[30:45] - wanted).max() <= 10  # coding
     assert np.abs(got[[29, 45]] - source[[29, 45]]).max() > 12
+
+
+def test_a_stream_refuses_a_covered_mouth_at_once(covered_avatar: Avatar, generator_file: Path) -> None:
+    with pytest.raises(NoFaceError, match="choose pass or hold as `lost`"):
+        SpeechStream(covered_avatar, generator_file, RenderOptions(lost="fail"))
 
 
 def test_a_covered_mouth_is_refused(covered_avatar: Avatar, generator_file: Path, speech: Path, tmp_path: Path) -> None:

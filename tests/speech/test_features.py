@@ -132,14 +132,22 @@ def test_mel_rows_stand_where_the_sound_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.allclose(in_blocks, features.extract(long, "mel80").values, atol=1e-4)
 
 
+def agreement(rows: np.ndarray, others: np.ndarray, mean: np.ndarray) -> float:
+    """Mean cosine of rows (t, D) around this mean (D,)."""
+    a, b = rows - mean, others - mean
+    return float(((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))).mean())
+
+
 def test_whisper_gives_the_same_rows_at_every_position(whisper: encoders.WhisperEncoder, clips: Path) -> None:
     wave = load_waveform(clips / "audio" / "musetalk_eng.wav", duration_s=45)
     whole = np.concatenate(list(whisper.blocks(wave)))
     late = np.concatenate(list(whisper.blocks(wave[5 * RATE_HZ :])))
     assert whole.shape == (45 * 50, whisper.width) and late.shape == (40 * 50, whisper.width)
-    a, b = whole[250:] - whole.mean(0), late - late.mean(0)
-    agreement = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    assert agreement.mean() > 0.9  # 0.5 with the columns that encode the position
+    assert agreement(whole[250:], late, whole.mean(0)) > 0.9  # 0.5 with the columns that encode the position
+    short = encoders.rows_of_window(whisper, wave[160_000:197_760])
+    assert short.shape == (118, whisper.width)
+    assert agreement(whole[500:618], short, whole.mean(0)) > 0.8
+    assert agreement(whole[501:619], short, whole.mean(0)) < agreement(whole[500:618], short, whole.mean(0)) - 0.03
     jumps = np.abs(np.diff(whole, axis=0)).mean(1)
     assert jumps[1400:1480].max() < 1.3 * np.percentile(jumps, 99)  # the seam between the two windows
 

@@ -86,9 +86,14 @@ def shrinkage(difference: Tensor, seconds: float, config: AdaptationConfig) -> T
 
 def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
     """What brings the movement of shapes (k, shape_width), so many seconds of speech, to that predicted of the clip."""
+    spoken = seconds >= generator.config.adaptation.least_s
+    return gain_of(generator, mouth_amplitude(generator, shapes) if spoken else 0.0, seconds)
+
+
+def gain_of(generator: Generator, predicted: float, seconds: float) -> float:
+    """What brings a movement of this amplitude, predicted of so many seconds of speech, to that of the clip."""
     config = generator.config.adaptation
-    predicted = mouth_amplitude(generator, shapes) if seconds >= config.least_s else 0.0
-    if predicted == 0 or generator.mouth_amplitude == 0:
+    if predicted == 0 or generator.mouth_amplitude == 0 or seconds < config.least_s:
         return 1.0
     ratio = np.log(float(generator.mouth_amplitude) / predicted)
     ratio *= ratio**2 / (ratio**2 + config.movement_variance / seconds)

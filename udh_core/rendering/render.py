@@ -81,7 +81,7 @@ def render(
     check_output(out, (generator, audio), avatar.root)
     total = frame_count(avatar, duration_s, options)
     if options.lost == "fail":
-        _refuse_lost(avatar, total)
+        refuse_lost(avatar, total)
     kept = None if space is None else space((total, avatar.info.height, avatar.info.width, 3))
     with output_lock(out):
         with tempfile.TemporaryDirectory() as scratch:
@@ -120,14 +120,14 @@ def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
     check_writable(out)
 
 
-def _lost(track: FaceTrack, occlusion: Occlusion) -> np.ndarray:
+def lost_frames(track: FaceTrack, occlusion: Occlusion) -> np.ndarray:
     """(N,) bool: frames of the clip in which nothing can be drawn."""
     return ~track.present | occlusion.hidden(len(track.valid))
 
 
-def _refuse_lost(avatar: Avatar, total: int) -> None:
+def refuse_lost(avatar: Avatar, total: int) -> None:
     """NoFaceError when one of the frames that are played shows no face, or a mouth that is mostly covered."""
-    ranges, fps = runs(_lost(avatar.track(), avatar.occlusion())[:total]), float(avatar.info.fps)
+    ranges, fps = runs(lost_frames(avatar.track(), avatar.occlusion())[:total]), float(avatar.info.fps)
     if ranges:
         first = ranges[0][0]
         raise NoFaceError(
@@ -172,7 +172,7 @@ def _render_frames(
     total = len(conditions)
     plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
     track, occlusion = avatar.track(), avatar.occlusion()
-    lost = _lost(track, occlusion)
+    lost = lost_frames(track, occlusion)
     places = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
     colours = colours_of_clip(avatar) if kept is None else None  # frames that are kept are RGB
     compositor = Compositor(generator.warp, avatar.crop, places, options.feather, occlusion, colours)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion
@@ -10,6 +12,9 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from ..media.audio import SAMPLE_RATE_HZ
 from ..weights import registry
 from .chunking import padded_slice
+
+if TYPE_CHECKING:
+    from .vad import SileroVAD
 
 HOP_SAMPLES = 320  # 20 ms
 LEVEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
@@ -48,20 +53,24 @@ def levels_db(waveform: np.ndarray) -> np.ndarray:
     return (10 * np.log10(np.maximum(smooth, 10 ** (FLOOR_DB / 10)))).astype(np.float32)
 
 
-def speech_mask(waveform: np.ndarray, times_s: np.ndarray, *, models: Path | None = None) -> np.ndarray:
+def speech_mask(
+    waveform: np.ndarray, times_s: np.ndarray, *, loud: float | None = None, models: Path | None = None
+) -> np.ndarray:
     """(n,) bool: whether somebody speaks at these times (n,); noise, music and silence are no speech.
 
-    waveform: (m,) float32 -1..1 at 16 kHz. `models` is the folder of weight files (default: weights.models_dir()).
-    WeightsError when the network's file is missing.
+    waveform: (m,) float32 -1..1 at 16 kHz. loud: dB, how loud its loud parts are, where it is a part of something
+    longer. `models` is the folder of weight files (default: weights.models_dir()). WeightsError when the network's file
+    is missing.
     """
-    probability = speech_probability(waveform, models=models)
+    level = levels_db(waveform)
+    loud = loud_db(level) if loud is None else loud
+    probability = speech_probability(waveform, loud=loud, models=models)
     if len(probability) == 0:
         return np.zeros(len(times_s), bool)
     middles_s = (np.arange(len(probability)) + 0.5) / PROBABILITY_RATE_HZ - DELAY_S
-    level = levels_db(waveform)
     rows_s = (np.arange(len(level)) + 0.5) / LEVEL_RATE_HZ
     spoken = np.interp(rows_s, middles_s, probability) > SPEECH_PROBABILITY
-    spoken &= level > loud_db(level) - SILENT_DB  # the network bridges pauses of half a second in fast speech
+    spoken &= level > loud - SILENT_DB  # the network bridges pauses of half a second in fast speech
     index = np.floor(np.asarray(times_s, np.float64) * LEVEL_RATE_HZ).astype(int)
     return _closed(spoken, BRIDGED_S)[np.clip(index, 0, len(spoken) - 1)]
 
@@ -98,16 +107,18 @@ def excerpts(waveform: np.ndarray, count: int, length_s: float) -> np.ndarray:
     return np.concatenate([waveform[start : start + length] for start in starts])
 
 
-def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> np.ndarray:
-    """(n,) waveform → (ceil(n / 512),) float32 0..1 at PROBABILITY_RATE_HZ, late by DELAY_S. Blockwise."""
+def speech_probability(waveform: np.ndarray, *, loud: float | None = None, models: Path | None = None) -> np.ndarray:
+    """(n,) waveform → (ceil(n / 512),) float32 0..1 at PROBABILITY_RATE_HZ, late by DELAY_S. Blockwise.
+
+    loud: as in `speech_mask`.
+    """
     import torch
-    from safetensors.torch import load_file
 
-    from .vad import CHUNK_SAMPLES, CONTEXT_SAMPLES, SileroVAD
+    from .vad import CHUNK_SAMPLES, CONTEXT_SAMPLES
 
-    network, state = SileroVAD().eval(), None
-    network.load_state_dict(load_file(registry.weight_path(WEIGHTS, models)))
-    gain = np.float32(10 ** (np.clip(LOUD_DB - loud_db(levels_db(waveform)), 0.0, MOST_GAIN_DB) / 20))
+    network, state = _network(registry.weight_path(WEIGHTS, models)), None
+    loud = loud_db(levels_db(waveform)) if loud is None else loud
+    gain = np.float32(10 ** (np.clip(LOUD_DB - loud, 0.0, MOST_GAIN_DB) / 20))
     result = np.empty(-(-len(waveform) // CHUNK_SAMPLES), np.float32)
     for first in range(0, len(result), BLOCK_CHUNKS):
         count = min(BLOCK_CHUNKS, len(result) - first)
@@ -120,15 +131,26 @@ def speech_probability(waveform: np.ndarray, *, models: Path | None = None) -> n
     return result
 
 
-def silence(waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=2)
+def _network(path: Path) -> SileroVAD:
+    from safetensors.torch import load_file
+
+    from .vad import SileroVAD
+
+    network = SileroVAD().eval()
+    network.load_state_dict(load_file(path))
+    return network
+
+
+def silence(waveform: np.ndarray, times_s: np.ndarray, *, loud: float | None = None) -> np.ndarray:
     """(n,) float32: weight of the rest pose at these times (n,) in seconds, 0 speech to 1 silence, smooth in between.
 
-    waveform: (m,) float32 -1..1 at 16 kHz. A sound between the two thresholds changes nothing. Before and after the
-    recording it is silent.
+    waveform: (m,) float32 -1..1 at 16 kHz. loud: as in `speech_mask`. A sound between the two thresholds
+    changes nothing. Before and after the recording it is silent.
     """
     level = levels_db(waveform)
-    silent_db = _threshold_db(level, SILENT_DB)
-    sound_db = _threshold_db(level, SOUND_DB)
+    loud = loud_db(level) if loud is None else loud
+    silent_db, sound_db = max(loud - SILENT_DB, AUDIBLE_DB), max(loud - SOUND_DB, AUDIBLE_DB)
     around = round((SILENT_S + LEAD_S + 2 * EASE_S) * LEVEL_RATE_HZ)
     level = np.pad(level, around, constant_values=FLOOR_DB)
     still = _opened(level < silent_db, SILENT_S)
@@ -142,11 +164,6 @@ def silence(waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 def away_from_speech(spoken: np.ndarray, margin: int) -> np.ndarray:
     """(n,) bool: nobody speaks within `margin` frames to either side, given where somebody does, (n,) bool."""
     return np.convolve(spoken.astype(float), np.ones(2 * margin + 1), mode="same") < 0.5
-
-
-def _threshold_db(level: np.ndarray, below: float) -> float:
-    """So far below the loud parts of a recording with these levels (n,), but well above digital silence."""
-    return max(loud_db(level) - below, AUDIBLE_DB)
 
 
 def loud_db(level: np.ndarray) -> float:

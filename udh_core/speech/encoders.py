@@ -123,6 +123,13 @@ def open_encoder(name: str, *, device: str = "cpu", models: Path | None = None) 
     return ENCODERS[key].open(Source(name, model, device, models))
 
 
+def rows_of_window(encoder: Encoder, waveform: np.ndarray) -> np.ndarray:
+    """(t, width) float32 of a few seconds (n,) by themselves, whole rows: for speech that is still going on."""
+    if isinstance(encoder, WhisperEncoder):
+        return encoder.short_rows(waveform)
+    return np.concatenate(list(encoder.blocks(waveform)))
+
+
 class MelEncoder:
     """80 log-mel bands at 100 Hz; no weights, no context beyond 25 ms."""
 
@@ -157,20 +164,27 @@ class WhisperEncoder:
         def encode(first: int, rows: int) -> np.ndarray:
             # Whisper centres row j on sample j · hop: begin half a hop late; what is missing to 30 s is silence
             start = first * WHISPER_HOP_SAMPLES + WHISPER_HOP_SAMPLES // 2
-            rows_384 = self._encode(padded_slice(waveform, start, WHISPER_SAMPLES))[:rows]
-            return np.delete(rows_384, WHISPER_POSITION_COLUMNS, axis=1)
+            return self._encode(padded_slice(waveform, start, WHISPER_SAMPLES))[:rows]
 
         total = row_count(len(waveform), self.rate_hz)
         block_rows = WHISPER_SAMPLES // WHISPER_HOP_SAMPLES
         return overlap_add(total, encode, block_rows=block_rows, margin_rows=25, fade_rows=50)
 
+    def short_rows(self, waveform: np.ndarray) -> np.ndarray:
+        """(n,) float32, 30 s at most and whole rows → (n // 320, 366): seen by itself, without silence behind it.
+
+        Two seconds cost a thirtieth of `blocks`, but the rows are others: Whisper was trained on 30 s.
+        """
+        return self._encode(waveform[WHISPER_HOP_SAMPLES // 2 :])
+
     def _encode(self, samples: np.ndarray) -> np.ndarray:
-        """(480000,) → (1500, 384)."""
+        """(n,), n a multiple of 160 → (ceil(n / 320), 366)."""
         import torch
 
         with torch.inference_mode():
             mel = torch.from_numpy(whisper_mel(samples)).to(self.device)
-            return self.model(mel[None])[0].cpu().numpy()
+            rows_384 = self.model(mel[None])[0].cpu().numpy()
+        return np.delete(rows_384, WHISPER_POSITION_COLUMNS, axis=1)
 
 
 class SpeechModelEncoder:

@@ -46,7 +46,7 @@ def mel_filters(bands: int) -> np.ndarray:
 
 
 def whisper_mel(samples: np.ndarray) -> np.ndarray:
-    """(480000,) → (80, 3000) float32, as in Whisper: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
+    """(n,) → (80, n // 160) float32, as in Whisper: log10 power, cut 8 decades below the peak, (x + 4) / 4."""
     decades = np.log10(np.maximum(mel_filters(80) @ _power(samples, center=True)[:, :-1], MEL_FLOOR))
     return ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
 

@@ -61,8 +61,9 @@ class WhisperBlocks(nn.Module):
         self.layers = nn.ModuleList(_Block() for _ in range(blocks))
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Spectra (B, 80, 3000) → what the last of the blocks gives, (B, 1500, 384)."""
-        x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2) + self.embed_positions.weight
+        """Spectra (B, 80, t) of 30 s, t = 3000, or less → what the last of the blocks gives, (B, ceil(t / 2), 384)."""
+        x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
+        x = x + self.embed_positions.weight[: x.shape[1]]
         for block in self.layers:
             x = block(x)
         return x
