@@ -16,13 +16,13 @@ from ..models.generator import Generator
 from ..models.motion import MotionNet
 from ..models.tensors import interpolate_rows
 
-RIDGE = 0.5  # penalty on a weight, the inputs in standard deviations
+RIDGE = 4.0  # penalty on a weight, the inputs in standard deviations
 AUGMENTED_WEIGHT = 0.25  # of a frame in augmented speech, of which there are four; chosen
 SILENT_WEIGHT = 0.1  # of a row of silence, of which there are thousands; chosen
 # Measured on the news presenter, driven by the own voice and by five others (docs/motion_prior.md): the more of
 # both, the better others are followed, and the worse that one.
 SHARE = 0.7  # of the shape that is the head's; the rest is the members'
-GENERAL = 0.5  # of the head that is what the prior says of anybody
+GENERAL = 0.45  # of the head that is what the prior says of anybody
 _BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the prior sees 30 rows to either side
 
 
