@@ -21,8 +21,9 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.motion_variants import MotionVariant, motion_variants
+from benchmarks.people import open_person
 from benchmarks.tables import write_table
-from benchmarks.voices import heard_s, opening, openings_of, openings_to, with_pitch
+from benchmarks.voices import opening, openings_of, openings_to, with_pitch
 from benchmarks.warp_variants import Experiment, warp_variants
 from udh_core import metrics
 from udh_core.avatar.dataset import TrainingData, load_training_data
@@ -205,7 +206,7 @@ class MotionJudge:
     )
 
     def __init__(self, data: TrainingData, people: list[Avatar]) -> None:
-        self.data, self.people = data, people
+        self.data, self.people = data, [open_person(one.root) for one in people]
         own = load_waveform(data.avatar.audio)
         noise = np.random.default_rng(9).normal(size=16000 * 10) * 10 ** (-60 / 20)
         waveforms = [own, *(with_pitch(own, semitones) for semitones in SEMITONES), noise.astype(np.float32)]
@@ -219,8 +220,10 @@ class MotionJudge:
         def judged(told: np.ndarray, real: np.ndarray) -> tuple[float, float]:
             return metrics.correlation(told, real), float(told.std() / true.std())
 
-        voices = [judged(openings_to(generator, *voice, heard_s(data)), true) for voice in self.voices]
-        people = [judged(*openings_of(generator, other, ENCODER)) for other in self.people]
+        voices = [
+            judged(openings_to(generator, *voice, data.audio_times_s(data.held_out)), true) for voice in self.voices
+        ]
+        people = [judged(*openings_of(generator, other)) for other in self.people]
         heard, waveform = self.noise
         still = mouth_shapes(generator, heard, np.arange(1, 9, 0.04), waveform, rest=False)
         usual = generator.encode_shapes(data.points[data.held_out]).norm(dim=1).mean()

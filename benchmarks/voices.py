@@ -1,9 +1,9 @@
 """What other voices do to the mouth: `python -m benchmarks.voices --avatar DIR --other DIR`.
 
 For every avatar a motion network is trained, and judged without and with the motion prior. Then the held-out speech is
-changed in pitch and formants, drowned in noise, squeezed through a codec; the true motion of the mouth stays what it
-was. Other people speak, too, whose own mouths are the truth. Judged are the mouth shapes, before any pixels. The table
-goes to benchmarks/results/voices.md.
+changed in pitch and formants, drowned in noise and music, squeezed through a codec, shuffled, and spoken by synthetic
+voices; the true motion of the mouth stays what it was. Other people speak, too, whose own mouths are the truth. Judged
+are the mouth shapes, before any pixels. The table goes to benchmarks/results/voices.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.closure import bilabials, gaps, standardised, wider_by
+from benchmarks.people import ENCODER, Others, Person, open_person, strangers
+from benchmarks.sounds import music
+from benchmarks.spoken_text import Sentence, aligned, same_moments, spoken, synthetic_voices
 from benchmarks.tables import write_table
 from udh_core import metrics
 from udh_core.avatar.dataset import TrainingData, load_training_data
-from udh_core.avatar.folder import Avatar, open_avatar
-from udh_core.face.mouth import lip_gap, mouth_opening
+from udh_core.avatar.folder import open_avatar
+from udh_core.face.mouth import lip_gap
 from udh_core.inference.driving import mouth_shapes
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -31,7 +36,13 @@ from udh_core.models.motion import MotionConfig
 from udh_core.models.motion_prior import MotionPrior, open_prior
 from udh_core.models.warping import WarpConfig
 from udh_core.speech import features
-from udh_core.speech.augmentation import add_noise, formant_shift, through_codec, with_length
+from udh_core.speech.augmentation import (
+    add_noise,
+    formant_shift,
+    silent_waveforms,
+    through_codec,
+    with_length,
+)
 from udh_core.speech.features import AudioFeatures
 from udh_core.training.augmented_features import extract_augmented, extract_silences
 from udh_core.training.calibration import ClipSound, fit_feature_statistics, rest_shape, without_outliers
@@ -39,8 +50,8 @@ from udh_core.training.loop import Schedule
 from udh_core.training.motion import Chunks, MotionTraining, TrainingSounds
 from udh_core.training.options import GeneratorOptions
 
-ENCODER = "whisper-tiny"
 MOST_SHIFT = 4  # frames
+PIECE_S, SHUFFLES = 0.4, 5  # of the sound that is shuffled, and how often
 LEAD_S = 6.0  # of the sound before the held-out part is encoded with it, in the other voices
 console = Console(stderr=True)
 
@@ -49,37 +60,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--avatar", type=Path, action="append", required=True)
     parser.add_argument("--other", type=Path, action="append", default=[], help="avatars of people to listen to, too")
+    parser.add_argument("--words", type=Path, action="append", default=[], help="of the first ones, in their order")
+    parser.add_argument("--speakers", type=Path, help="the folder of speakers of which the prior was made")
     parser.add_argument("--steps", type=int, default=GeneratorOptions.motion_steps, help="of each motion network")
     parser.add_argument("--held-out", type=float, default=0.1)
     chosen = parser.parse_args()
-    people = [open_person(root) for root in (*chosen.avatar, *chosen.other)]
-    rows: dict[str, list[str]] = {}
+    roots = (*chosen.avatar, *chosen.other)
+    people = [open_person(root, words) for root, words in zip_longest(roots, chosen.words)]
+    others = Others(people, strangers(chosen.speakers) if chosen.speakers else [])
+    lines: dict[str, list[str]] = {}
     for number, root in enumerate(chosen.avatar):
         data = load_training_data(open_avatar(root), ENCODER, chosen.held_out)
-        for name, *cells in judged(trained(data, open_prior(), chosen.steps), data, people):
-            row = rows.setdefault(name, ["–"] * 2 * len(chosen.avatar))  # nobody is a stranger to himself
-            row[2 * number : 2 * number + 2] = cells
+        for name, *cells in judged(trained(data, open_prior(), chosen.steps), data, others, people[number].sentences):
+            line = lines.setdefault(name, ["–"] * 2 * len(chosen.avatar))  # nobody is a stranger to himself
+            line[2 * number : 2 * number + 2] = cells
             console.print(root.name, name, *cells)
-    write(rows, chosen)
+    write(lines, chosen)
 
 
-def write(rows: dict[str, list[str]], chosen: argparse.Namespace) -> None:
+def write(cells_of: dict[str, list[str]], chosen: argparse.Namespace) -> None:
     names = [f"{root.name}, {which} the prior" for root in chosen.avatar for which in ("without", "with")]
-    lines = [f"| what is heard | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+    lines = [f"| driven by | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in cells_of.items()]
     command = "python -m benchmarks.voices" + "".join(f" --avatar {root.name}" for root in chosen.avatar)
-    command += "".join(f" --other {root.name}" for root in chosen.other) + f" --steps {chosen.steps}"
+    command += "".join(f" --words {table.name}" for table in chosen.words)
+    command += "".join(f" --other {root.name}" for root in chosen.other)
+    command += (" --speakers …" if chosen.speakers else "") + f" --steps {chosen.steps}"
     about = (
         "Correlation of the mouth opening with the true one / its amplitude (1 = as in the held-out frames), shapes "
         f"only: held-out frames, and all frames of other people, whose opening is theirs, at that shift of their sound "
-        f"by {MOST_SHIFT} frames at most that makes it largest."
+        f"by {MOST_SHIFT} frames at most that makes it largest. Synthetic voices speak the words of the held-out part; "
+        "dynamic time warping says when. In silence: how far the lips are from the rest pose, before the rule for it. "
+        "p, b, m: by how much the least gap of the lips is wider than the true one, standard deviations of the true "
+        "opening (other people's are standardised, predicted and true); in brackets how many there are."
     )
     console.print(write_table("voices", "Other voices", about, lines, command))
-
-
-def open_person(root: Path) -> Avatar:
-    """An avatar that is looked at and listened to only."""
-    return open_avatar(root, ("video", "audio", "track"))
 
 
 def trained(data: TrainingData, prior: MotionPrior, steps: int, seed: int = 0) -> tuple[Generator, Generator]:
@@ -103,34 +118,127 @@ def trained(data: TrainingData, prior: MotionPrior, steps: int, seed: int = 0) -
     return without.eval(), generator.eval()
 
 
-def judged(generators: tuple[Generator, ...], data: TrainingData, people: list[Avatar]) -> Iterator[tuple[str, ...]]:
-    """What is heard, and a cell for what each generator, all of one avatar, makes of it."""
+def judged(
+    generators: tuple[Generator, ...], data: TrainingData, others: Others, sentences: list[Sentence]
+) -> Iterator[tuple[str, ...]]:
+    """What the mouth is driven by, and a cell for what each generator, all of one avatar, makes of it."""
     own = opening(generators[0], generators[0].encode_shapes(data.points[data.held_out]))
     times_s, waveform = held_out_sound(data)
     for name, changed in voices(waveform):
-        heard = features.extract(changed, ENCODER)
-        yield name, *(cell(openings_to(one, heard, changed, times_s), own, own) for one in generators)
+        rows = features.extract(changed, ENCODER)
+        yield name, *(cell(openings_to(one, rows, changed, times_s), own, own) for one in generators)
+    yield "shuffled (floor)", *(in_words(floor(one, data)) for one in generators)
+    yield "silence", *(f"– / {unrest(one) / own.std():.2f}" for one in generators)
+    if sentences:
+        yield "p, b, m, own voice: gap, wider by", *(own_closure(one, data, sentences) for one in generators)
+        yield from by_synthetic_voices(generators, data, sentences)
+    yield from by_others(generators, data.avatar.root.name, others, own)
+    yield (
+        "p, b, m, other people: gap, wider by",
+        *(others_closure(one, others, data.avatar.root.name) for one in generators),
+    )
+
+
+def by_synthetic_voices(
+    generators: tuple[Generator, ...], data: TrainingData, sentences: list[Sentence]
+) -> Iterator[tuple[str, ...]]:
+    """Rows of `judged`: the sentences of the held-out part."""
+    times_s = data.audio_times_s(data.held_out)
+    said = [sentence for sentence in sentences if sentence.end_s > times_s[0]]
+    start_s, end_s = said[0].start_s, said[-1].end_s
+    within = (times_s >= start_s) & (times_s <= end_s)
+    true = opening(generators[0], generators[0].encode_shapes(data.points[data.held_out[within]]))
+    low, high = round(start_s * data.rate_hz), round(end_s * data.rate_hz)
     found = []
-    for other in people:
-        if other.root != data.avatar.root:
-            pairs = [openings_of(one, other, ENCODER) for one in generators]
-            found.append([figures(told, true, own) for told, true in pairs])
-            yield f"{other.root.name} speaking", *(in_words(one) for one in found[-1])
-    if found:
-        yield "other people, mean", *(in_words(one) for one in np.mean(found, axis=0))
+    for name, voice in synthetic_voices().items():
+        sound = spoken(said, voice)
+        rows = features.extract(sound, ENCODER)
+        moments_s = same_moments(
+            np.array(data.features[low:high]), rows, data.rate_hz, times_s[within] - low / data.rate_hz
+        )
+        found.append([figures(openings_to(one, rows, sound, moments_s), true, true) for one in generators])
+        yield f"its words by {name}", *(in_words(one) for one in found[-1])
+    yield "its words by synthetic voices, mean", *(in_words(one) for one in np.mean(found, axis=0))
 
 
-def figures(told: np.ndarray, true: np.ndarray, own: np.ndarray) -> tuple[float, float]:
+def by_others(
+    generators: tuple[Generator, ...], name: str, others: Others, own: np.ndarray
+) -> Iterator[tuple[str, ...]]:
+    """Rows of `judged`; name: of the avatar. own (n,): its opening in the held-out frames."""
+    for people, title in ((others.avatars, "other people"), (others.clips, "people in short clips")):
+        found = []
+        for person in people:
+            if person.name != name:
+                found.append([figures(*openings_of(one, person), own) for one in generators])
+                if people is others.avatars:
+                    yield f"{person.name} speaking", *(in_words(one) for one in found[-1])
+        if found:
+            yield f"{title}, mean of {len(found)}", *(in_words(one) for one in np.mean(found, axis=0))
+            ends = np.min(found, axis=0)[:, 0], np.max(found, axis=0)[:, 0]
+            yield f"{title}, least and most", *(f"{low:.2f}, {high:.2f}" for low, high in zip(*ends, strict=True))
+
+
+def floor(generator: Generator, data: TrainingData) -> tuple[float, float]:
+    """Mean `figures` with the sound of the held-out part cut into pieces and shuffled."""
+    times_s, waveform = held_out_sound(data)
+    own = opening(generator, generator.encode_shapes(data.points[data.held_out]))
+    rng, size = np.random.default_rng(0), round(PIECE_S * SAMPLE_RATE_HZ)
+    pieces = waveform[len(waveform) % size :].reshape(-1, size)
+    found = []
+    for _ in range(SHUFFLES):
+        shuffled = rng.permutation(pieces).ravel()
+        found.append(figures(openings_to(generator, features.extract(shuffled, ENCODER), shuffled, times_s), own, own))
+    return float(np.mean([one[0] for one in found])), float(np.mean([one[1] for one in found]))
+
+
+def own_closure(generator: Generator, data: TrainingData, sentences: list[Sentence]) -> str:
+    """By the own voice, in the held-out frames."""
+    waveform, times_s = load_waveform(data.avatar.audio), data.audio_times_s(data.held_out)
+    phones = bilabials(list(aligned(waveform, [one for one in sentences if one.end_s > times_s[0]])), times_s)
+    true = opening(generator, generator.encode_shapes(data.points[data.held_out]))
+    rows = features.load(data.avatar.root / "features", ENCODER)
+    found = gaps(openings_to(generator, rows, waveform, times_s), true, times_s, phones)
+    return closure_in_words(found, float(true.std()))
+
+
+def others_closure(generator: Generator, others: Others, name: str) -> str:
+    """By other people's voices, all of which know what they say; openings are standardised."""
+    found = []
+    for person in others.avatars:
+        if person.name != name and person.sentences:
+            shift, predicted = predicted_of(generator, person)
+            times_s = (person.frames + 0.5 + shift) / person.fps
+            phones = bilabials(list(aligned(person.waveform, person.sentences)), times_s)
+            found.append(gaps(standardised(predicted), standardised(person.opening), times_s, phones))
+    return closure_in_words(np.concatenate(found, axis=1), 1.0) if found else "–"
+
+
+def closure_in_words(found: np.ndarray, spread: float) -> str:
+    mean, wider = wider_by(found, spread)
+    return f"{mean:+.2f}, where wider {wider:.2f} ({found.shape[1]})"
+
+
+def unrest(generator: Generator) -> float:
+    """How far the lips are from those of the rest pose in silence and faint noise, root mean square, face units."""
+    rest = opening(generator, generator.rest_pose[None])
+    found = []
+    for waveform in silent_waveforms():
+        times_s = np.arange(1.0, len(waveform) / SAMPLE_RATE_HZ - 1, 0.04)
+        found.append(openings_to(generator, features.extract(waveform, ENCODER), waveform, times_s) - rest)
+    return float(np.sqrt(np.mean(np.square(found))))
+
+
+def figures(predicted: np.ndarray, true: np.ndarray, own: np.ndarray) -> tuple[float, float]:
     """Correlation with the true opening (n,), and amplitude as a part of that of the own one."""
-    return metrics.correlation(told, true), float(told.std() / own.std())
+    return metrics.correlation(predicted, true), float(predicted.std() / own.std())
 
 
 def in_words(found: tuple[float, float]) -> str:
     return f"{found[0]:.3f} / {found[1]:.2f}"
 
 
-def cell(told: np.ndarray, true: np.ndarray, own: np.ndarray) -> str:
-    return in_words(figures(told, true, own))
+def cell(predicted: np.ndarray, true: np.ndarray, own: np.ndarray) -> str:
+    return in_words(figures(predicted, true, own))
 
 
 def held_out_sound(data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
@@ -140,23 +248,26 @@ def held_out_sound(data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
     return times_s - start / SAMPLE_RATE_HZ, load_waveform(data.avatar.audio)[start:]
 
 
-def openings_of(generator: Generator, other: Avatar, encoder: str) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) predicted from another person's speech, and theirs.
+def openings_of(generator: Generator, other: Person) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) predicted from another person's speech, and theirs."""
+    return predicted_of(generator, other)[1], other.opening
+
+
+def predicted_of(generator: Generator, other: Person) -> tuple[int, np.ndarray]:
+    """By how many frames another person's sound is late, and (k,) what is predicted of it.
 
     Sound and mouth of found clips are up to a tenth of a second apart: of a few shifts the one that explains most.
     """
-    track, fps, waveform = other.track(), float(other.info.fps), load_waveform(other.audio)
-    frames = np.flatnonzero(track.valid & track.present)
-    heard = features.extract_to(other.root / "features", waveform, encoder).run()
-    times_s = (np.arange(-MOST_SHIFT, other.info.frame_count + MOST_SHIFT) + 0.5) / fps
-    told, true = openings_to(generator, heard, waveform, times_s), mouth_opening(track.landmarks[frames])
-    shifted = [told[frames + shift] for shift in range(2 * MOST_SHIFT + 1)]
-    return max(shifted, key=lambda one: metrics.correlation(one, true)), true
+    times_s = (np.arange(-MOST_SHIFT, other.frame_count + MOST_SHIFT) + 0.5) / other.fps
+    predicted = openings_to(generator, other.speech, other.waveform, times_s)
+    shifts = range(-MOST_SHIFT, MOST_SHIFT + 1)
+    shifted = [(shift, predicted[other.frames + MOST_SHIFT + shift]) for shift in shifts]
+    return max(shifted, key=lambda one: metrics.correlation(one[1], other.opening))
 
 
-def openings_to(generator: Generator, heard: AudioFeatures, waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+def openings_to(generator: Generator, rows: AudioFeatures, waveform: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     """(n,) at these times (n,), adapted to the voice, before the rule for silence."""
-    return opening(generator, mouth_shapes(generator, heard, times_s, waveform, rest=False))
+    return opening(generator, mouth_shapes(generator, rows, times_s, waveform, rest=False))
 
 
 def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -170,6 +281,7 @@ def voices(own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         yield f"formants alone, {factor:g} times", formant_shift(own, factor)
     for decibels in (20, 10):
         yield f"white noise, {decibels} dB below", add_noise(own, decibels)
+        yield f"music, {decibels} dB below", own + music(len(own)) * np.float32(own.std() * 10 ** (-decibels / 20))
     for codec, rate in (("libmp3lame", "24k"), ("libopus", "12k")):
         yield f"{codec.removeprefix('lib')} at {rate}bit/s", through_codec(own, codec, rate)
 
@@ -179,10 +291,6 @@ def with_pitch(waveform: np.ndarray, semitones: float) -> np.ndarray:
     ratio = 2 ** (semitones / 12)
     faster = soxr.resample(waveform, SAMPLE_RATE_HZ * ratio, SAMPLE_RATE_HZ)
     return with_length(faster, len(waveform))
-
-
-def heard_s(data: TrainingData) -> np.ndarray:
-    return data.audio_times_s(data.held_out)
 
 
 def opening(generator: Generator, shapes: Tensor) -> np.ndarray:
