@@ -116,6 +116,10 @@ def test_a_render_and_a_bundle_draw_from_it(person_avatar: Path, trained: Path, 
         for one in (generator, bundled)
     )
     assert np.abs(first - second).mean() < 0.1
+    export_bundle(avatar, trained, tmp_path / "part.safetensors", start_s=1.0, duration_s=1.0).run()
+    part = open_generator(open_bundle(tmp_path / "part.safetensors", tmp_path / "part").generator)[1]
+    first_frame = round(float(avatar.info.fps))
+    assert torch.equal(part.warp.bank_frames, generator.warp.bank_frames - first_frame)
 
 
 def test_it_is_not_compiled(person_avatar: Path, trained: Path, speech: Path, tmp_path: Path) -> None:

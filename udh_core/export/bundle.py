@@ -42,6 +42,7 @@ KIND = "bundle"
 _WEIGHT = "generator."  # before the name of a tensor of the generator
 _OCCLUSION = "occlusion."  # before the name of what `Occlusion` holds
 _EXACT = ("warp.bank_description", "warp.metric")  # a small difference of distances decides which crop is drawn
+_BANK_FRAMES = _WEIGHT + "warp.bank_frames"  # numbers of frames of the whole clip
 _SEAL = "sha256"
 
 
@@ -141,6 +142,8 @@ def _part(info: VideoInfo, start_s: float, duration_s: float | None) -> slice:
 def _contents(network: nn.Module, video: Path, track: FaceTrack, part: slice) -> dict[str, Tensor]:
     """The tensors of a bundle, by name."""
     tensors = {_WEIGHT + name: _compact(name, tensor) for name, tensor in network.state_dict().items()}
+    if _BANK_FRAMES in tensors:
+        tensors[_BANK_FRAMES] = tensors[_BANK_FRAMES] - part.start
     tensors["video"] = torch.from_numpy(np.fromfile(video, np.uint8))
     for name in _track_kinds(part.stop - part.start):
         tensors[name] = torch.from_numpy(getattr(track, name)[part].copy())
