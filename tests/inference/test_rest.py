@@ -15,7 +15,7 @@ from udh_core.avatar.folder import open_avatar
 from udh_core.errors import OptionError
 from udh_core.face.mouth import mouth_opening
 from udh_core.inference.compositor import Compositor
-from udh_core.inference.driving import mouth_shapes, scale_movement
+from udh_core.inference.driving import eased, mouth_shapes, scale_movement
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
@@ -33,6 +33,19 @@ def test_gain_is_monotone_and_stays_within_the_clip() -> None:
     assert all((more >= less).all() for less, more in pairwise(wider))
     wide = torch.tensor([[-1.0, 1.25, 3.0], [-2.5, -1.75, 4.0]])
     torch.testing.assert_close(scale_movement(shapes, rest, 1.5, 3.0), wide)
+
+
+@pytest.mark.parametrize(
+    ("count", "fps", "moved"), [(10, 25.0, 3), (20, 50.0, 6), (10, 5.0, 1), (2, 25.0, 1), (1, 25.0, 1)]
+)
+def test_ends_at_rest(count: int, fps: float, moved: int) -> None:
+    """Only frames at the ends change, each nearer to the rest pose than the next one."""
+    rest, shapes = torch.full((3,), -1.0), torch.full((count, 3), 2.0)
+    way = (eased(shapes, rest, fps) - rest)[:, 0]
+    assert way[0] == way[-1] == 0
+    assert torch.equal(way, way.flip(0))
+    assert torch.equal(way[moved:-moved], torch.full_like(way[moved:-moved], 3.0))
+    assert (way[: min(moved, count // 2)].diff() > 0).all()
 
 
 @pytest.mark.parametrize("amplitude", [0.4, 1.6, -1.0, float("nan")])

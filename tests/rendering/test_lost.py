@@ -59,3 +59,5 @@ def test_a_covered_mouth_is_refused(covered_avatar: Avatar, generator_file: Path
     with pytest.raises(NoFaceError, match=r"frame 30 \(1\.2 s\) .* at 1\.2–1\.8 s; .* choose pass or hold as `lost`"):
         rendered(covered_avatar, generator_file, speech, tmp_path / "out.mp4", lost="fail")
     assert not (tmp_path / "out.mp4").exists()
+    late = RenderOptions(lost="fail", start_s=2.0, when_audio_longer="hold")  # from the last covered frame on
+    render(covered_avatar, generator_file, speech, tmp_path / "out.mp4", late).run()

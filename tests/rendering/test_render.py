@@ -23,12 +23,9 @@ from udh_core.rendering.render import render
 from udh_core.speech.features import AudioFeatures
 
 
-def played(available: int, wanted: int, when_longer: str) -> list[int]:
-    frames: list[int] = []
-    for start, count, backwards in stretches(available, wanted, when_longer):  # type: ignore[arg-type]
-        numbers = list(range(start, start + count))
-        frames += reversed(numbers) if backwards else numbers
-    return frames
+def played(available: int, wanted: int, when_longer: str, first: int = 0) -> list[int]:
+    plan = stretches(available, wanted, when_longer, "remap" if when_longer == "remap" else "cut", first)  # type: ignore[arg-type]
+    return [number for stretch in plan for number in stretch.numbers()]
 
 
 @pytest.mark.parametrize(
@@ -42,24 +39,45 @@ def played(available: int, wanted: int, when_longer: str) -> list[int]:
         (1, 3, "loop", [0, 0, 0]),
         (4, 4, "bounce", [0, 1, 2, 3]),
         (9, 3, "loop", [0, 1, 2]),
+        (4, 8, "remap", [0, 0, 1, 1, 2, 2, 3, 3]),
+        (3, 7, "remap", [0, 0, 1, 1, 1, 2, 2]),
+        (9, 3, "remap", [1, 4, 7]),
+        (4, 4, "remap", [0, 1, 2, 3]),
+        (1, 3, "remap", [0, 0, 0]),
     ],
 )
 def test_frame_by_frame(available: int, wanted: int, when_longer: str, expected: list[int]) -> None:
     assert played(available, wanted, when_longer) == expected
 
 
-@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold"])
+@pytest.mark.parametrize(
+    ("when_longer", "wanted", "expected"),
+    [
+        ("bounce", 9, [2, 3, 2, 1, 0, 1, 2, 3, 2]),
+        ("loop", 7, [2, 3, 0, 1, 2, 3, 0]),
+        ("hold", 4, [2, 3, 3, 3]),
+        ("remap", 4, [2, 2, 3, 3]),
+        ("remap", 1, [3]),
+        ("bounce", 2, [2, 3]),
+        ("bounce", 1, [2]),
+    ],
+)
+def test_from_another_frame_on(when_longer: str, wanted: int, expected: list[int]) -> None:
+    assert played(4, wanted, when_longer, first=2) == expected
+
+
+@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold", "remap"])
 def test_every_length_is_filled_with_frames_that_exist(when_longer: str) -> None:
     for available in (1, 2, 3, 5, 24, 25, 75):
         for wanted in (1, 2, 4, 24, 49, 75, 76, 149, 200):
             frames = played(available, wanted, when_longer)
             assert len(frames) == wanted, (available, wanted)
             assert min(frames) >= 0 and max(frames) < available, (available, wanted)
-            if when_longer != "loop":
+            if when_longer != "loop" and (when_longer != "remap" or wanted >= available):
                 assert np.abs(np.diff(frames)).max(initial=0) <= 1, (available, wanted)
 
 
-@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold"])
+@pytest.mark.parametrize("when_longer", ["bounce", "loop", "hold", "remap"])
 def test_frames_played_are_the_frames_of_the_video(person_avatar: Path, when_longer: str) -> None:
     avatar = open_avatar(person_avatar)
     plan = stretches(150, 205, when_longer)  # type: ignore[arg-type]
@@ -69,6 +87,28 @@ def test_frames_played_are_the_frames_of_the_video(person_avatar: Path, when_lon
         assert np.array_equal(frame, every[number]), f"{number} as number {len(numbers)}"
         numbers.append(number)
     assert numbers == played(150, 205, when_longer)
+
+
+def test_fewer_frames_are_played_evenly(person_avatar: Path) -> None:
+    avatar = open_avatar(person_avatar)
+    every, shown = list(read_frames(avatar.video)), list(play(avatar, stretches(150, 40, "bounce", "remap", 30)))
+    assert [number for number, _ in shown] == [30 + 3 * k + 1 for k in range(40)]
+    assert all(np.array_equal(frame, every[number]) for number, frame in shown)
+
+
+def test_a_render_begins_in_the_clip_where_it_is_asked_to(
+    person_avatar: Path, generator_file: Path, speech: Path, tmp_path: Path
+) -> None:
+    avatar = open_avatar(person_avatar)
+    kept = np.empty((50, avatar.info.height, avatar.info.width, 3), np.float32)
+    options = RenderOptions(start_s=5.0, when_audio_longer="loop")
+    render(avatar, generator_file, speech, tmp_path / "o.mp4", options, space=lambda _: kept).run()
+    every = list(read_frames(avatar.video))
+    top = slice(0, every[0].shape[0] // 8)  # above the mouth
+    for k, frame in enumerate(kept):
+        assert np.array_equal(np.rint(frame[top] * 255).astype(np.uint8), every[(125 + k) % 150][top]), k
+    with pytest.raises(OptionError, match=r"`start_s` = 6: the clip .* ends at 6\.0 s; start before that"):
+        render(avatar, generator_file, speech, tmp_path / "o.mp4", RenderOptions(start_s=6)).run()
 
 
 def test_render_that_fails_leaves_the_old_output(person: Path, person_avatar: Path, tmp_path: Path) -> None:

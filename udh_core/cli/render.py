@@ -34,6 +34,8 @@ def render_command(
     rest: Annotated[bool, quoted(RenderOptions, "rest", "--rest/--no-rest")] = RenderOptions.rest,
     audio_track: Annotated[int, quoted(RenderOptions, "audio_track")] = RenderOptions.audio_track,
     lost: Annotated[WhenLost, quoted(RenderOptions, "lost")] = RenderOptions.lost,
+    start: Annotated[float, quoted(RenderOptions, "start_s")] = RenderOptions.start_s,
+    ends_at_rest: Annotated[bool, quoted(RenderOptions, "ends_at_rest", "--ends-at-rest")] = RenderOptions.ends_at_rest,
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
@@ -51,6 +53,8 @@ def render_command(
         amplitude=amplitude,
         audio_track=audio_track,
         lost=lost,
+        start_s=start,
+        ends_at_rest=ends_at_rest,
     )
     with tempfile.TemporaryDirectory() as scratch:
         opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))

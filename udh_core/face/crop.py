@@ -275,7 +275,7 @@ def paste(
     feather: float = FEATHER,
     occluder: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8 blended in at sub-pixel accuracy.
+    """The frame (H, W, 3) uint8 with the generated crop (S, S, 3) uint8, or larger, blended in at sub-pixel accuracy.
 
     Only pixels under the mask change; all others are the input's own bytes. So are those where `occluder` (S, S)
     float32, 0..1 of the crop, is 1: what lies before the face stays there.
@@ -288,7 +288,7 @@ def paste(
     to_region = transform @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])
     size = (x1 - x0, y1 - y0)
     alpha = _alpha(to_region, size, spec, feather, occluder)[..., None]
-    drawn = _warped(patch, to_region, size).astype(np.float32)
+    drawn = _warped(patch, _resized(to_region, len(patch) / spec.size), size).astype(np.float32)
     region = frame[y0:y1, x0:x1]
     blended = np.rint(region + alpha * (drawn - region)).astype(np.uint8)
     result = frame.copy()
@@ -313,14 +313,26 @@ def paste_planes(
     rows, columns = _even(_source_box(planes[0].shape, transform, _mask_corners(spec), margin=2))
     to_region = transform @ np.array([[1, 0, columns.start], [0, 1, rows.start], [0, 0, 1]])
     size = (columns.stop - columns.start, rows.stop - rows.start)
-    alpha = _alpha(to_region, size, spec, feather, occluder)
-    _blend(planes[0][rows, columns], _warped(patch[0], to_region, size), alpha)
+    alpha, times = _alpha(to_region, size, spec, feather, occluder), len(patch[0]) / spec.size
+    _blend(planes[0][rows, columns], _warped(patch[0], _resized(to_region, times), size), alpha)
     half = (size[0] // 2, size[1] // 2)
     coarse = cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
     to_half = to_region @ np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
     rows, columns = slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2)
     for plane, drawn in zip(planes[1:], patch[1:], strict=True):
-        _blend(plane[rows, columns], _warped(drawn, to_half, half), coarse)
+        _blend(plane[rows, columns], _warped(drawn, _resized(to_half, times), half), coarse)
+
+
+def mask_in_frame(
+    shape: tuple[int, int], transform: np.ndarray, spec: CropSpec, feather: float, occluder: np.ndarray | None
+) -> np.ndarray:
+    """(H, W) float32 0..1: with what weight `paste` blends a crop into each pixel of a frame of shape (H, W)."""
+    return _alpha(transform.astype(np.float64), (shape[1], shape[0]), spec, feather, occluder)
+
+
+def box_in_frame(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 px of the crop in a frame of shape (H, W, …), cut to the frame."""
+    return _source_box(shape, transform.astype(np.float64), ((0, 0), (spec.size, spec.size)), margin=0)
 
 
 def _mask_corners(spec: CropSpec) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -335,6 +347,11 @@ def _alpha(
     """(h, w) float32 0..1: the mask, without the occluder, in a region of `size` (w, h), whose px → crop px."""
     redraw = mask(spec, feather) if occluder is None else mask(spec, feather) * (1 - occluder)
     return cv2.warpAffine(redraw, to_region, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def _resized(to_crop: np.ndarray, times: float) -> np.ndarray:
+    """(2, 3): px → px of a crop that shows the same in `times` as many px a side, of px → crop px."""
+    return to_crop * times + np.array([[0, 0, (times - 1) / 2]] * 2)  # pixel centres lie at whole numbers
 
 
 def _warped(patch: np.ndarray, to_region: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -152,6 +152,10 @@ class Compositor:
         """
         return to_uint8(self.draw(to_input(crops), shapes, chosen))
 
+    def crop(self, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """(S, S, 3) uint8 RGB of a frame like those of `composite`; place (2, 3): px of the frame → crop px."""
+        return self._pixels.crop(frame, place)
+
     def cut(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> Cut:
         """What the network is given of consecutive frames, see `composite`; one run of frames after the other."""
         with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]

@@ -20,6 +20,9 @@ from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
 
+EASE_S = (
+    0.12  # from the rest pose to speech where a video begins or ends: three frames at 25 fps, as in silence; chosen
+)
 _BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network sees 30 rows to either side
 
 
@@ -132,3 +135,13 @@ def scale_movement(shapes: Tensor, rest_pose: Tensor, gain: float, max_deviation
     """
     limit = shapes.abs().clamp_min(max_deviation)  # what is predicted beyond it stays where it is
     return (rest_pose + gain * (shapes - rest_pose)).clamp(-limit, limit)
+
+
+def eased(shapes: Tensor, rest_pose: Tensor, fps: float) -> Tensor:
+    """Shapes (n, shape_width) of consecutive frames, of which the first and last become the rest pose (shape_width,).
+
+    In EASE_S it goes over, as t²·(3 − 2t), from there and back.
+    """
+    places = torch.arange(len(shapes))
+    t = (torch.minimum(places, places.flip(0)) / max(EASE_S * fps, 1.0)).clamp(max=1.0)
+    return torch.lerp(rest_pose.expand_as(shapes), shapes, (t * t * (3 - 2 * t))[:, None])

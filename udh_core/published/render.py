@@ -12,7 +12,7 @@ from ..errors import MismatchError, OptionError
 from ..files import output_lock
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..progress import Progress, job
-from ..rendering.playback import Stretch, stretches
+from ..rendering.playback import stretches
 from ..rendering.render import check_output, write_video
 from .dataset import PublishedDataset
 from .model import PublishedCompositor, open_published
@@ -67,9 +67,4 @@ def _drawn(
 def _order(available: int, wanted: int) -> Iterator[int]:
     """Numbers of the frames on show: forwards, backwards, and so on, as published."""
     for stretch in stretches(available, wanted, "bounce"):
-        yield from _numbers(stretch)
-
-
-def _numbers(stretch: Stretch) -> range:
-    numbers = range(stretch.start, stretch.start + stretch.frames)
-    return numbers[::-1] if stretch.backwards else numbers
+        yield from stretch.numbers()

@@ -7,8 +7,10 @@ from typing import Literal, get_args
 
 from ..options import check, option
 
-WhenLonger = Literal["bounce", "loop", "hold"]  # forwards and backwards in turn, from the start again, the last frame
-WhenShorter = Literal["cut", "keep"]  # the video ends with the audio, or goes on to the end of the clip
+# Forwards and backwards in turn; from the start again; the last frame; the clip slower
+WhenLonger = Literal["bounce", "loop", "hold", "remap"]
+# The video ends with the audio; goes on to the end of the clip; the clip faster
+WhenShorter = Literal["cut", "keep", "remap"]
 WhenLost = Literal["pass", "hold", "fail"]  # the frame as it is, the last one that was drawn, or no video
 
 
@@ -18,11 +20,15 @@ class RenderOptions:
 
     when_audio_longer: WhenLonger = option(
         "bounce",
-        "When the audio is longer than the clip: play it forwards and backwards, loop it, or hold the last frame.",
+        "When the audio is longer than the clip: play it forwards and backwards, loop it, hold the last frame, or "
+        "remap, which plays it slower: frames are repeated evenly.",
         choices=get_args(WhenLonger),
     )
     when_audio_shorter: WhenShorter = option(
-        "cut", "When the audio is shorter: cut the picture, or keep it to its end.", choices=get_args(WhenShorter)
+        "cut",
+        "When the audio is shorter: cut the picture, keep it to its end, or remap, which plays it faster: frames are "
+        "left out evenly.",
+        choices=get_args(WhenShorter),
     )
     crf: int = option(16, "Quality of the picture (x264 crf): lower is better and larger.", least=0, most=51, step=1)
     batch: int = option(4, "Frames drawn at a time.", least=1, most=64, step=1)
@@ -52,6 +58,15 @@ class RenderOptions:
         "Where no face is found, or most of the mouth is covered: pass the frame as it is, hold the last one that was "
         "drawn, or fail.",
         choices=get_args(WhenLost),
+    )
+    start_s: float = option(
+        0.0,
+        "Where in the clip the picture begins, in seconds: another place for each sentence, and they look less alike.",
+        least=0,
+        step=0.1,
+    )
+    ends_at_rest: bool = option(
+        False, "The first and the last frame show the mouth at rest, whatever sounds there: for sentences to be joined."
     )
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -9,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..avatar.folder import Avatar
-from ..errors import FormatError, MediaError
+from ..errors import FormatError, MediaError, OptionError
 from ..media.colours import Colours
 from ..media.video import plane_colours, read_frames, read_planes
-from .options import WhenLonger
+from .options import RenderOptions, WhenLonger, WhenShorter
 
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
 
@@ -23,13 +24,30 @@ class Stretch(NamedTuple):
     start: int
     frames: int
     backwards: bool
+    lasts: int | None = None  # frames of the video, if repeated or left out evenly (forwards only); None: as many
+
+    def numbers(self) -> Iterator[int]:
+        """Of the clip's frames, in the order in which they are shown."""
+        lasts = self.frames if self.lasts is None else self.lasts
+        for k in range(lasts):
+            place = (2 * k + 1) * self.frames // (2 * lasts)  # under the middle of frame k
+            yield self.start + (self.frames - 1 - place if self.backwards else place)
 
 
-def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[Stretch]:
-    """How a clip of `available` frames fills `wanted` frames."""
-    first = min(available, wanted)
-    yield Stretch(0, first, False)
-    left, backwards = wanted - first, when_longer == "bounce"
+def stretches(
+    available: int, wanted: int, when_longer: WhenLonger, when_shorter: WhenShorter = "cut", first: int = 0
+) -> Iterator[Stretch]:
+    """How a clip of `available` frames fills `wanted` frames, from its frame `first` on.
+
+    What follows the end of the clip is all of it, not only what follows `first`. With "keep" `wanted` are known to be
+    no fewer than there are.
+    """
+    rest = available - first
+    if wanted != rest and (when_longer if wanted > rest else when_shorter) == "remap":
+        yield Stretch(first, rest, False, wanted)
+        return
+    yield Stretch(first, min(rest, wanted), False)
+    left, backwards = wanted - min(rest, wanted), when_longer == "bounce"
     while left > 0:
         if when_longer == "hold" or available == 1:
             yield Stretch(available - 1, 1, False)
@@ -44,29 +62,52 @@ def stretches(available: int, wanted: int, when_longer: WhenLonger) -> Iterator[
         left, backwards = left - turn.frames, not backwards
 
 
+def first_frame(avatar: Avatar, options: RenderOptions) -> int:
+    """Of the clip, where the picture begins; OptionError where the clip is over by then."""
+    first = round(options.start_s * avatar.info.fps)
+    if first >= avatar.info.frame_count:
+        raise OptionError(
+            f"`start_s` = {options.start_s:g}: the clip {avatar.root} ends at {avatar.info.duration_s:.1f} s; start "
+            "before that"
+        )
+    return first
+
+
+def plan(avatar: Avatar, total: int, options: RenderOptions) -> Iterator[Stretch]:
+    """How the clip fills a video of `total` frames; errors as in `first_frame`."""
+    longer, shorter = options.when_audio_longer, options.when_audio_shorter
+    return stretches(avatar.info.frame_count, total, longer, shorter, first_frame(avatar, options))
+
+
 def colours_of_clip(avatar: Avatar) -> Colours | None:
     """Of the avatar's video, where its frames can be played in planes; MediaError when it cannot be read."""
     with _remedy_named():
         return plane_colours(avatar.video)
 
 
-def play(avatar: Avatar, plan: Iterator[Stretch], planes: bool = False) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, frame) along a plan; MediaError when the avatar's video is cut off.
+def play(avatar: Avatar, order: Iterator[Stretch], planes: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, frame) in the order of a plan; MediaError when the avatar's video is cut off.
 
     Frames are (H, W, 3) uint8 RGB, or `planes` (H * 3 / 2, W) uint8.
     """
     held: tuple[int, np.ndarray] | None = None
-    for stretch in plan:
+    for stretch in order:
         if held is not None and stretch == Stretch(held[0], 1, False):
             yield held
         elif stretch.backwards:
             yield from _play_backwards(avatar, stretch, planes)
         else:
-            for k, frame in enumerate(_frames(avatar, stretch.start, stretch.frames, planes)):
-                held = (stretch.start + k, frame)
+            for held in _play_forwards(avatar, stretch, planes):
                 yield held
-            if held is None or held[0] != stretch.start + stretch.frames - 1:
-                raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
+
+
+def _play_forwards(avatar: Avatar, stretch: Stretch, planes: bool) -> Iterator[tuple[int, np.ndarray]]:
+    shown, number = Counter(stretch.numbers()), None
+    for number, frame in enumerate(_frames(avatar, stretch.start, stretch.frames, planes), stretch.start):
+        for _ in range(shown[number]):
+            yield number, frame
+    if number != stretch.start + stretch.frames - 1:
+        raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
 def _frames(avatar: Avatar, start: int, count: int, planes: bool) -> Iterator[np.ndarray]:

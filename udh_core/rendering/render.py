@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +17,9 @@ from torch import Tensor
 
 from ..avatar.folder import Avatar
 from ..errors import FileError, MismatchError, NoFaceError
-from ..face.occlusion import Occlusion
-from ..face.tracking import FaceTrack
 from ..files import check_writable, output_lock, without_links
 from ..inference.compositor import Compositor, Cut, check_compilable
-from ..inference.driving import mouth_shapes
+from ..inference.driving import eased, mouth_shapes
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, plain_sound
 from ..media.colours import Colours
@@ -38,12 +37,20 @@ from ..speech.activity import speech_share
 from ..speech.features import AudioFeatures
 from ..speech.voice import load_voice, log_notes
 from .options import RenderOptions
-from .playback import colours_of_clip, play, stretches
+from .places import Places, lost_frames, places_of
+from .playback import colours_of_clip, first_frame, plan, play
 
 _log = logging.getLogger(__name__)
 MOST_WORKERS = 4  # threads that draw, each with a batch in memory
 Part = tuple[tuple[int, ...], tuple[np.ndarray, ...], Cut]  # numbers of frames of the clip, frames, what is redrawn
 Space = Callable[[tuple[int, int, int, int]], np.ndarray | None]  # (N, H, W, 3) → an array of that shape, float32
+
+
+class Kept(NamedTuple):
+    """What of a render is kept beside its video, float32 0..1 RGB, where it is wanted."""
+
+    frames: np.ndarray | None  # (N, H, W, 3)
+    mouths: np.ndarray | None  # (N, S, S, 3)
 
 
 @job
@@ -56,6 +63,7 @@ def render(
     *,
     driving: AudioFeatures | None = None,
     space: Space | None = None,
+    mouths: Space | None = None,
     models: Path | None = None,
     device: str = "cpu",
 ) -> Generator[Progress, None, Path]:
@@ -63,6 +71,7 @@ def render(
 
     `driving` are features of that audio, where they are known already. `space` is called before the work with the
     shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
+    So is `mouths` with that of the face crops of these frames, black where nothing was drawn; see `paste_mouths`.
     Audio without speech gives a mouth at rest, and a warning. Raises MediaError, FileError, FormatError, MismatchError,
     OptionError when there is no such sound track or the generator cannot be compiled, or NoFaceError where `options`
     say so.
@@ -81,8 +90,11 @@ def render(
     check_output(out, (generator, audio), avatar.root)
     total = frame_count(avatar, duration_s, options)
     if options.lost == "fail":
-        refuse_lost(avatar, total)
-    kept = None if space is None else space((total, avatar.info.height, avatar.info.width, 3))
+        refuse_lost(avatar, places_of(avatar, total, options).numbers)
+    kept = Kept(
+        None if space is None else space((total, avatar.info.height, avatar.info.width, 3)),
+        None if mouths is None else mouths((total, avatar.crop.size, avatar.crop.size, 3)),
+    )
     with output_lock(out):
         with tempfile.TemporaryDirectory() as scratch:
             if driving is None:
@@ -104,7 +116,8 @@ def render(
 def frame_count(avatar: Avatar, duration_s: float, options: RenderOptions) -> int:
     """How many frames the video for so many seconds of audio has."""
     total = max(1, round(duration_s * float(avatar.info.fps)))
-    return max(total, avatar.info.frame_count) if options.when_audio_shorter == "keep" else total
+    left = avatar.info.frame_count - first_frame(avatar, options)
+    return max(total, left) if options.when_audio_shorter == "keep" else total
 
 
 def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
@@ -120,14 +133,12 @@ def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
     check_writable(out)
 
 
-def lost_frames(track: FaceTrack, occlusion: Occlusion) -> np.ndarray:
-    """(N,) bool: frames of the clip in which nothing can be drawn."""
-    return ~track.present | occlusion.hidden(len(track.valid))
-
-
-def refuse_lost(avatar: Avatar, total: int) -> None:
-    """NoFaceError when one of the frames that are played shows no face, or a mouth that is mostly covered."""
-    ranges, fps = runs(lost_frames(avatar.track(), avatar.occlusion())[:total]), float(avatar.info.fps)
+def refuse_lost(avatar: Avatar, numbers: np.ndarray) -> None:
+    """NoFaceError when one of these frames (n,) of the clip shows no face, or a mouth that is mostly covered."""
+    lost = lost_frames(avatar.track(), avatar.occlusion())
+    shown = np.zeros_like(lost)
+    shown[numbers] = True
+    ranges, fps = runs(lost & shown), float(avatar.info.fps)
     if ranges:
         first = ranges[0][0]
         raise NoFaceError(
@@ -150,6 +161,8 @@ def _conditions(
     shapes = mouth_shapes(
         generator, driving, times_s, waveform, gain=options.amplitude, rest=options.rest, models=models
     )
+    if options.ends_at_rest:
+        shapes = eased(shapes, generator.rest_pose.cpu(), float(avatar.info.fps))
     return with_neighbours(shapes, generator.config.warp.frames)
 
 
@@ -167,22 +180,23 @@ def _render_frames(
     sound: tuple[Path, int],
     out: Path,
     options: RenderOptions,
-    kept: np.ndarray | None,
+    kept: Kept,
 ) -> Iterator[Progress]:
     total = len(conditions)
-    plan = stretches(avatar.info.frame_count, total, options.when_audio_longer)
-    track, occlusion = avatar.track(), avatar.occlusion()
-    lost = lost_frames(track, occlusion)
-    places = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
-    colours = colours_of_clip(avatar) if kept is None else None  # frames that are kept are RGB
-    compositor = Compositor(generator.warp, avatar.crop, places, options.feather, occlusion, colours)
+    places = places_of(avatar, total, options)
+    colours = colours_of_clip(avatar) if kept.frames is None else None  # frames that are kept are RGB
+    compositor = Compositor(generator.warp, avatar.crop, places.transforms, options.feather, places.occlusion, colours)
     if options.compiled:
         yield Progress("compile", 0)
         with _workers(compositor.limit.device):
             compositor.compile(options.batch)
-    held = lost if options.lost == "hold" else np.zeros_like(lost)
-    drawn = drawn_frames(compositor, play(avatar, plan, colours is not None), conditions, options.batch, held)
-    frames = drawn if kept is None else _kept_in(kept, drawn)
+    held = places.lost if options.lost == "hold" else np.zeros_like(places.lost)
+    drawn = drawn_frames(
+        compositor, play(avatar, plan(avatar, total, options), colours is not None), conditions, options.batch, held
+    )
+    frames = drawn if kept.frames is None else _kept_in(kept.frames, drawn)
+    if kept.mouths is not None:
+        frames = _cut_into(kept.mouths, frames, places, compositor)
     yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours)
 
 
@@ -217,6 +231,18 @@ def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Gene
     with closing(drawn):
         for k, frame in enumerate(drawn):
             np.divide(frame, 255.0, out=kept[k], dtype=np.float32)
+            yield frame
+
+
+def _cut_into(
+    mouths: np.ndarray, frames: Generator[np.ndarray, None, None], places: Places, compositor: Compositor
+) -> Generator[np.ndarray, None, None]:
+    """The same frames, the face crop of each in `mouths` (N, S, S, 3) float32 0..1; black where nothing was drawn."""
+    with closing(frames):
+        for k, frame in enumerate(frames):
+            mouths[k] = 0.0
+            if places.is_drawn(k):
+                np.divide(compositor.crop(frame, places.transform(k)), 255.0, out=mouths[k], dtype=np.float32)
             yield frame
 
 

@@ -34,8 +34,9 @@ from ..prefetch import prefetch
 from ..speech.encoders import open_encoder
 from .live_speech import LiveSpeech
 from .options import RenderOptions
-from .playback import play, stretches
-from .render import lost_frames, refuse_lost
+from .places import lost_frames
+from .playback import first_frame, play, stretches
+from .render import refuse_lost
 
 _FOREVER = 1 << 62  # frames
 _AHEAD = 12  # frames that are decoded ahead: where the clip turns, decoding begins anew
@@ -155,14 +156,17 @@ class _Pictures:
         track, occlusion = avatar.track(), avatar.occlusion()
         lost = lost_frames(track, occlusion)
         if options.lost == "fail":
-            refuse_lost(avatar, avatar.info.frame_count)
+            refuse_lost(avatar, np.arange(avatar.info.frame_count))
         places = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
         self._compositor = Compositor(network.warp, avatar.crop, places, options.feather, occlusion)
         if options.compiled:
             self._compositor.compile(1)
         self._held = lost if options.lost == "hold" else np.zeros_like(lost)
-        plan = stretches(avatar.info.frame_count, _FOREVER, options.when_audio_longer)
-        self._played = prefetch(play(avatar, plan), _AHEAD)
+        longer = (
+            options.when_audio_longer if options.when_audio_longer != "remap" else "bounce"
+        )  # speech has no end yet
+        order = stretches(avatar.info.frame_count, _FOREVER, longer, first=first_frame(avatar, options))
+        self._played = prefetch(play(avatar, order), _AHEAD)
         self._last: np.ndarray | None = None
 
     def next(self, shapes: Tensor, draw: bool) -> np.ndarray:
