@@ -8,6 +8,8 @@ from .evaluate import SyncReport
 from .export import ExportAvatar
 from .features import ExtractAudioFeatures
 from .host import folders, queueing
+from .mouths import PasteMouths
+from .person import LoadPerson
 from .prepare import DetectLandmarks, LoadAvatarVideo
 from .render import LipSyncRender, MuxVideo
 from .saved import LoadAvatar, LoadBundle, LoadGenerator, LoadSyncNet
@@ -20,8 +22,10 @@ NODES: list[type[io.ComfyNode]] = [
     TrainSyncNet,
     TrainGenerator,
     LipSyncRender,
+    PasteMouths,
     MuxVideo,
     SyncReport,
+    LoadPerson,
     LoadAvatar,
     LoadGenerator,
     LoadSyncNet,

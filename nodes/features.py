@@ -30,6 +30,7 @@ class ExtractAudioFeatures(MakesFiles):
             description="Turns speech into the features from which the mouth is predicted. The training nodes and Lip "
             "Sync Render do that by themselves when no features are connected; this node chooses the encoder to train "
             "with.",
+            search_aliases=["audio encoder", "whisper", "hubert", "wenet", "mel"],
             inputs=[
                 io.Audio.Input("audio", tooltip="Speech: any for rendering; for training the avatar's own."),
                 io.Combo.Input(
@@ -42,6 +43,7 @@ class ExtractAudioFeatures(MakesFiles):
                 io.String.Input(
                     "model",
                     default="",
+                    advanced=True,
                     tooltip="For hubert: a Hugging Face id or a folder (empty: facebook/hubert-large-ls960-ft). For "
                     "wenet: the path of encoder.onnx. Not used otherwise.",
                 ),

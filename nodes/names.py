@@ -104,5 +104,7 @@ def _infos(path: Path) -> Iterator[Checkpoint]:
 def _is_needed(root: Path) -> bool:
     """Whether there is a generator or a SyncNet that was trained with this avatar."""
     identity = reuse.identity_of(root)
-    files = [file for kind in TRAINED for place in folders.model_folders(kind) for file in place.glob(f"*{CHECKPOINT}")]
+    files = [
+        file for kind in TRAINED for place in folders.model_folders(kind) for file in place.rglob(f"*{CHECKPOINT}")
+    ]
     return any(info.made_from == identity for file in files for info in _infos(file))

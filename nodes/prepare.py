@@ -55,7 +55,7 @@ class LoadAvatarVideo(io.ComfyNode):
             description="Reads a clip of one person talking to the camera and stores it as an avatar. Streams: the "
             "frames never lie in memory. Give one to five minutes with a well-lit face and clear speech; 5 seconds "
             "are the least.",
-            search_aliases=["lip sync", "talking head", "digital human"],
+            search_aliases=["lip sync", "talking head", "digital human", "train face", "make a person"],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -185,6 +185,7 @@ class DetectLandmarks(MakesFiles):
             category=CATEGORY,
             description="Follows one face through the avatar's clip and cuts out the mouth region of every frame. "
             "What is done already is not done again. Then shows what is good and bad about the clip.",
+            search_aliases=["face landmarks", "track face", "face mesh", "check clip"],
             inputs=[
                 AVATAR.Input("avatar", tooltip="From Load Avatar Video."),
                 *(widget(PrepareOptions, name) for name in ("face_index", "max_gap_s", "skip_lost")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,24 @@ from ..udh_core.speech.encoders import weight_files
 from .host import display, folders, made, media, prompt, wording, worker
 from .host.device import for_inference
 from .host.frames import Frames
-from .types import AVATAR, CATEGORY, FEATURES, GENERATOR, UNLINKED, Features, MakesFiles, Trained, reopened, widget
+from .mouths import where
+from .types import (
+    AVATAR,
+    BOUNDING_BOX,
+    CATEGORY,
+    FEATURES,
+    GENERATOR,
+    PLACED,
+    UNLINKED,
+    Features,
+    MakesFiles,
+    Placed,
+    Trained,
+    reopened,
+    widget,
+)
 
-FRAMES_OUTPUT = 1
+WHERE_LINKED = {1: "frames", 3: "mouths", 4: "mask"}  # the outputs that are only filled where a node takes them
 STAGES = {"features": 10.0, "compile": 1.0, "frames": 89.0}  # and how long each takes in relation to the others
 SETTINGS = ("when_audio_longer", "when_audio_shorter", "feather", "crf", "amplitude", "rest")
 
@@ -37,15 +53,14 @@ class LipSyncRender(io.ComfyNode):
             category=CATEGORY,
             description="Makes the avatar say the audio. The video is a file, so any length fits; the frames output "
             "is only filled when it is connected.",
-            search_aliases=["lip sync", "talking head", "dub"],
+            search_aliases=["lip sync", "talking head", "wav2lip", "dub", "speak"],
             hidden=[io.Hidden.unique_id],
             inputs=[
                 AVATAR.Input(
                     "avatar",
-                    tooltip="From Detect Landmarks, Load Avatar or Load Avatar Bundle; the one the generator was "
-                    "trained on.",
+                    tooltip="From Load Person, Detect Landmarks or Load Avatar; the one the generator was trained on.",
                 ),
-                GENERATOR.Input("generator", tooltip="From Train Generator, Load Generator or Load Avatar Bundle."),
+                GENERATOR.Input("generator", tooltip="From Load Person, Train Generator or Load Generator."),
                 *(widget(RenderOptions, name) for name in SETTINGS),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="What the avatar shall say: any language, any length, any TTS node."
@@ -56,7 +71,7 @@ class LipSyncRender(io.ComfyNode):
                     tooltip="Features of that audio, of the generator's own encoder. Made by itself when not "
                     "connected.",
                 ),
-                widget(RenderOptions, "lost", optional=True),
+                *(widget(RenderOptions, name, optional=True) for name in ("lost", "start_s", "ends_at_rest")),
             ],
             outputs=[
                 io.Video.Output(
@@ -69,13 +84,29 @@ class LipSyncRender(io.ComfyNode):
                     "needs memory for all of them.",
                 ),
                 io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
+                io.Image.Output(
+                    display_name="mouths",
+                    tooltip="The face crop of every frame, as it was drawn: for upscalers and restorers, then Paste "
+                    "Mouths. A fraction of the frames' memory.",
+                ),
+                io.Mask.Output(
+                    display_name="mask",
+                    tooltip="Where the mouth was drawn, in every frame: 1 = all of it, with the soft edge that it was "
+                    "pasted with.",
+                ),
+                PLACED.Output("placed", tooltip="Where the mouths belong, for Paste Mouths."),
+                BOUNDING_BOX.Output(
+                    "face_boxes",
+                    tooltip="The square of the face crop in every frame, px, for nodes that crop by boxes.",
+                ),
             ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, **_: object) -> str:
         """A result without frames will not do once the frames are wanted."""
-        return f"{made.state()} {prompt.linked(cls.hidden.unique_id, FRAMES_OUTPUT)}"
+        linked = [prompt.linked(cls.hidden.unique_id, output) for output in WHERE_LINKED]
+        return f"{made.state()} {' '.join(linked)}"
 
     @classmethod
     def validate_inputs(cls, rest: bool | None, audio: object = UNLINKED, features: object = UNLINKED) -> bool:
@@ -96,16 +127,20 @@ class LipSyncRender(io.ComfyNode):
         audio: Mapping[str, Any] | None = None,
         features: Features | None = None,
         lost: WhenLost = "pass",
+        start_s: float = 0.0,
+        ends_at_rest: bool = False,
     ) -> io.NodeOutput:
-        options = RenderOptions(
-            when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, amplitude=amplitude, lost=lost
-        )
+        options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, lost=lost)
+        options = replace(options, amplitude=amplitude, start_s=start_s, ends_at_rest=ends_at_rest)
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
-        frames = Frames(prompt.linked(cls.hidden.unique_id, FRAMES_OUTPUT))
-        out = _rendered(reopened(avatar, "video", "track"), generator, sound, options, features, frames)
+        found = reopened(avatar, "video", "track")
+        kept = {what: Frames(prompt.linked(cls.hidden.unique_id, n), what) for n, what in WHERE_LINKED.items()}
+        out = _rendered(found, generator, sound, options, features, kept)
         made.note(out)
         display.say(_described(out))
-        return io.NodeOutput(InputImpl.VideoFromFile(str(out)), frames.image(), float(avatar.info.fps))
+        placed = Placed(found, sound, options, picture_info(out).frame_count)
+        pictures = kept["frames"].image(), float(found.info.fps), kept["mouths"].image()
+        return io.NodeOutput(InputImpl.VideoFromFile(str(out)), *pictures, *where(placed, kept["mask"]))
 
 
 def _check_speech(linked: bool) -> None:
@@ -116,16 +151,22 @@ def _check_speech(linked: bool) -> None:
 
 
 def _rendered(
-    avatar: Avatar, generator: Trained, sound: Path, options: RenderOptions, features: Features | None, frames: Frames
+    avatar: Avatar,
+    generator: Trained,
+    sound: Path,
+    options: RenderOptions,
+    features: Features | None,
+    kept: Mapping[str, Frames],
 ) -> Path:
-    """The finished mp4, and `frames` filled; a mp4 with the same content is not made twice while ComfyUI runs."""
+    """The finished mp4, with what is kept filled; a mp4 with the same content is not made twice while ComfyUI runs."""
     parts = (avatar.root, avatar.identity, folders.stamp(avatar.root / "avatar.json"), generator.path)
     parts += (folders.stamp(generator.path), sound.stem, options)
     parts += (features.values.encoder, features.sound.stem) if features else ()
     out = folders.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
-    if out.is_file() and not frames.are_wanted:
+    frames, mouths = kept["frames"], kept["mouths"]
+    if out.is_file() and not frames.are_wanted and not mouths.are_wanted:
         return out
-    driving, space = features.values if features else None, frames.space if frames.are_wanted else None
+    driving = features.values if features else None
     models = folders.weights(folders.SPEECH, *weight_files(generator.info.encoder))
     with for_inference(generator.info.encoder, generator.path) as device:
         worker.run_job(
@@ -136,7 +177,8 @@ def _rendered(
                 out,
                 options,
                 driving=driving,
-                space=space,
+                space=frames.space if frames.are_wanted else None,
+                mouths=mouths.space if mouths.are_wanted else None,
                 models=models,
                 device=device,
             ),

@@ -1,19 +1,17 @@
-"""Nodes that load what was made earlier: avatars, generators, SyncNets, bundles."""
+"""Nodes that load what was made earlier, by kind: avatars, generators, SyncNets, bundles. A whole person: `person`."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from pathlib import Path
 from typing import ClassVar
 
 from comfy_api.latest import io
 
 from ..udh_core.avatar.folder import open_avatar
-from ..udh_core.errors import FileError, FormatError, OptionError
-from ..udh_core.export.bundle import SUFFIX, OpenedBundle, open_bundle, reopen_bundle
+from ..udh_core.errors import FileError, OptionError
 from ..udh_core.media.audio import load_sound
 from .host import folders, made, media, wording
+from .person import Person, opened
 from .types import AVATAR, CATEGORY, GENERATOR, SYNCNET, open_trained
 
 NOTHING = "(nothing saved yet)"
@@ -30,6 +28,8 @@ class _Load(io.ComfyNode):
     pattern: ClassVar[str] = f"*{CHECKPOINT}"  # of what is listed
     suffix: ClassVar[str] = CHECKPOINT  # of the file that tells whether a thing has changed, after its name
     outputs: ClassVar[list[io.Output]]
+    aliases: ClassVar[list[str]]  # other words that it is looked for by
+    deprecated: ClassVar[bool] = False
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -38,6 +38,8 @@ class _Load(io.ComfyNode):
             display_name=cls.title,
             category=CATEGORY,
             description=cls.description,
+            search_aliases=cls.aliases,
+            is_deprecated=cls.deprecated,
             inputs=[
                 io.Combo.Input(
                     "name",
@@ -76,6 +78,7 @@ class LoadAvatar(_Load):
     node_id = "UDH_LoadAvatar"
     title = "Load Avatar"
     description = "An avatar that Load Avatar Video and Detect Landmarks made earlier."
+    aliases: ClassVar[list[str]] = ["load character", "talking head", "prepared clip"]
     kind, pattern, suffix = "avatars", "*/crops.npy", "/avatar.json"
     outputs: ClassVar[list[io.Output]] = [
         AVATAR.Output("avatar", tooltip="For the training nodes and Lip Sync Render."),
@@ -95,6 +98,7 @@ class LoadGenerator(_Load):
     node_id = "UDH_LoadGenerator"
     title = "Load Generator"
     description = "A generator that Train Generator made earlier."
+    aliases: ClassVar[list[str]] = ["load face model", "lip sync model", "wav2lip"]
     kind = "generators"
     outputs: ClassVar[list[io.Output]] = [
         GENERATOR.Output("generator", tooltip="For Lip Sync Render, with the avatar it was trained on.")
@@ -112,6 +116,7 @@ class LoadSyncNet(_Load):
     node_id = "UDH_LoadSyncNet"
     title = "Load SyncNet"
     description = "A SyncNet that Train SyncNet made earlier."
+    aliases: ClassVar[list[str]] = ["lip sync expert", "load sync model"]
     kind = "syncnets"
     outputs: ClassVar[list[io.Output]] = [
         SYNCNET.Output("syncnet", tooltip="For Train Generator, Sync Report, or Train SyncNet, which begins from it.")
@@ -124,14 +129,16 @@ class LoadSyncNet(_Load):
 
 
 class LoadBundle(_Load):
-    """A trained person from one file."""
+    """A trained person from one file, for graphs from before there was Load Person."""
 
     node_id = "UDH_LoadBundle"
     title = "Load Avatar Bundle"
     description = (
         "A trained person from one file that Export Avatar made, here or on another computer. Both outputs go into "
-        "Lip Sync Render; the file holds nothing to train on."
+        "Lip Sync Render. Load Person loads such files, too, and takes the place of this node."
     )
+    aliases: ClassVar[list[str]] = ["shared avatar", "avatar file"]
+    deprecated = True
     kind = "bundles"
     outputs: ClassVar[list[io.Output]] = [
         AVATAR.Output("avatar", tooltip="For Lip Sync Render."),
@@ -146,24 +153,4 @@ class LoadBundle(_Load):
     @classmethod
     @wording.reported
     def execute(cls, name: str) -> io.NodeOutput:
-        person = _opened(folders.saved_path(cls.kind, name, SUFFIX))
-        made.note(person.avatar.root, lambda: _is_whole(person.avatar.root))
-        return io.NodeOutput(person.avatar, open_trained(person.generator, "generator"))
-
-
-def _opened(bundle: Path) -> OpenedBundle:
-    """Its content in ComfyUI's temp folder; each state of a file is opened once."""
-    state = hashlib.sha256(repr((bundle, folders.stamp(bundle))).encode()).hexdigest()[:16]
-    folder = folders.temp_folder() / f"{bundle.stem}-{state}"
-    if _is_whole(folder):
-        return reopen_bundle(folder)
-    shutil.rmtree(folder, ignore_errors=True)  # what is left of it, when some of its files were deleted
-    return open_bundle(bundle, folder)
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a bundle is unpacked there, with all its files."""
-    try:
-        return reopen_bundle(folder).generator.is_file()
-    except FormatError:
-        return False
+        return io.NodeOutput(*opened(Person(None, folders.saved_path(cls.kind, name, cls.suffix))))

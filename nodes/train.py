@@ -47,6 +47,10 @@ from .types import (
 )
 
 PREVIEW_STEPS = 100  # steps from one preview to the next
+GENERATOR_MINUTES, SYNCNET_MINUTES = (
+    15.0,
+    4.0,
+)  # unless a graph says otherwise: a number of steps may take hours on a CPU
 # Stages, and how long each takes in relation to the others
 SYNCNET_STAGES = {"features": 2.0, "training data": 2.0, "syncnet": 98.0}
 GENERATOR_STAGES = {
@@ -102,9 +106,11 @@ class TrainSyncNet(MakesFiles):
             category=CATEGORY,
             description="Trains a network on this person that distinguishes in-sync from off-sync pairs of mouth and "
             "audio: it gives LSE-D and LSE-C in Sync Report, and can be a loss in Train Generator.",
+            search_aliases=["lip sync expert", "wav2lip", "train sync"],
             inputs=[
                 *_sources("syncnets"),
-                *(widget(SyncNetOptions, name) for name in ("minutes", "steps", "seed")),
+                widget(SyncNetOptions, "minutes", default=SYNCNET_MINUTES),
+                *(widget(SyncNetOptions, name) for name in ("steps", "seed")),
                 _resume(),
                 _features("the SyncNet at init"),
                 SYNCNET.Input(
@@ -164,12 +170,11 @@ class TrainGenerator(MakesFiles):
             description="Trains the model of this person's mouth: audio features → mouth shape → picture. The preview "
             "shows the covered input, the generated picture and the real one. Cancel at any time: Run goes on from "
             "there.",
+            search_aliases=["train face", "train person", "lip sync", "wav2lip", "digital human"],
             inputs=[
                 *_sources("generators"),
-                *(
-                    widget(GeneratorOptions, name)
-                    for name in ("minutes", "steps", "model_size", "batch", "motion_steps", "seed")
-                ),
+                widget(GeneratorOptions, "minutes", default=GENERATOR_MINUTES),
+                *(widget(GeneratorOptions, name) for name in ("steps", "model_size", "batch", "motion_steps", "seed")),
                 _resume(),
                 _features("the SyncNet"),
                 SYNCNET.Input(

@@ -15,7 +15,8 @@ from ..udh_core.avatar.folder import Avatar, open_avatar
 from ..udh_core.errors import FormatError, MismatchError, UdhError
 from ..udh_core.models import checkpoint
 from ..udh_core.models.checkpoint import Checkpoint, Kind
-from ..udh_core.options import described
+from ..udh_core.options import Option, described
+from ..udh_core.rendering.options import RenderOptions
 from ..udh_core.speech import features as feature_files
 from ..udh_core.speech.features import AudioFeatures
 from .host import made, worker
@@ -25,10 +26,14 @@ AVATAR = io.Custom("UDH_AVATAR")  # an Avatar
 FEATURES = io.Custom("UDH_FEATURES")  # a Features
 GENERATOR = io.Custom("UDH_GENERATOR")  # a Trained
 SYNCNET = io.Custom("UDH_SYNCNET")  # a Trained
+PLACED = io.Custom("UDH_PLACED")  # a Placed
 LOSS_MAP = io.Custom("LOSS_MAP")  # {"loss": [float, …]}, as core's training nodes give it
 FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")  # of core's MediaPipe nodes, where ComfyUI has them
 BOUNDING_BOX = io.Custom("BOUNDING_BOX")
 UNLINKED = object()  # in `validate_inputs`: the default of an input that is not there; one that is linked is None
+# Options whose widgets lie below "Show advanced inputs": what works for nearly everybody as it is
+ADVANCED = {"steps", "motion_steps", "batch", "seed", "crf", "lost", "ends_at_rest"}
+ADVANCED |= {"audio_track", "video_track"}
 MOST = 2**31 - 1  # of a number whose option has no upper bound
 
 
@@ -57,6 +62,16 @@ class Trained:
 
     path: Path
     info: Checkpoint
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A render, as far as it says where the mouth is in each of its frames."""
+
+    avatar: Avatar
+    sound: Path  # wav
+    options: RenderOptions
+    frames: int
 
 
 class MakesFiles(io.ComfyNode):
@@ -105,37 +120,57 @@ def _is_same(one: Avatar, other: Avatar) -> bool:
     return (one.identity, one.crop) == (other.identity, other.crop)
 
 
-def widget(options: type, name: str, optional: bool = False) -> io.Input:
+def widget(options: type, name: str, optional: bool = False, default: float | None = None) -> io.Input:
     """The widget of an option that a dataclass declares: its default, range, step, choices and help are quoted.
 
-    `optional`: a choice or whole number added to a node that saved workflows know without it.
-    An option whose default is None, which means "not given", is a number whose 0 means that; see `given`.
+    `optional`: added to a node that saved workflows know without it.
+    An option whose default is None, which means "not given", is a number whose 0 means that; see `given`. The widget
+    may have another `default`.
     """
-    said = described(options, name)
+    said, advanced = described(options, name), name in ADVANCED
     if said.choices:
         return io.Combo.Input(
-            name, options=list(said.choices), default=said.default, optional=optional, tooltip=said.help
+            name,
+            options=list(said.choices),
+            default=said.default,
+            optional=optional,
+            advanced=advanced,
+            tooltip=said.help,
         )
     if isinstance(said.default, bool):
-        return io.Boolean.Input(name, default=said.default, tooltip=said.help)
+        return io.Boolean.Input(name, default=said.default, optional=optional, advanced=advanced, tooltip=said.help)
     if isinstance(said.default, str):
-        return io.String.Input(name, default=said.default, tooltip=said.help)
+        return io.String.Input(name, default=said.default, optional=optional, advanced=advanced, tooltip=said.help)
+    return _number(said, optional, advanced, default)
+
+
+def _number(said: Option, optional: bool, advanced: bool, default: float | None) -> io.Input:
     most = MOST if said.most is None else said.most
     if isinstance(said.default, int):
         return io.Int.Input(
-            name,
+            said.name,
             default=said.default,
             min=int(said.least or 0),
             max=int(most),
             step=int(said.step or 1),
             optional=optional,
+            advanced=advanced,
             control_after_generate=False,  # a seed that changes by itself would train anew with every Run
             tooltip=said.help,
         )
-    default, least, tooltip = said.default, said.least or 0.0, said.help
-    if default is None:
-        default, least, tooltip = 0.0, 0.0, f"{said.help} 0 = not given."
-    return io.Float.Input(name, default=default, min=least, max=float(most), step=said.step or 0.1, tooltip=tooltip)
+    value, least, tooltip = said.default, said.least or 0.0, said.help
+    if value is None:
+        value, least, tooltip = default or 0.0, 0.0, f"{said.help} 0 = not given."
+    return io.Float.Input(
+        said.name,
+        default=value,
+        min=least,
+        max=float(most),
+        step=said.step or 0.1,
+        optional=optional,
+        advanced=advanced,
+        tooltip=tooltip,
+    )
 
 
 def given(value: float) -> float | None:

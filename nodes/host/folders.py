@@ -70,14 +70,15 @@ def new_path(kind: str, name: str, suffix: str = "") -> Path:
 
 
 def saved_names(kind: str, pattern: str) -> list[str]:
-    """Names of what is saved: files or folders that match `pattern`, a path below the kind's folder."""
-    found = {path.relative_to(folder).parts[0] for folder in model_folders(kind) for path in folder.glob(pattern)}
-    return sorted(name.removesuffix(".safetensors") for name in found if not name.endswith(".resume.safetensors"))
+    """Names of what is saved, in sub-folders, too, as "folder/name": what stands for * in the paths that match."""
+    found = [path.relative_to(place) for place in model_folders(kind) for path in place.rglob(pattern)]
+    names = {path.as_posix().removesuffix(pattern.rpartition("*")[2]) for path in found}
+    return sorted(name for name in names if not name.endswith(".resume"))
 
 
 def saved_path(kind: str, name: str, suffix: str = "") -> Path:
-    """Path of a saved thing; FileError when it is not there."""
-    safe = safe_name(name, "")
+    """Path of a saved thing; FileError when it is not there, OptionError for a name that would leave its folder."""
+    safe = "/".join(safe_name(part, "") for part in name.split("/"))
     for folder in model_folders(kind):
         if (folder / f"{safe}{suffix}").exists():
             return folder / f"{safe}{suffix}"

@@ -12,7 +12,7 @@ from comfy_execution.graph_utils import is_link
 from comfy_execution.progress import get_progress_state
 
 Linked = Literal["yes", "no", "perhaps"]
-MAY_BE_IMAGES = ("IMAGE", "*")
+MAY_BE_IMAGES = ("IMAGE", "MASK", "*")
 
 
 def linked(node_id: str | None, output: int) -> Linked:

@@ -17,6 +17,7 @@ OF_FLOOR = (
     "test_files.py",
     "test_schema.py",
     "test_sounds.py",
+    "test_speak.py",
     "test_texts.py",
     "test_wanted.py",
 )

@@ -12,8 +12,10 @@ import nodes
 IDS = {
     *("UDH_LoadAvatarVideo", "UDH_DetectLandmarks", "UDH_ExtractAudioFeatures", "UDH_TrainSyncNet"),
     *("UDH_TrainGenerator", "UDH_LipSyncRender", "UDH_MuxVideo", "UDH_LoadAvatar", "UDH_LoadGenerator"),
-    *("UDH_LoadSyncNet", "UDH_SyncReport", "UDH_ExportAvatar", "UDH_LoadBundle"),
+    *("UDH_LoadSyncNet", "UDH_SyncReport", "UDH_ExportAvatar", "UDH_LoadBundle", "UDH_LoadPerson"),
+    "UDH_PasteMouths",
 }
+MINUTES = {"UDH_TrainSyncNet": 4.0, "UDH_TrainGenerator": 15.0}  # the nodes' own default: see nodes/train.py
 
 
 def test_pack_loads_without_a_warning(host):
@@ -33,6 +35,17 @@ def test_every_input_and_output_is_explained(host):
             assert entry.tooltip, f"{name}.{entry.id or entry.display_name} has no tooltip"
         assert all(output.display_name for output in schema.outputs), name
         assert schema.category == "Ultralight Digital Human"
+
+
+def test_every_node_is_found_by_other_words_and_hides_few_of_its_own(host):
+    """By what users of other packs look for; and what has to be chosen is never among the advanced inputs."""
+    for name, schema in schemas().items():
+        assert len(schema.search_aliases) >= 2, name
+        hidden = {entry.id for entry in schema.inputs if entry.advanced}
+        assert hidden <= set(host.module("types").ADVANCED) | {"model", "path"}, name
+    assert "wav2lip" in schemas()["UDH_LipSyncRender"].search_aliases
+    hidden = {entry.id for entry in schemas()["UDH_TrainGenerator"].inputs if entry.advanced}
+    assert hidden == {"steps", "batch", "motion_steps", "seed"}
 
 
 def test_numbers_have_sensible_ranges(host):
@@ -63,7 +76,8 @@ def test_widgets_quote_the_declared_options(host, node_id, module, options):
     for entry in quoted:
         said = fields[entry.id]
         assert entry.tooltip.startswith(said.help), entry.id
-        assert entry.default == (0.0 if said.default is None else said.default), entry.id
+        default = MINUTES[node_id] if entry.id == "minutes" else said.default
+        assert entry.default == (0.0 if default is None else default), entry.id
         if said.most is not None:
             assert (entry.min, entry.max) == (said.least, said.most), entry.id
 

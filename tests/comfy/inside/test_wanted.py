@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import comfy.model_management
 import pack
 import pytest
@@ -84,6 +86,34 @@ def test_an_expansion_that_only_hands_on_a_video_wants_no_frames(host, outside, 
     graph.add_ephemeral_node("6.2", inside, "6", "6")
     reset_progress_state("test", graph)
     assert host.module("host.prompt").linked("6.1", 1) == answer
+
+
+def test_mouths_go_through_a_restorer_and_back(host):
+    """Enlarged, they come back to their place; and mask and boxes say where that is."""
+    graph = spoken(12) | kept("mouths", ("6", 3))
+    graph["9"] = node("MaskToImage", mask=["6", 4])
+    graph["10"] = node("ImageScaleBy", image=["6", 3], upscale_method="bicubic", scale_by=2.0)
+    graph["11"] = node("UDH_PasteMouths", mouths=["10", 0], placed=["6", 5], crf=12)
+    graph["12"] = node("GetVideoComponents", video=["11", 0])
+    graph["13"] = node("PreviewAny", source=["6", 6])
+    for number, (key, source) in enumerate({"mask": "9", "pasted": "12"}.items(), 14):
+        graph[str(number)] = node("TestKept", images=[source, 0], key=key)
+    pasted = frames(host, "pasted", graph)
+    drawn = frames(host, "drawn", spoken(12) | kept("drawn"))
+    mouths, mask = pack.Kept.images["mouths"], pack.Kept.images["mask"]
+    assert mouths.shape == (len(drawn), 96, 96, 3)
+    assert mask.shape == drawn.shape and mask.min() == 0 and mask.max() == 1
+    assert (pasted - drawn).abs().mean() < 0.01
+    boxes = json.loads(host.run(graph).ui["13"]["text"][0])
+    rows, columns = (mask[0, ..., 0] > 0).nonzero(as_tuple=True)
+    (box,) = boxes[0]
+    assert len(boxes) == len(drawn)
+    assert box["x"] <= columns.min() and columns.max() < box["x"] + box["width"]
+    assert box["y"] <= rows.min() and rows.max() < box["y"] + box["height"]
+    graph["10"] = node("RepeatImageBatch", image=["6", 3], amount=2)
+    result = host.run(graph)
+    assert result.status == "error"
+    assert f"got {2 * len(drawn)} mouths for {len(drawn)} frames" in result.error
 
 
 def test_frames_that_do_not_fit_are_refused(host):
