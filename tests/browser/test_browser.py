@@ -16,6 +16,8 @@ from program import message_of
 from udh_core.media.probe import probe
 
 MODULE = "ultralight-digital-human"
+BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
+OUTSIDE = {"Make a person": ["file", "name", "minutes"], "Speak": ["person", "start_s", "when_audio_longer"]}
 LOAD = "async graph => { await app.loadGraphData(graph); await new Promise(done => setTimeout(done, 500)); }"
 STATE = """() => ({
     types: app.graph.nodes.map(node => node.type),
@@ -65,6 +67,21 @@ def test_workflow_loads_whole(window, name):
     assert state["known"] and not state["errors"], state
     assert sorted(state["links"]) == sorted([a, b, c] for _, a, b, c, *_ in graph["links"])
     assert window.page.evaluate("async () => (await app.graphToPrompt()).output") == api_of(name)
+    assert window.ours() == []
+
+
+def test_blueprints_are_offered_and_load_whole(window, comfy):
+    """One node each, with the widgets that matter outside; inside nothing that a node needs is missing."""
+    offered = {one["name"]: key for key, one in comfy.get("global_subgraphs").items() if one["source"] == "custom_node"}
+    assert set(offered) == {path.stem for path in BLUEPRINTS.glob("*.json")} == set(OUTSIDE)
+    info = comfy.get("object_info")
+    for name, key in offered.items():
+        window.page.evaluate(LOAD, json.loads(comfy.get(f"global_subgraphs/{key}")["data"]))
+        assert window.page.evaluate("app.graph.nodes.map(node => node.widgets.map(w => w.name))") == [OUTSIDE[name]]
+        prompt = window.page.evaluate("async () => (await app.graphToPrompt()).output")
+        assert len(prompt) >= 2
+        for node in prompt.values():
+            assert set(info[node["class_type"]]["input"]["required"]) <= set(node["inputs"])
     assert window.ours() == []
 
 
