@@ -20,7 +20,7 @@ LAYERS = (  # a file imports from its own folder and from the rows above its own
     "audit inference",
     "training rendering export",
     "evaluation published",
-    "demo",
+    "demo batch",
     "cli",
     "__main__",
 )

@@ -20,6 +20,10 @@ class FileError(UdhError):
     """A file or folder is missing, in use, in the way, or cannot be written under the name that was given."""
 
 
+class InUseError(FileError):
+    """Another run is writing this file or working in this folder; when it has ended there is no error any more."""
+
+
 class MediaError(UdhError):
     """A video or audio file is missing, unreadable, too short, or silent where sound is needed; or encoding failed."""
 

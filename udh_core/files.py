@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import FileError
+from .errors import FileError, InUseError
 
 _HASHED_BYTES = 1 << 20  # at a time
 _END_BYTES = 1 << 20  # of either end of a file
@@ -100,7 +100,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as e:
-        raise FileError(f"another run is working in {folder}; wait until it ends, or give another folder") from e
+        raise InUseError(f"another run is working in {folder}; wait until it ends, or give another folder") from e
     except OSError as e:
         raise FileError(f"cannot write into {folder}: {e.strerror or e}; choose another folder") from e
     try:
@@ -275,7 +275,7 @@ def _lock(path: Path) -> Iterator[None]:
         with gate.acquire(timeout=_GATE_S):
             lock.acquire(timeout=0)
     except Timeout as e:
-        raise FileError(f"another run is writing {path}; wait until it ends, or give another name") from e
+        raise InUseError(f"another run is writing {path}; wait until it ends, or give another name") from e
     except OSError as e:
         raise FileError(f"cannot write into {folder}: {e.strerror or e}; set TMPDIR to another folder") from e
     try:

@@ -40,6 +40,11 @@ def option(
     return field(default=default, metadata={_KEY: said})
 
 
+def required(help: str) -> Any:  # noqa: ANN401 (a field of any type)
+    """A dataclass field that has to be given."""
+    return field(metadata={_KEY: Option("", MISSING, help)})
+
+
 def described(options: type, name: str) -> Option:
     """What the dataclass says about this option; KeyError when it has none of that name."""
     for one in fields(options):

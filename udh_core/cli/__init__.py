@@ -7,8 +7,9 @@ import logging
 import typer
 from typer.core import TyperGroup
 
-from ..errors import OUT_OF_MEMORY, UdhError
-from ..files import os_error_line
+from ..batch.outcome import machines_fault
+from ..errors import UdhError
+from .batch import batch_command
 from .console import InFlags, errors, on_one_line, replace_odd_characters, with_flags
 from .demo import demo_command
 from .evaluate import evaluate_command
@@ -28,6 +29,7 @@ COMMANDS = {  # in the order of `udh --help`: what it does, in a sentence
         "it is.",
     ),
     "render": (render_command, "Make the person say it."),
+    "batch": (batch_command, "Do many jobs, here or on a Ray cluster; run again to continue."),
     "evaluate": (evaluate_command, "Measure a generator on the held-out part of its clip."),
     "audit": (audit_command, "Say what is wrong with a clip before anyone trains on it."),
     "demo": (demo_command, "The whole chain in one go."),
@@ -46,17 +48,6 @@ COMMANDS = {  # in the order of `udh --help`: what it does, in a sentence
 }
 
 
-def _machines_fault(error: OSError | RuntimeError | MemoryError) -> str:
-    """What to do about a full disk, a name or place that cannot be used, or too little memory; "" for other errors."""
-    if isinstance(error, OSError):
-        return os_error_line(error)
-    if isinstance(error, MemoryError):
-        return "there is not enough memory; close other programs, or take less of the clip"
-    if any(words in str(error) for words in OUT_OF_MEMORY):
-        return "the device is out of memory; close other programs that use it, or give --device cpu"
-    return ""
-
-
 def _refused(line: str) -> typer.Exit:
     """Say what is wrong, in one line, and how the program ends."""
     errors.print(f"error: {on_one_line(line)}", style="red", soft_wrap=True)
@@ -72,10 +63,10 @@ class ExitCodes(TyperGroup):
         except UdhError as error:
             raise _refused(with_flags(str(error))) from error
         except (OSError, RuntimeError, MemoryError) as error:
-            line = _machines_fault(error)
+            line = machines_fault(error)
             if not line:
                 raise
-            raise _refused(line) from error
+            raise _refused(with_flags(line)) from error
         except KeyboardInterrupt as error:
             errors.print("interrupted; run it again to continue (training: with --resume)", style="yellow")
             raise typer.Exit(130) from error

@@ -9,6 +9,9 @@ import typer
 from typer.models import OptionInfo
 
 from ..avatar.options import PrepareOptions
+from ..batch.jobs import DEVICE
+from ..batch.work import check_device
+from ..errors import OptionError
 from ..options import described, range_of
 
 
@@ -27,19 +30,14 @@ AvatarDir = Annotated[Path, typer.Option("--avatar", help="Folder of the prepare
 
 def usable_device(name: str) -> str:
     """The device's name; a usage error when torch cannot compute there."""
-    if name != "cpu":
-        import torch
-
-        try:
-            torch.empty(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise typer.BadParameter(
-                f"torch cannot compute on {name} here; use cpu, or install torch for it"
-            ) from error
+    try:
+        check_device(name)
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from error
     return name
 
 
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …", callback=usable_device)]
+Device = Annotated[str, typer.Option(help=DEVICE, callback=usable_device)]
 Encoder = Annotated[str, quoted(PrepareOptions, "encoder")]
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..avatar.options import PrepareOptions
+from ..batch.jobs import PrepareJob
 from ..errors import FormatError
 from ..files import atomic_write, check_apart, output_lock
 from ..progress import Progress, job
@@ -27,9 +28,7 @@ if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` sh
 def prepare_command(
     video: Path,
     avatar: AvatarDir,
-    audio: Annotated[
-        Path | None, typer.Option(help="Speech that belongs to the video, instead of its own sound.")
-    ] = None,
+    audio: Annotated[Path | None, quoted(PrepareJob, "audio")] = None,
     crop_px: Annotated[int, quoted(PrepareOptions, "crop_px")] = PrepareOptions.crop_px,
     encoder: Encoder = PrepareOptions.encoder,
     start: Annotated[float, quoted(PrepareOptions, "start_s")] = PrepareOptions.start_s,

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
-
-from ..errors import OptionError
+from ..batch.jobs import RenderJob
+from ..batch.work import render_job
 from ..rendering.options import RenderOptions, WhenLonger, WhenLost, WhenShorter
 from .console import console, run
 from .options import Device, quoted
 
-if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
-    from ..avatar.folder import Avatar
-
 
 def render_command(
-    out: Annotated[Path, typer.Option(help="The mp4 to write.")],
-    avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
-    generator: Annotated[Path | None, typer.Option(help="The trained generator.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Both in one file, a bundle of udh export.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="What the person shall say.")] = None,
-    text: Annotated[str | None, typer.Option(help="English text to speak instead (needs hibari-tts).")] = None,
+    out: Annotated[Path, quoted(RenderJob, "out")],
+    avatar: Annotated[Path | None, quoted(RenderJob, "avatar")] = None,
+    generator: Annotated[Path | None, quoted(RenderJob, "generator")] = None,
+    bundle: Annotated[Path | None, quoted(RenderJob, "bundle")] = None,
+    audio: Annotated[Path | None, quoted(RenderJob, "audio")] = None,
+    text: Annotated[str | None, quoted(RenderJob, "text")] = None,
     when_audio_longer: Annotated[
         WhenLonger, quoted(RenderOptions, "when_audio_longer")
     ] = RenderOptions.when_audio_longer,
@@ -39,12 +34,6 @@ def render_command(
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
-    from ..media.audio import write_wave
-    from ..rendering.render import render
-    from ..speech.tts import speak
-
-    if (audio is None) == (text is None):
-        raise OptionError("give either --audio or --text")
     options = RenderOptions(
         when_audio_longer,
         when_audio_shorter,
@@ -56,23 +45,5 @@ def render_command(
         start_s=start,
         ends_at_rest=ends_at_rest,
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))
-        if audio is None:
-            audio = Path(scratch) / "speech.wav"
-            write_wave(audio, speak(text or ""))
-        run(render(opened, checkpoint, audio, out, options, device=device))
+    run(render_job(RenderJob(out, avatar, generator, bundle, audio, text, device, options)))
     console.print(f"{out} is ready", soft_wrap=True)
-
-
-def _person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:
-    """What the user wants to render with: avatar and generator as given, or a bundle opened in `scratch`."""
-    if bundle is not None and avatar is None and generator is None:
-        from ..export.bundle import open_bundle
-
-        return open_bundle(bundle, scratch / "avatar")
-    if bundle is not None or avatar is None or generator is None:
-        raise OptionError("give either --avatar and --generator, or --bundle")
-    from ..avatar.folder import open_avatar
-
-    return open_avatar(avatar), generator

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..avatar.options import PrepareOptions
+from ..batch.jobs import TrainJob
 from ..training.options import DrawnFrom, GeneratorOptions, ModelSize
 from .console import console, run
 from .options import AvatarDir, Device, Encoder, Overwrite, Resume, SetAside, quoted
@@ -48,10 +49,8 @@ def train_syncnet_command(
 
 def train_command(
     avatar: AvatarDir,
-    out: Annotated[Path, typer.Option(help="Where the generator goes (.safetensors).")],
-    syncnet: Annotated[
-        Path | None, typer.Option(help="A SyncNet whose loss is added late in training; for clips of several minutes.")
-    ] = None,
+    out: Annotated[Path, quoted(TrainJob, "out")],
+    syncnet: Annotated[Path | None, quoted(TrainJob, "syncnet")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train this long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train this many updates.")] = None,
     model_size: Annotated[ModelSize, quoted(GeneratorOptions, "model_size")] = GeneratorOptions.model_size,
