@@ -17,7 +17,7 @@ LAYERS = (  # a file imports from its own folder and from the rows above its own
     "media weights",
     "face speech",
     "avatar models",
-    "audit inference",
+    "audit inference doctor",
     "training rendering export",
     "evaluation published",
     "demo batch",

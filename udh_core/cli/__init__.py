@@ -12,6 +12,7 @@ from ..errors import UdhError
 from .batch import batch_command
 from .console import InFlags, errors, on_one_line, replace_odd_characters, with_flags
 from .demo import demo_command
+from .doctor import doctor_command
 from .evaluate import evaluate_command
 from .export import export_command
 from .prepare import audit_command, prepare_command
@@ -32,6 +33,7 @@ COMMANDS = {  # in the order of `udh --help`: what it does, in a sentence
     "batch": (batch_command, "Do many jobs, here or on a Ray cluster; run again to continue."),
     "evaluate": (evaluate_command, "Measure a generator on the held-out part of its clip."),
     "audit": (audit_command, "Say what is wrong with a clip before anyone trains on it."),
+    "doctor": (doctor_command, "Say what this installation lacks, and what to do."),
     "demo": (demo_command, "The whole chain in one go."),
     "import": (
         import_command,

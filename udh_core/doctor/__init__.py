@@ -1,0 +1,1 @@
+"""What this installation has, what it lacks, and what to do about each. No network is asked, torch is not loaded."""
