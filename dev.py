@@ -20,7 +20,10 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
 COMFYUI = ("0.30.0", "0.16.3")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PROGRAMS = {  # Debian's packages that the tests need, and the programs that do as well
+    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "libimage-exiftool-perl": ("exiftool",),
+}
 WHOLE = ["-n2", "--no-loadscope-reorder", "--cov=udh_core", "--cov-report=term:skip-covered"]
 EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
 
@@ -47,7 +50,7 @@ def main() -> int:
 def test(arguments: list[str]) -> int:
     """Check and test, what is quick first; the exit code of the first that fails. `arguments` are pytest's own."""
     whole = [] if arguments else WHOLE
-    set_up_browser()
+    set_up_programs()
     return (
         run(["-m", "ruff", "check"], ROOT)
         or run(["-m", "ruff", "format", "--check"], ROOT)
@@ -87,14 +90,15 @@ def set_up_comfyui() -> int:
     return 0
 
 
-def set_up_browser() -> None:
-    """Install Debian's Chromium for the tests that click, as root; where there is none they skip, on CI they fail."""
+def set_up_programs() -> None:
+    """Install Debian's Chromium and exiftool, as root; where there are none tests skip, on CI they fail."""
+    lacking = [package for package, names in PROGRAMS.items() if not any(map(shutil.which, names))]
     installer = shutil.which("apt-get")
-    if any(map(shutil.which, BROWSERS)) or not installer or os.geteuid() != 0:
+    if not lacking or not installer or os.geteuid() != 0:
         return
-    print("installing chromium …", flush=True)
+    print("installing", *lacking, "…", flush=True)
     quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *lacking]):
         subprocess.run([installer, "-qq", *arguments], env=quietly, check=False)
 
 

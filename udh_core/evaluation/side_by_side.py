@@ -38,7 +38,8 @@ def side_by_side(evaluation: Evaluation, sound: Path | None, limit: int = MAX_VI
 def _encode(evaluation: Evaluation, out: Path, wave: Path | None, crf: int, scale: float) -> None:
     side = round(evaluation.real.shape[1] * scale / 2) * 2
     fps = Fraction(evaluation.fps).limit_denominator(1001)
-    with VideoWriter(out, width=2 * side, height=side, fps=fps, audio=wave, crf=crf, encoder="x264") as writer:
+    size = {"width": 2 * side, "height": side}
+    with VideoWriter(out, **size, fps=fps, audio=wave, crf=crf, encoder="x264", generated=True) as writer:
         for pair in zip(evaluation.real, evaluation.generated, strict=True):
             frame = np.concatenate(pair, axis=1)
             if frame.shape[0] != side:

@@ -16,6 +16,7 @@ from .canvas import Canvas, Painter, deinterlaced
 from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import run_iter, url
 from .probe import VideoInfo, check_audio, inspect, picture_info
+from .provenance import COMMENT, append_xmp, is_generated
 from .timeline import MICROSECONDS
 from .video import AAC, MP4, VideoWriter, has_planes
 
@@ -137,8 +138,9 @@ def mux(
     """Put the picture of `video` and the sound of `audio`, as AAC, into `out`, which is the result.
 
     The picture is copied where an mp4 of its codec can be played, else encoded almost without loss. `metadata` are
-    texts that the file keeps by their names. MediaError: no picture in the one or no sound in the other. FileError:
-    `out` cannot be written. Progress counts frames; closing the job leaves nothing behind.
+    texts that the file keeps by their names. A picture that says it is generated goes on saying so. MediaError: no
+    picture in the one or no sound in the other. FileError: `out` cannot be written. Progress counts frames; closing
+    the job leaves nothing behind.
     """
     info, picture = inspect(video)
     if info.video is None or picture is None:
@@ -146,7 +148,9 @@ def mux(
     check_audio(audio)
     with atomic_write(out) as temporary, tempfile.TemporaryDirectory() as scratch:
         notes, playable, place = Path(scratch) / "metadata.txt", video, picture.index
-        notes.write_text(_ffmetadata(metadata or {}), encoding="utf-8")  # a command line would not hold a large one
+        marked = is_generated(video)
+        texts = {**({"comment": COMMENT} if marked else {}), **(metadata or {})}
+        notes.write_text(_ffmetadata(texts), encoding="utf-8")  # a command line would not hold a large one
         if info.video_codec not in PLAYABLE:
             playable, place = Path(scratch) / "picture.mp4", 0
             yield from _encode(video, info.video, picture, playable, info.video.fps, 0.0, None)
@@ -156,6 +160,8 @@ def mux(
         failure = f"{out} cannot be made of {video} and {audio}"
         arguments = [*inputs, *streams, *container, "-y", url(temporary)]
         yield from run_iter(arguments, failure, stage="mux", total=info.video.frame_count)
+        if marked:
+            append_xmp(temporary)
     return out
 
 

@@ -21,11 +21,13 @@ from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import FED, QUIET, Child, process, url
 from .planes import PIXELS
 from .probe import MediaInfo, check_audio, inspect
+from .provenance import COMMENT, append_xmp
 
 TO_BT709 = f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuv420p"
 # 48 kHz, because an AAC block of 1024 samples is then shorter than any frame; a late start is padded with silence.
 AAC = ["-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
 MP4 = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart"]
+COMMENTED = ["-metadata", f"comment={COMMENT}"]
 
 
 def read_frames(
@@ -110,8 +112,9 @@ class VideoWriter:
 
     `audio` is encoded to AAC beside them at its full length, both starting at zero. Odd sizes are padded by repeating
     the edge. With `colours`, frames are planes, of even sizes only, that are encoded as they are and tagged so; else
-    they are RGB and become BT.709. `gop`: a seek decodes at most this many frames in vain. At once FileError if the
-    file cannot be written; MediaError if the audio is none, or NVENC is asked for and missing.
+    they are RGB and become BT.709. `gop`: a seek decodes at most this many frames in vain. `generated`: the file says
+    so, see `provenance`. At once FileError if the file cannot be written; MediaError if the audio is none, or NVENC is
+    asked for and missing.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class VideoWriter:
         encoder: Literal["auto", "x264", "nvenc"] = "auto",
         colours: Colours | None = None,
         gop: int | None = None,
+        generated: bool = False,
     ) -> None:
         self.path = Path(path)
         self.shape = (height, width, 3) if colours is None else (height * 3 // 2, width)
@@ -140,9 +144,10 @@ class VideoWriter:
         arguments = [*FED, "-f", "rawvideo", "-pix_fmt", pixels, "-s", size, "-r", str(fps), "-i", "pipe:0", *sound]
         arguments += ["-vf", TO_BT709 if colours is None else colours.filter()]
         arguments += [*_encoder(encoder, crf, preset), *([] if gop is None else ["-g", str(gop)])]
-        arguments += [*(colours or BT709).arguments(), *MP4, "-f", "mp4", "-y"]
+        arguments += [*(colours or BT709).arguments(), *MP4, *(COMMENTED if generated else []), "-f", "mp4", "-y"]
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
+            self._to_mark = temporary if generated else None
             self._child: Child = stack.enter_context(process([*arguments, url(temporary)], "stdin"))
             self._stack = stack.pop_all()
 
@@ -184,6 +189,8 @@ class VideoWriter:
             self._child.process.wait()
             raise MediaError(f"{self.path} cannot be encoded: {self._child.error_summary()}") from e
         self._child.finish(f"{self.path} cannot be encoded")
+        if self._to_mark is not None:
+            append_xmp(self._to_mark)
 
 
 def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str) -> list[str]:

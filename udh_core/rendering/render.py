@@ -212,12 +212,14 @@ def write_video(
 ) -> Iterator[Progress]:
     """Encode `total` frames with a sound track, while the next ones are drawn in another thread.
 
-    Frames are (H, W, 3) uint8 RGB, or with `colours` planes (H * 3 / 2, W) uint8.
+    Frames are (H, W, 3) uint8 RGB, or with `colours` planes (H * 3 / 2, W) uint8. The file says that it is generated.
     """
     width, height = info.width, info.height
     with (
         plain_sound(audio, track) as sound,
-        VideoWriter(out, width=width, height=height, fps=info.fps, audio=sound, crf=crf, colours=colours) as writer,
+        VideoWriter(
+            out, width=width, height=height, fps=info.fps, audio=sound, crf=crf, colours=colours, generated=True
+        ) as writer,
         closing(prefetch(frames, 8)) as ready,
     ):
         begun_s = time.monotonic()
