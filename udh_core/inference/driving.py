@@ -20,9 +20,8 @@ from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
 
-EASE_S = (
-    0.12  # from the rest pose to speech where a video begins or ends: three frames at 25 fps, as in silence; chosen
-)
+# From the rest pose to speech where a video begins or ends: three frames at 25 fps, as in silence; chosen
+EASE_S = 0.12
 _BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the motion network sees 30 rows to either side
 
 
