@@ -20,7 +20,7 @@ LAYERS = (  # a file imports from its own folder and from the rows above its own
     "audit inference doctor",
     "training rendering export",
     "evaluation published",
-    "demo batch",
+    "demo batch live",
     "cli",
     "__main__",
 )

@@ -15,6 +15,7 @@ sys.path.append(str(HERE))  # english.py, graph_files.py
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 FLAGS += ("--disable-background-networking", "--disable-component-update")
+FLAGS += ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a microphone that beeps
 READY = "!!(window.app?.graph && window.LiteGraph && 'UDH_MuxVideo' in window.LiteGraph.registered_node_types)"
 START_MS = 90_000
 

@@ -18,6 +18,7 @@ from .export import export_command
 from .prepare import audit_command, prepare_command
 from .published import import_command, render_published_command
 from .render import render_command
+from .serve import serve_command
 from .train import train_command, train_syncnet_command
 from .weights import weights_app
 
@@ -30,6 +31,7 @@ COMMANDS = {  # in the order of `udh --help`: what it does, in a sentence
         "it is.",
     ),
     "render": (render_command, "Make the person say it."),
+    "serve": (serve_command, "Serve a page on which the person says live what is typed, uploaded or spoken."),
     "batch": (batch_command, "Do many jobs, here or on a Ray cluster; run again to continue."),
     "evaluate": (evaluate_command, "Measure a generator on the held-out part of its clip."),
     "audit": (audit_command, "Say what is wrong with a clip before anyone trains on it."),

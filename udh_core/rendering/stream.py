@@ -162,9 +162,8 @@ class _Pictures:
         if options.compiled:
             self._compositor.compile(1)
         self._held = lost if options.lost == "hold" else np.zeros_like(lost)
-        longer = (
-            options.when_audio_longer if options.when_audio_longer != "remap" else "bounce"
-        )  # speech has no end yet
+        longer = options.when_audio_longer
+        longer = "bounce" if longer == "remap" else longer  # speech has no end to fit the clip to
         order = stretches(avatar.info.frame_count, _FOREVER, longer, first=first_frame(avatar, options))
         self._played = prefetch(play(avatar, order), _AHEAD)
         self._last: np.ndarray | None = None

@@ -1,0 +1,70 @@
+"""The command `udh serve`."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import OptionError, UdhError
+from ..rendering.options import RenderOptions, WhenLonger, WhenLost
+from .console import console
+from .options import Device, quoted
+
+if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
+    from ..avatar.folder import Avatar
+
+
+def serve_command(
+    avatar: Annotated[Path | None, typer.Option(help="Folder of the prepared avatar.")] = None,
+    generator: Annotated[Path | None, typer.Option(help="The trained generator.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Both in one file, a bundle of udh export.")] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on. Any but 127.0.0.1 asks for a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.", min=0, max=65535)] = 8765,
+    token: Annotated[str, typer.Option(help="Token that visitors need; made up where one is needed.")] = "",
+    when_audio_longer: Annotated[
+        WhenLonger, quoted(RenderOptions, "when_audio_longer")
+    ] = RenderOptions.when_audio_longer,
+    amplitude: Annotated[float, quoted(RenderOptions, "amplitude")] = RenderOptions.amplitude,
+    lost: Annotated[WhenLost, quoted(RenderOptions, "lost")] = RenderOptions.lost,
+    compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
+    device: Device = "cpu",
+) -> None:
+    try:
+        from aiohttp import web
+
+        from ..live.server import LOCAL, LiveServer
+    except ImportError as error:
+        raise UdhError("the live page needs aiohttp, which is not installed: pip install aiohttp") from error
+    from ..rendering.stream import SpeechStream
+
+    options = RenderOptions(when_audio_longer, compiled=compiled, amplitude=amplitude, lost=lost)
+    token = token or ("" if host in LOCAL else secrets.token_urlsafe(12))
+    with tempfile.TemporaryDirectory() as scratch:
+        opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))
+        SpeechStream(opened, checkpoint, options, device=device).close()  # what does not work is said now
+        server = LiveServer(lambda: SpeechStream(opened, checkpoint, options, device=device), token)
+        address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
+        console.print(f"open {address} in a browser; Ctrl-C ends it", soft_wrap=True)
+        try:
+            web.run_app(server.app(), host=host, port=port, print=None, shutdown_timeout=2.0, access_log=None)
+        except OSError as error:
+            raise OptionError(
+                f"`host` {host} and `port` {port} cannot be used ({error.strerror}); choose others"
+            ) from error
+
+
+def _person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:
+    """Avatar and generator as given, or a bundle opened in `scratch`."""
+    if bundle is not None and avatar is None and generator is None:
+        from ..export.bundle import open_bundle
+
+        return open_bundle(bundle, scratch / "avatar")
+    if bundle is not None or avatar is None or generator is None:
+        raise OptionError("give either `avatar` and `generator`, or `bundle`")
+    from ..avatar.folder import open_avatar
+
+    return open_avatar(avatar), generator
