@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 import urllib.error
@@ -114,6 +115,17 @@ def test_one_visitor_at_a_time(address: str) -> None:
         frames(first, 1)
     with closing(visit(address)) as third:
         frames(third, 1)
+
+
+def test_what_cannot_go_on_says_why_and_ends(person_avatar: Path, generator_file: Path, tmp_path: Path) -> None:
+    """Rather than a page that stands still; the next visitor is told the same."""
+    broken = shutil.copytree(person_avatar, tmp_path / "avatar")
+    (broken / "video.mp4").write_bytes((broken / "video.mp4").read_bytes()[:20_000])
+    with served(broken, generator_file) as place:
+        for _ in range(2):
+            with closing(visit(place)) as socket:
+                assert "prepare the avatar again" in json.loads(socket.recv())["error"]
+                assert not socket.recv() and not socket.connected
 
 
 def test_other_sites_and_names_are_refused(address: str) -> None:

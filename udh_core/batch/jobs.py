@@ -33,9 +33,7 @@ class RenderJob:
     def __post_init__(self) -> None:
         if (self.audio is None) == (self.text is None):
             raise OptionError("give either `audio` or `text`")
-        apart = self.avatar is not None and self.generator is not None
-        if apart == (self.bundle is not None) or (self.avatar is None) != (self.generator is None):
-            raise OptionError("give either `avatar` and `generator`, or `bundle`")
+        check_person(self.avatar, self.generator, self.bundle)
 
     @property
     def inputs(self) -> list[Path]:
@@ -93,6 +91,13 @@ class TrainJob:
     def output(self) -> Path:
         """What it makes."""
         return self.out
+
+
+def check_person(avatar: Path | None, generator: Path | None, bundle: Path | None) -> None:
+    """OptionError unless a person is given whole, and once."""
+    apart = avatar is not None and generator is not None
+    if apart == (bundle is not None) or (avatar is None) != (generator is None):
+        raise OptionError("give either `avatar` and `generator`, or `bundle`")
 
 
 AnyJob: TypeAlias = RenderJob | PrepareJob | TrainJob

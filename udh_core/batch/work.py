@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import InUseError, OptionError, UdhError
 from ..progress import Job, Progress, job
-from .jobs import AnyJob, PrepareJob, RenderJob, TrainJob
+from .jobs import AnyJob, PrepareJob, RenderJob, TrainJob, check_person
 from .outcome import Outcome, machines_fault
 
 if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
@@ -80,7 +80,7 @@ def render_job(task: RenderJob) -> Generator[Progress, None, Path]:
     from ..speech.tts import speak
 
     with tempfile.TemporaryDirectory() as scratch:
-        avatar, generator = _person(task, Path(scratch))
+        avatar, generator = open_person(task.avatar, task.generator, task.bundle, Path(scratch))
         audio = task.audio
         if audio is None:
             audio = Path(scratch) / "speech.wav"
@@ -88,15 +88,16 @@ def render_job(task: RenderJob) -> Generator[Progress, None, Path]:
         return (yield from render(avatar, generator, audio, task.out, task.options, device=task.device).steps())
 
 
-def _person(task: RenderJob, scratch: Path) -> tuple[Avatar, Path]:
-    """Avatar and generator as given, or a bundle opened in `scratch`."""
-    if task.bundle is not None:
+def open_person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:
+    """Avatar and generator as given, or a bundle opened in `scratch`; OptionError as in `check_person`."""
+    check_person(avatar, generator, bundle)
+    if bundle is not None:
         from ..export.bundle import open_bundle
 
-        return open_bundle(task.bundle, scratch / "avatar")
+        return open_bundle(bundle, scratch / "avatar")
     from ..avatar.folder import open_avatar
 
-    return open_avatar(cast(Path, task.avatar)), cast(Path, task.generator)  # the job has checked that
+    return open_avatar(cast(Path, avatar)), cast(Path, generator)
 
 
 def prepare_job(task: PrepareJob) -> Job[Avatar]:

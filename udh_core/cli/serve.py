@@ -5,17 +5,15 @@ from __future__ import annotations
 import secrets
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ..batch.work import open_person
 from ..errors import OptionError, UdhError
 from ..rendering.options import RenderOptions, WhenLonger, WhenLost
 from .console import console
 from .options import Device, quoted
-
-if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
-    from ..avatar.folder import Avatar
 
 
 def serve_command(
@@ -44,7 +42,7 @@ def serve_command(
     options = RenderOptions(when_audio_longer, compiled=compiled, amplitude=amplitude, lost=lost)
     token = token or ("" if host in LOCAL else secrets.token_urlsafe(12))
     with tempfile.TemporaryDirectory() as scratch:
-        opened, checkpoint = _person(avatar, generator, bundle, Path(scratch))
+        opened, checkpoint = open_person(avatar, generator, bundle, Path(scratch))
         SpeechStream(opened, checkpoint, options, device=device).close()  # what does not work is said now
         server = LiveServer(lambda: SpeechStream(opened, checkpoint, options, device=device), token)
         address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
@@ -55,16 +53,3 @@ def serve_command(
             raise OptionError(
                 f"`host` {host} and `port` {port} cannot be used ({error.strerror}); choose others"
             ) from error
-
-
-def _person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:
-    """Avatar and generator as given, or a bundle opened in `scratch`."""
-    if bundle is not None and avatar is None and generator is None:
-        from ..export.bundle import open_bundle
-
-        return open_bundle(bundle, scratch / "avatar")
-    if bundle is not None or avatar is None or generator is None:
-        raise OptionError("give either `avatar` and `generator`, or `bundle`")
-    from ..avatar.folder import open_avatar
-
-    return open_avatar(avatar), generator

@@ -12,7 +12,7 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -26,6 +26,7 @@ MOST_BEHIND = 25  # messages on their way; behind that no new pictures are drawn
 MOST_MESSAGE = 1 << 20  # bytes of one: half a minute of sound
 LEAVING_S = 2.0  # that whoever comes waits for whoever leaves: a page that is loaded again is both
 BUSY = "somebody else is talking to this person; try again when they have left"
+Outbox: TypeAlias = asyncio.Queue[bytes | dict[str, Any] | None]
 _PAGE = Path(__file__).parent / "page.html"
 
 
@@ -79,7 +80,7 @@ class LiveServer:
         return socket
 
     async def _serve(self, socket: web.WebSocketResponse) -> None:
-        outbox: asyncio.Queue[bytes | dict[str, Any]] = asyncio.Queue()
+        outbox: Outbox = asyncio.Queue()
         session = Session(self._open_stream, _sender(outbox))
         forwarding = asyncio.create_task(_forward(outbox, socket))
         try:
@@ -96,10 +97,10 @@ class LiveServer:
             await self._visitor.close(code=WSCloseCode.GOING_AWAY)
 
 
-def _sender(outbox: asyncio.Queue[bytes | dict[str, Any]]) -> Send:
+def _sender(outbox: Outbox) -> Send:
     loop = asyncio.get_running_loop()
 
-    def send(message: bytes | dict[str, Any]) -> bool:
+    def send(message: bytes | dict[str, Any] | None) -> bool:
         if not loop.is_closed():
             loop.call_soon_threadsafe(outbox.put_nowait, message)
         return outbox.qsize() < MOST_BEHIND
@@ -107,14 +108,14 @@ def _sender(outbox: asyncio.Queue[bytes | dict[str, Any]]) -> Send:
     return send
 
 
-async def _forward(outbox: asyncio.Queue[bytes | dict[str, Any]], socket: web.WebSocketResponse) -> None:
+async def _forward(outbox: Outbox, socket: web.WebSocketResponse) -> None:
     with contextlib.suppress(ConnectionResetError):  # the visitor has left
-        while True:
-            message = await outbox.get()
+        while (message := await outbox.get()) is not None:
             if isinstance(message, bytes):
                 await socket.send_bytes(message)
             else:
                 await socket.send_json(message)
+        await socket.close(code=WSCloseCode.INTERNAL_ERROR)
 
 
 def _act(session: Session, message: WSMessage) -> str:

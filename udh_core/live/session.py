@@ -21,7 +21,8 @@ MOST_WAITING_S = 600.0  # of sound that was not shown yet; more is refused
 HEADER = struct.Struct("<II")  # number of the frame; bytes of its JPEG, 0: the picture before stays
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+")
 
-Send = Callable[[bytes | dict[str, Any]], bool]  # from any thread; False: much of what was sent before still waits
+# From any thread; None: nothing follows. The answer is False where much of what was sent before still waits
+Send = Callable[[bytes | dict[str, Any] | None], bool]
 
 
 class _Asked(NamedTuple):
@@ -30,7 +31,10 @@ class _Asked(NamedTuple):
 
 
 class Session:
-    """Sends every frame as `packed` makes it, and as JSON {"error": …} and {"stopped": number of the next frame}."""
+    """Sends every frame as `packed` makes it, and as JSON {"error": …} and {"stopped": number of the next frame}.
+
+    Where one of the threads ends by itself, whatever the reason, the visitor is told that nothing follows.
+    """
 
     def __init__(self, open_stream: Callable[[], SpeechStream], send: Send) -> None:
         self._open_stream, self._send = open_stream, send
@@ -39,7 +43,9 @@ class Session:
         self._turn = 0
         self._closing = threading.Event()
         works = (("live frames", self._show), ("live text", self._speak))
-        self._threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in works]
+        self._threads = [
+            threading.Thread(target=self._run, args=[work], name=name, daemon=True) for name, work in works
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -62,6 +68,13 @@ class Session:
         self._texts.put(_Asked(-1, ""))
         for thread in self._threads:
             thread.join()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            if not self._closing.is_set():
+                self._send(None)
 
     def _speak(self) -> None:
         while not self._closing.is_set():
