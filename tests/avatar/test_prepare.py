@@ -102,9 +102,9 @@ def test_compositor_gives_the_network_the_stored_crops(
     generator = small_generator(avatar.crop)
     seen: list[np.ndarray] = []
 
-    def generate(compositor: Compositor, crops: np.ndarray, shapes: Tensor) -> np.ndarray:
+    def generate(compositor: Compositor, crops: np.ndarray, shapes: Tensor, chosen: Tensor | None) -> np.ndarray:
         seen.append(crops)
-        return original(compositor, crops, shapes)
+        return original(compositor, crops, shapes, chosen)
 
     original = Compositor.generate
     monkeypatch.setattr(Compositor, "generate", generate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from udh_core.batch.jobs import BatchOptions
 from udh_core.batch.journal import Journal
 from udh_core.batch.run import run_batch
+from udh_core.batch.workers import _deaf_to_interrupts
 from udh_core.cli import app
 from udh_core.errors import InUseError
 
@@ -28,7 +30,7 @@ def test_killed_and_interrupted_each_job_is_done_once(renders: Callable[..., Job
     (tmp_path / "words.mp4").write_text("these are words")
     bad = {"command": "prepare", "video": "words.mp4", "avatar": "who", "priority": 9}
     lost = {"command": "train", "avatar": "who", "out": "who.safetensors"}
-    jobs = renders(4, bad, lost)
+    jobs = renders(6, bad, lost)
     first = jobs.start("--workers", "2")
     until(lambda: len(jobs.events("begun")) >= 3, first)  # the bad one has failed, two renders run
     victim = below(first.pid, "spawn_main")[0]
@@ -37,16 +39,32 @@ def test_killed_and_interrupted_each_job_is_done_once(renders: Callable[..., Job
     workers = below(first.pid, "spawn_main")
     os.killpg(first.pid, signal.SIGINT)
     said = first.communicate(timeout=60)[0]
-    assert first.returncode == 130 and "run it again to continue" in said
+    assert first.returncode == 130 and "run it again to continue" in said, said
     assert workers and not any(map(is_there, workers)) and not list(tmp_path.glob(".*part*"))
     assert max(event["attempt"] for event in jobs.events("begun")) == 2
     summary = run_batch(jobs.path, BatchOptions(workers=1)).run()
-    assert 1 <= summary.earlier < 4 and summary.done + summary.earlier == 4
-    assert [result["line"] for result in summary.failed] == [5, 6] and summary.faults == {"input"}
+    assert 1 <= summary.earlier < 6 and summary.done + summary.earlier == 6
+    assert [result["line"] for result in summary.failed] == [7, 8] and summary.faults == {"input"}
     assert "words.mp4 is not an audio or video file" in summary.failed[0]["error"]
-    assert summary.failed[1]["error"].endswith("who, which line 5 makes, is not there: that job failed")
-    jobs.check_done_once([1, 2, 3, 4])
-    assert len({(tmp_path / f"{k}.mp4").read_bytes() for k in range(4)}) == 1
+    assert summary.failed[1]["error"].endswith("who, which line 7 makes, is not there: that job failed")
+    jobs.check_done_once([1, 2, 3, 4, 5, 6])
+    assert len({(tmp_path / f"{k}.mp4").read_bytes() for k in range(6)}) == 1
+
+
+@linux_only
+def test_an_interrupt_while_a_worker_is_begun_is_not_lost() -> None:
+    """It comes afterwards; the worker never gets one."""
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(KeyboardInterrupt), _deaf_to_interrupts():
+        child = subprocess.Popen(sleeps)
+        child.send_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    try:
+        time.sleep(0.1)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
 
 
 @linux_only

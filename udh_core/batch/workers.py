@@ -113,14 +113,15 @@ class LocalPool:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one gets them
+    """What is begun meanwhile gets no Ctrl-C; one that comes meanwhile is ours when this ends."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows a process sees to it by itself
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ending(process: BaseProcess) -> str:
