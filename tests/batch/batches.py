@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ class Jobs:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_hears_ctrl_c if os.name == "posix" else None,
         )
 
     def events(self, kind: str) -> list[dict[str, Any]]:
@@ -52,6 +54,11 @@ class Jobs:
             info = probe(Path(result["out"])).video
             assert info is not None and info.frame_count > 5
         assert not list(self.path.parent.glob(".*part*"))
+
+
+def _hears_ctrl_c() -> None:
+    """Also where whatever runs the tests does not, as in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

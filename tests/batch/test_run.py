@@ -52,8 +52,10 @@ def test_killed_and_interrupted_each_job_is_done_once(renders: Callable[..., Job
 
 
 @linux_only
-def test_an_interrupt_while_a_worker_is_begun_is_not_lost() -> None:
+def test_an_interrupt_while_a_worker_is_begun_is_not_lost(request: pytest.FixtureRequest) -> None:
     """It comes afterwards; the worker never gets one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
     with pytest.raises(KeyboardInterrupt), _deaf_to_interrupts():
         child = subprocess.Popen(sleeps)
