@@ -96,15 +96,22 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileError(f"there is no folder {folder}")
-    lock = FileLock(folder / ".lock", thread_local=False)
+    with held(folder / ".lock", f"another run is working in {folder}; wait until it ends, or give another folder"):
+        _remove(_parts_in(folder, _DEPTH))
+        yield
+
+
+@contextmanager
+def held(lock_file: Path, in_use: str) -> Iterator[None]:
+    """Hold a lock that counts wherever its folder is seen. InUseError, with this line, while another run has it."""
+    lock = FileLock(lock_file, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout as e:
-        raise InUseError(f"another run is working in {folder}; wait until it ends, or give another folder") from e
+        raise InUseError(in_use) from e
     except OSError as e:
-        raise FileError(f"cannot write into {folder}: {e.strerror or e}; choose another folder") from e
+        raise FileError(f"cannot write into {lock_file.parent}: {e.strerror or e}; choose another folder") from e
     try:
-        _remove(_parts_in(folder, _DEPTH))
         yield
     finally:
         lock.release()

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
-from ..errors import FileError, FormatError, InUseError
+from ..errors import FormatError
+from ..files import held
 
 FORMAT = 1
 BEGUN, ENDED, DONE = "begun", "ended", "done"
@@ -39,15 +38,8 @@ class Journal:
 
     def __enter__(self) -> Journal:
         with ExitStack() as stack:
-            lock = FileLock(self.path.with_name(f".{self.path.stem}.lock"), thread_local=False)
-            try:
-                stack.enter_context(lock.acquire(timeout=0))
-            except Timeout as e:
-                raise InUseError(f"another run is doing the jobs of {self.path}; wait until it ends") from e
-            except OSError as e:
-                raise FileError(
-                    f"cannot write into {self.path.parent}: {e.strerror or e}; choose another folder"
-                ) from e
+            lock = self.path.with_name(f".{self.path.stem}.lock")
+            stack.enter_context(held(lock, f"another run is doing the jobs of {self.path}; wait until it ends"))
             self._read()
             self._file: BinaryIO = stack.enter_context(self.path.open("ab", buffering=0))
             if self._file.tell() == 0:

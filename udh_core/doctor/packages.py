@@ -22,6 +22,7 @@ OPTIONAL = {  # what needs it
     "onnx": "the ONNX export",
     "onnxscript": "the ONNX export",
     "ray": "udh batch on a cluster",
+    "aiohttp": "udh serve, the live page",
 }
 
 

@@ -10,7 +10,6 @@ from ..avatar.folder import Avatar
 from ..face import crop
 from ..face.crop import CropSpec
 from ..face.occlusion import Occlusion
-from ..face.tracking import FaceTrack
 from ..media.probe import VideoInfo
 from .options import RenderOptions
 from .playback import plan
@@ -65,16 +64,21 @@ class Places:
 
 def places_of(avatar: Avatar, total: int, options: RenderOptions) -> Places:
     """Of a render with these options that has `total` frames; FormatError and OptionError as for a render."""
-    track, occlusion = avatar.track(), avatar.occlusion()
-    lost = lost_frames(track, occlusion)
-    transforms = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
+    transforms = drawn_places(avatar)
     numbers = np.array([number for stretch in plan(avatar, total, options) for number in stretch.numbers()])
     if options.lost == "hold":
+        lost = ~np.isfinite(transforms[:, 0, 0])
         drawn = np.maximum.accumulate(np.where(lost[numbers], -1, np.arange(total)))
         numbers = np.where(drawn < 0, numbers, numbers[drawn])
-    return Places(avatar.info, avatar.crop, options.feather, numbers, transforms, occlusion)
+    return Places(avatar.info, avatar.crop, options.feather, numbers, transforms, avatar.occlusion())
 
 
-def lost_frames(track: FaceTrack, occlusion: Occlusion) -> np.ndarray:
+def drawn_places(avatar: Avatar) -> np.ndarray:
+    """(N, 2, 3) float32 px of the clip's frames → crop px; NaN where nothing can be drawn."""
+    return np.where(lost_frames(avatar)[:, None, None], np.float32(np.nan), avatar.track().transforms)
+
+
+def lost_frames(avatar: Avatar) -> np.ndarray:
     """(N,) bool: frames of the clip in which nothing can be drawn."""
-    return ~track.present | occlusion.hidden(len(track.valid))
+    track = avatar.track()
+    return ~track.present | avatar.occlusion().hidden(len(track.valid))

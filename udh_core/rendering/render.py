@@ -135,7 +135,7 @@ def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
 
 def refuse_lost(avatar: Avatar, numbers: np.ndarray) -> None:
     """NoFaceError when one of these frames (n,) of the clip shows no face, or a mouth that is mostly covered."""
-    lost = lost_frames(avatar.track(), avatar.occlusion())
+    lost = lost_frames(avatar)
     shown = np.zeros_like(lost)
     shown[numbers] = True
     ranges, fps = runs(lost & shown), float(avatar.info.fps)

@@ -34,7 +34,7 @@ from ..prefetch import prefetch
 from ..speech.encoders import open_encoder
 from .live_speech import LiveSpeech
 from .options import RenderOptions
-from .places import lost_frames
+from .places import drawn_places
 from .playback import first_frame, play, stretches
 from .render import refuse_lost
 
@@ -153,14 +153,13 @@ class _Pictures:
     """The clip's frames, played for ever, with other mouths."""
 
     def __init__(self, avatar: Avatar, network: GeneratorNet, options: RenderOptions) -> None:
-        track, occlusion = avatar.track(), avatar.occlusion()
-        lost = lost_frames(track, occlusion)
         if options.lost == "fail":
             refuse_lost(avatar, np.arange(avatar.info.frame_count))
-        places = np.where(lost[:, None, None], np.float32(np.nan), track.transforms)
-        self._compositor = Compositor(network.warp, avatar.crop, places, options.feather, occlusion)
+        places = drawn_places(avatar)
+        self._compositor = Compositor(network.warp, avatar.crop, places, options.feather, avatar.occlusion())
         if options.compiled:
             self._compositor.compile(1)
+        lost = ~np.isfinite(places[:, 0, 0])
         self._held = lost if options.lost == "hold" else np.zeros_like(lost)
         longer = options.when_audio_longer
         longer = "bounce" if longer == "remap" else longer  # speech has no end to fit the clip to
