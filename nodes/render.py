@@ -71,7 +71,10 @@ class LipSyncRender(io.ComfyNode):
                     tooltip="Features of that audio, of the generator's own encoder. Made by itself when not "
                     "connected.",
                 ),
-                *(widget(RenderOptions, name, optional=True) for name in ("lost", "start_s", "ends_at_rest")),
+                *(
+                    widget(RenderOptions, name, optional=True)
+                    for name in ("lost", "start_s", "ends_at_rest", "another_clip")
+                ),
             ],
             outputs=[
                 io.Video.Output(
@@ -129,9 +132,11 @@ class LipSyncRender(io.ComfyNode):
         lost: WhenLost = "pass",
         start_s: float = 0.0,
         ends_at_rest: bool = False,
+        another_clip: bool = False,
     ) -> io.NodeOutput:
         options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, lost=lost)
         options = replace(options, amplitude=amplitude, start_s=start_s, ends_at_rest=ends_at_rest)
+        options = replace(options, another_clip=another_clip)
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
         found = reopened(avatar, "video", "track")
         kept = {what: Frames(prompt.linked(cls.hidden.unique_id, n), what) for n, what in WHERE_LINKED.items()}

@@ -25,6 +25,7 @@ from ..models.tensors import autocast_dtype, to_input, to_uint8
 from ..models.warping import WarpNet, sample_bilinear
 from .pixels import Pixels, PlanePixels, RgbPixels
 from .retrieval import choose
+from .tint import Tint
 
 Draw = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # as `WarpNet.draw`
 # What a reference costs that was not taken before, see `RetrievalWarpNet.costs`: the first, from which the lips are
@@ -56,13 +57,14 @@ class Compositor:
         feather: float = crop.FEATHER,
         occlusion: Occlusion | None = None,
         colours: Colours | None = None,
+        tint: Tint | None = None,
     ) -> None:
         """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face to draw.
 
         occlusion: what lies before the face; None: nothing. colours: of frames that come in planes; None: frames are
-        RGB.
+        RGB. tint: of frames of another clip than the network was trained on; None: they are of that one.
         """
-        self.spec, self.transforms = spec, transforms
+        self.spec, self.transforms, self.tint = spec, transforms, tint
         self.occlusion = Occlusion.nothing() if occlusion is None else occlusion
         self._pixels: Pixels = RgbPixels(spec, feather) if colours is None else PlanePixels(spec, feather, colours)
         self.limit = BatchLimit(network.mask.device, "crops")
@@ -138,7 +140,7 @@ class Compositor:
         network, device = self._network, self.limit.device
         if not isinstance(network, RetrievalWarpNet):
             return None
-        frames = torch.from_numpy(numbers)
+        frames = torch.from_numpy(numbers) if self.tint is None else None
         costs = network.costs(to_input(crops).to(device), shapes.to(device), frames).cpu().numpy()
         changes = [CHANGE, *[CHANGE_OF_SKIN] * (network.config.per_frame - 1)]
         chosen = choose(costs, changes, self._before)
@@ -163,6 +165,8 @@ class Compositor:
         if not crops:
             return Cut([], np.empty((0, self.spec.size, self.spec.size, 3), np.uint8), shapes[:0], None)
         stacked, conditions = np.stack(crops), shapes[with_face]
+        if self.tint is not None:
+            stacked = self.tint.to_generators(stacked)
         return Cut(with_face, stacked, conditions, self.choose(stacked, conditions, np.array(numbers)[with_face]))
 
     def paste(self, frames: Sequence[np.ndarray], numbers: Sequence[int], cut: Cut) -> list[np.ndarray]:
@@ -170,7 +174,10 @@ class Compositor:
         result = list(frames)
         if not cut.with_face:
             return result
-        for k, patch in zip(cut.with_face, self.generate(cut.crops, cut.shapes, cut.chosen), strict=True):
+        patches = self.generate(cut.crops, cut.shapes, cut.chosen)
+        if self.tint is not None:
+            patches = self.tint.to_clips(patches)
+        for k, patch in zip(cut.with_face, patches, strict=True):
             occluder = self.occlusion.opacity(numbers[k], self.spec.size)
             result[k] = self._pixels.paste(frames[k], patch, self.transforms[numbers[k]], occluder)
         return result

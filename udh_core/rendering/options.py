@@ -68,6 +68,11 @@ class RenderOptions:
     ends_at_rest: bool = option(
         False, "The first and the last frame show the mouth at rest, whatever sounds there: for sentences to be joined."
     )
+    another_clip: bool = option(
+        False,
+        "The avatar is another clip of the person than the one that the generator was trained on: its face is "
+        "compared, and the mouth gets its colours.",
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -20,12 +20,12 @@ from ..errors import FileError, MismatchError, NoFaceError
 from ..files import check_writable, output_lock, without_links
 from ..inference.compositor import Compositor, Cut, check_compilable
 from ..inference.driving import eased, mouth_shapes
+from ..inference.tint import Tint
 from ..intervals import describe_ranges, runs
 from ..media.audio import SAMPLE_RATE_HZ, plain_sound
 from ..media.colours import Colours
 from ..media.probe import VideoInfo
 from ..media.video import VideoWriter
-from ..models import checkpoint
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..models.generator import with_neighbours
@@ -36,6 +36,7 @@ from ..speech import features
 from ..speech.activity import speech_share
 from ..speech.features import AudioFeatures
 from ..speech.voice import load_voice, log_notes
+from .another_clip import check_clip
 from .options import RenderOptions
 from .places import Places, lost_frames, places_of
 from .playback import colours_of_clip, first_frame, plan, play
@@ -78,7 +79,7 @@ def render(
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
-    checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
+    tint = check_clip(avatar, info, network, options, models)
     if options.compiled:
         check_compilable(network.warp)
     if driving is not None:
@@ -109,7 +110,7 @@ def render(
                 conditions = _without_speech(audio, network, conditions, options)
             track = voice.track
             del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
-        yield from _render_frames(avatar, network, conditions, (audio, track), out, options, kept)
+        yield from _render_frames(avatar, network, conditions, (audio, track), out, options, kept, tint)
     return out
 
 
@@ -181,11 +182,14 @@ def _render_frames(
     out: Path,
     options: RenderOptions,
     kept: Kept,
+    tint: Tint | None,
 ) -> Iterator[Progress]:
     total = len(conditions)
     places = places_of(avatar, total, options)
     colours = colours_of_clip(avatar) if kept.frames is None else None  # frames that are kept are RGB
-    compositor = Compositor(generator.warp, avatar.crop, places.transforms, options.feather, places.occlusion, colours)
+    compositor = Compositor(
+        generator.warp, avatar.crop, places.transforms, options.feather, places.occlusion, colours, tint
+    )
     if options.compiled:
         yield Progress("compile", 0)
         with _workers(compositor.limit.device):

@@ -26,12 +26,13 @@ from ..avatar.folder import Avatar
 from ..errors import MediaError
 from ..inference.compositor import Compositor
 from ..inference.live_driving import HOP, LOOK_AHEAD, LiveDriving
+from ..inference.tint import Tint
 from ..media.audio import SAMPLE_RATE_HZ
-from ..models import checkpoint
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..prefetch import prefetch
 from ..speech.encoders import open_encoder
+from .another_clip import check_clip
 from .live_speech import LiveSpeech
 from .options import RenderOptions
 from .places import drawn_places
@@ -70,15 +71,15 @@ class SpeechStream:
         """Open avatar and generator, as `render` does; errors as there.
 
         Of the options those count that do not concern a file: how the clip is played, `feather`, `rest`, `amplitude`,
-        `lost`, `compiled`.
+        `lost`, `compiled`, `another_clip`.
         """
         info, network = open_generator(Path(generator), device)
-        checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
+        tint = check_clip(avatar, info, network, options, models)
         self.fps: Fraction = avatar.info.fps
         encoder = open_encoder(info.encoder, device=device, models=models)
         driving = LiveDriving(network, encoder, gain=options.amplitude, rest=options.rest, models=models)
         self._speech = LiveSpeech(driving, self.fps, network.config.warp.frames // 2)
-        self._picture = _Pictures(avatar, network, options)
+        self._picture = _Pictures(avatar, network, options, tint)
         self._speaking = False  # sound was shown, and more of it waits
         self._held = 0  # frames that sound has waited for since it came
 
@@ -152,11 +153,12 @@ class SpeechStream:
 class _Pictures:
     """The clip's frames, played for ever, with other mouths."""
 
-    def __init__(self, avatar: Avatar, network: GeneratorNet, options: RenderOptions) -> None:
+    def __init__(self, avatar: Avatar, network: GeneratorNet, options: RenderOptions, tint: Tint | None) -> None:
         if options.lost == "fail":
             refuse_lost(avatar, np.arange(avatar.info.frame_count))
         places = drawn_places(avatar)
-        self._compositor = Compositor(network.warp, avatar.crop, places, options.feather, avatar.occlusion())
+        occlusion = avatar.occlusion()
+        self._compositor = Compositor(network.warp, avatar.crop, places, options.feather, occlusion, tint=tint)
         if options.compiled:
             self._compositor.compile(1)
         lost = ~np.isfinite(places[:, 0, 0])
