@@ -14,7 +14,7 @@ from ..udh_core.audit.contact_sheet import face_sheet, track_report
 from ..udh_core.audit.plot import draw_audit
 from ..udh_core.avatar import reuse
 from ..udh_core.avatar.folder import Avatar, open_avatar
-from ..udh_core.avatar.options import PrepareOptions
+from ..udh_core.avatar.options import CONSENT, PrepareOptions
 from ..udh_core.avatar.prepare import copy_import, import_clip, track_face
 from ..udh_core.errors import OptionError
 from ..udh_core.media.audio import load_sound
@@ -54,7 +54,7 @@ class LoadAvatarVideo(io.ComfyNode):
             category=CATEGORY,
             description="Reads a clip of one person talking to the camera and stores it as an avatar. Streams: the "
             "frames never lie in memory. Give one to five minutes with a well-lit face and clear speech; 5 seconds "
-            "are the least.",
+            f"are the least. {CONSENT}",
             search_aliases=["lip sync", "talking head", "digital human", "train face", "make a person"],
             inputs=[
                 io.Combo.Input(
@@ -123,13 +123,13 @@ class LoadAvatarVideo(io.ComfyNode):
             crop_px, start_s=video_start_s, duration_s=length_s, audio_track=audio_track, video_track=video_track
         )
         root = names.of_clip(folders.safe_name(name, fallback), source, options, sound, start_s)
-        models = folders.weights(folders.SPEECH)
+        models, new = folders.weights(folders.SPEECH), reuse.is_free(root)
         worker.run_job(
             import_clip(source, root, options, audio=sound, audio_start_s=start_s, models=models), IMPORT_STAGES
         )
         avatar = open_avatar(root, IMPORTED)
         made.note(root, _still_imported(root))
-        display.say(_described(avatar))
+        display.say(_described(avatar, new))
         return _outputs(avatar, sound or source, start_s if sound else video_start_s, length_s)
 
 
@@ -149,10 +149,11 @@ def _check_choice(file: str | None, name: str | None, linked: bool) -> None:
         folders.check_input(file)
 
 
-def _described(avatar: Avatar) -> str:
+def _described(avatar: Avatar, new: bool) -> str:
     info = avatar.info
     size, rate = f"{info.width}×{info.height} px", f"{float(info.fps):g} fps"
-    return f"{info.duration_s:.1f} s, {info.frame_count} frames, {size}, {rate}; saved as {avatar.root.name}"
+    said = f"{info.duration_s:.1f} s, {info.frame_count} frames, {size}, {rate}; saved as {avatar.root.name}"
+    return f"{said}. {CONSENT}" if new else said
 
 
 def _still_imported(root: Path) -> Callable[[], bool]:

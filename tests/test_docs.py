@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from udh_core.avatar.options import CONSENT
+
 ROOT = Path(__file__).resolve().parent.parent
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -170,6 +172,11 @@ def test_both_readmes_say_the_same() -> None:
     assert commands(ENGLISH) == commands(CHINESE)
     assert "README.zh-CN.md" in english.split("\n\n")[1]
     assert "README.md" in chinese.split("\n\n")[1]
+
+
+def test_consent_is_named() -> None:
+    assert CONSENT in " ".join(text_of(ENGLISH).split())
+    assert "征得本人同意" in text_of(CHINESE)
 
 
 # What the registry ships

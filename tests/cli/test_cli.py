@@ -18,6 +18,7 @@ import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from udh_core.avatar.options import CONSENT
 from udh_core.cli import app
 from udh_core.cli.console import InFlags, with_flags
 from udh_core.face.crop import CropSpec
@@ -173,6 +174,17 @@ def test_silence_given_as_text_and_audio_at_once(folder, generator_file, speech)
     common = ["render", "--avatar", folder / "avatar", "--generator", generator_file, "--out", folder / "o.mp4"]
     assert "either" in refused(*common, "--audio", speech, "--text", "hello")
     assert "either" in refused(*common)
+
+
+def test_consent_is_named_once_when_a_person_is_prepared(folder, person):
+    said = []
+    (folder / "avatar" / "crops.npy").unlink()
+    for _ in range(2):
+        arguments = ["--avatar", folder / "avatar", "--crop-px", 96, "--encoder", "mel80"]
+        said.append(CliRunner().invoke(app, list(map(str, ["prepare", person / "person.mp4", *arguments]))).output)
+    assert [text.splitlines().count(CONSENT) for text in said] == [1, 0]
+    assert said[1].splitlines()[-1] in said[0]
+    assert "that person's consent" in CONSENT and "metadata" in CONSENT
 
 
 def test_text_is_spoken(folder, generator_file):

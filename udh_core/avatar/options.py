@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from ..errors import OptionError
 from ..options import check, option
 
+# Said once, when a person's first avatar is made
+CONSENT = (
+    "Make videos of a person only with that person's consent; every video says in its metadata that it is generated."
+)
+
 
 @dataclass(frozen=True)
 class PrepareOptions:

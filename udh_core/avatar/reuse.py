@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import FileError, FormatError
 from ..face.crop import CropSpec
 from . import identity
-from .folder import CLIP, FACE_CHOICE, FEATURES, FILES, SEEN, STATE, read_state
+from .folder import CLIP, FACE_CHOICE, FEATURES, FILES, SEEN, STATE, open_avatar, read_state
 from .options import PrepareOptions
 from .source import face_choice, fingerprint, former_fingerprint, sound_part, stage_key, track_key, video_stage_keys
 
@@ -21,6 +21,15 @@ def is_free(root: Path) -> bool:
         return True
     state = _state(root)
     return state is not None and not state["stages"]
+
+
+def is_whole(root: Path) -> bool:
+    """Whether there is an avatar that was prepared to its end."""
+    try:
+        open_avatar(root)
+    except FormatError:
+        return False
+    return True
 
 
 def check_no_strangers(root: Path) -> None:

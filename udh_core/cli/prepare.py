@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..avatar.options import PrepareOptions
+from ..avatar.options import CONSENT, PrepareOptions
 from ..batch.jobs import PrepareJob
 from ..errors import FormatError
 from ..files import atomic_write, check_apart, output_lock
@@ -43,10 +43,12 @@ def prepare_command(
 ) -> None:
     from ..avatar.occlusion import describe
     from ..avatar.prepare import prepare
+    from ..avatar.reuse import is_whole
     from ..intervals import describe_ranges, runs
 
     tracks = audio_track, video_track
     options = PrepareOptions(crop_px, encoder, start, duration, face_index, face_at, max_gap, skip_lost, *tracks)
+    known = is_whole(avatar)
     made = run(prepare(video, avatar, options, audio=audio, device=device))
     track, fps = made.track(), float(made.info.fps)
     lost, others = runs(~track.present & ~track.others), runs(track.others)
@@ -61,6 +63,8 @@ def prepare_command(
     )
     for note in made.notes():
         console.print(f"{note.name}: {with_flags(note.sentence)}", soft_wrap=True)
+    if not known:
+        console.print(CONSENT, soft_wrap=True)
 
 
 def audit_command(

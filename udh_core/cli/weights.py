@@ -29,4 +29,3 @@ def weights_fetch() -> None:
 
     for _ in show_lines(f"{step.stage}: {step.detail}" for step in fetch_weights()):
         pass
-    console.print("A person must have agreed to being shown so; every video you make says that it is generated.")

@@ -112,6 +112,16 @@ def test_what_came_of_it_stays_on_the_node(made):
     assert {one.client for one in made if one.text[0]} == {"test"}
 
 
+def test_consent_is_named_once_when_a_person_is_made(host):
+    said, prompt = [], clip("clip.mp4", name="consent") | {"9": node("PreviewImage", images=["1", 2])}
+    for _ in range(2):
+        host.executor.reset()
+        host.sent.clear()
+        assert host.run(prompt).status == "success"
+        said.append(host.texts("1")[-1])
+    assert said[0] == f"{said[1]}. {host.core('avatar.options').CONSENT}"
+
+
 def test_what_comes_from_disk_shows_text_and_picture(host, made, monkeypatch):
     """And the audit is drawn in the worker's thread: the graph's own asks for Cancel meanwhile."""
     prepare, drawn_in = host.module("prepare"), []
