@@ -24,6 +24,10 @@ class InUseError(FileError):
     """Another run is writing this file or working in this folder; when it has ended there is no error any more."""
 
 
+class RemoteError(FileError):
+    """A file at an address (s3://…) cannot be read or written just now; later it may be."""
+
+
 class MediaError(UdhError):
     """A video or audio file is missing, unreadable, too short, or silent where sound is needed; or encoding failed."""
 

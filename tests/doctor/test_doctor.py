@@ -93,5 +93,5 @@ def test_what_is_needed_is_what_the_project_says() -> None:
     assert f'opencv = ["{packages.OPENCV[0]}"]' in PROJECT
     assert f'requires-comfyui = ">={comfyui.OLDEST}"' in PROJECT
     assert f'requires-python = ">={".".join(map(str, packages.PYTHON))}"' in PROJECT
-    extras = " ".join(re.findall(r"(?m)^(?:speech|wenet|export|ray|live) = \[(.*)\]", PROJECT))
+    extras = " ".join(re.findall(r"(?m)^(?:speech|wenet|export|ray|remote|live) = \[(.*)\]", PROJECT))
     assert set(packages.OPTIONAL) <= set(re.findall(r'"([\w-]+)>=', extras))

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from ..avatar.options import PrepareOptions
 from ..errors import OptionError
 from ..options import check, option, required
 from ..rendering.options import RenderOptions
 from ..training.options import GeneratorOptions
+from .addresses import shown
 
 Engine = Literal["local", "ray"]
 Start = Literal["new", "resume", "set aside", "overwrite"]
 DEVICE = "cpu, cuda, cuda:1, mps …"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """What all jobs have: files that lie at addresses."""
+
+    makes: ClassVar[str]  # the field of its output
+    addresses: Mapping[str, str] = field(default_factory=dict)  # by field, whose path stands for it
+
+    @property
+    def makes_new(self) -> bool:
+        """Whether an output that is there already is a mistake."""
+        return False
+
+    @property
+    def output(self) -> Path:
+        """What it makes."""
+        path: Path = getattr(self, self.makes)
+        return path
+
+    def is_here(self, path: Path) -> bool:
+        """Whether one of its files is one of this machine."""
+        return all(getattr(self, name) != path for name in self.addresses)
+
+    def called(self, path: Path) -> str:
+        """One of its files, for people: the address where it lies at one."""
+        return next((shown(text) for name, text in self.addresses.items() if getattr(self, name) == path), str(path))
+
+
 @dataclass(frozen=True)
-class RenderJob:
+class RenderJob(_Places):
     """A video of a person who says something. OptionError: person or speech is given twice, or not at all."""
 
+    makes: ClassVar[str] = "out"
     out: Path = required("The mp4 to write.")
     avatar: Path | None = option(None, "Folder of the prepared avatar.")
     generator: Path | None = option(None, "The trained generator.")
@@ -40,16 +70,12 @@ class RenderJob:
         """Files and folders that have to be there."""
         return [path for path in (self.avatar, self.generator, self.bundle, self.audio) if path is not None]
 
-    @property
-    def output(self) -> Path:
-        """What it makes."""
-        return self.out
-
 
 @dataclass(frozen=True)
-class PrepareJob:
+class PrepareJob(_Places):
     """An avatar of a clip."""
 
+    makes: ClassVar[str] = "avatar"
     video: Path = required("The clip.")
     avatar: Path = required("Folder of the prepared avatar.")
     audio: Path | None = option(None, "Speech that belongs to the video, instead of its own sound.")
@@ -61,16 +87,12 @@ class PrepareJob:
         """Files that have to be there."""
         return [path for path in (self.video, self.audio) if path is not None]
 
-    @property
-    def output(self) -> Path:
-        """What it makes."""
-        return self.avatar
-
 
 @dataclass(frozen=True)
-class TrainJob:
-    """A generator of an avatar."""
+class TrainJob(_Places):
+    """A generator of an avatar. OptionError: an earlier training lies at an address, where it cannot go on."""
 
+    makes: ClassVar[str] = "out"
     avatar: Path = required("Folder of the prepared avatar.")
     out: Path = required("Where the generator goes (.safetensors).")
     syncnet: Path | None = option(None, "A SyncNet whose loss is added late in training; for clips of several minutes.")
@@ -81,16 +103,18 @@ class TrainJob:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.makes in self.addresses and self.start not in ("new", "overwrite"):
+            raise OptionError(f"`start` {self.start} needs the earlier files: copy them, and give `out` their path")
+
+    @property
+    def makes_new(self) -> bool:
+        """Whether an output that is there already is a mistake."""
+        return self.start == "new"
 
     @property
     def inputs(self) -> list[Path]:
         """Files and folders that have to be there."""
         return [path for path in (self.avatar, self.syncnet) if path is not None]
-
-    @property
-    def output(self) -> Path:
-        """What it makes."""
-        return self.out
 
 
 def check_person(avatar: Path | None, generator: Path | None, bundle: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,9 +14,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import FormatError, UdhError
 from ..files import without_links
+from .addresses import is_address, path_of, stand_in
 from .jobs import KINDS, AnyJob, Start, TrainJob
 
-COMMAND, PRIORITY, OPTIONS = "command", "priority", "options"
+COMMAND, PRIORITY, OPTIONS, ADDRESSES = "command", "priority", "options", "addresses"
 EXPECTED = {Path: "a path in quotes", str: "a text in quotes", bool: "true or false", int: "a whole number"}
 
 
@@ -26,7 +28,7 @@ class JobLine:
     number: int  # of the line, from 1
     key: str  # the same for the same line, wherever it stands: what the journal calls it
     command: str  # "render", "prepare" or "train"
-    job: AnyJob  # its paths are absolute
+    job: AnyJob  # its paths are absolute, but for those that stand for addresses
     priority: int  # higher ones are begun first
     needs: tuple[int, ...] = ()  # numbers of the lines that make what it reads
 
@@ -87,15 +89,16 @@ def _line(said: dict[str, Any], number: int, where: str, folder: Path) -> JobLin
 
 
 def _job(kind: type[AnyJob], values: dict[str, Any], where: str, folder: Path) -> AnyJob:
-    hints = get_type_hints(kind)
+    hints = {one.name: get_type_hints(kind)[one.name] for one in fields(kind) if one.name != ADDRESSES}
     option_hints = get_type_hints(hints.pop(OPTIONS))
     _check_names(kind, values, [*hints, *option_hints], where)
-    of_job: dict[str, Any] = {}
+    addresses = {name: value for name, value in values.items() if _is_elsewhere(value, hints.get(name))}
+    of_job: dict[str, Any] = {ADDRESSES: addresses}
     of_options: dict[str, Any] = {}
     for name, value in values.items():
         if name in hints:
             found = _converted(value, hints[name], name, where)
-            of_job[name] = folder / found if isinstance(found, Path) else found
+            of_job[name] = _place(value, found, folder, where) if isinstance(found, Path) else found
         else:
             of_options[name] = _converted(value, option_hints[name], name, where)
     try:
@@ -105,6 +108,22 @@ def _job(kind: type[AnyJob], values: dict[str, Any], where: str, folder: Path) -
         raise FormatError(f"{where}: {error}".replace("`", '"')) from error
 
 
+def _is_elsewhere(value: object, hint: object) -> bool:
+    if not isinstance(value, str) or Path not in (hint, *get_args(hint)) or not is_address(value):
+        return False
+    return not value.lower().startswith(("file://", "local://"))
+
+
+def _place(said: str, path: Path, folder: Path, where: str) -> Path:
+    """A path of the jobs file, from its folder; what stands for an address."""
+    if not is_address(said):
+        return folder / path
+    try:
+        return path_of(said) or stand_in(said)
+    except FormatError as e:
+        raise FormatError(f"{where}: {e}") from e
+
+
 def _check_names(kind: type[AnyJob], given: Iterable[str], known: Sequence[str], where: str) -> None:
     command = next(name for name, other in KINDS.items() if other is kind)
     for name in given:
@@ -112,7 +131,8 @@ def _check_names(kind: type[AnyJob], given: Iterable[str], known: Sequence[str],
             close = get_close_matches(name, known, 1)
             hint = f'did you mean "{close[0]}"?' if close else f"choose among {_listed(known)}"
             raise FormatError(f'{where}: there is no "{name}" in a job that is to {command}; {hint}')
-    needed = [one.name for one in fields(kind) if one.default is MISSING and one.name not in given]
+    needed = [one.name for one in fields(kind) if one.default is one.default_factory is MISSING]
+    needed = [name for name in needed if name not in given]
     if needed:
         raise FormatError(f'{where}: a job that is to {command} needs "{needed[0]}"; add it')
 
@@ -160,7 +180,7 @@ def _connected(jobs: Sequence[JobLine], path: Path) -> list[JobLine]:
     for line in jobs:
         place = without_links(line.job.output)
         if place in maker:
-            said = f"{line.job.output} is made by line {maker[place]} already"
+            said = f"{line.job.called(line.job.output)} is made by line {maker[place]} already"
             raise FormatError(f"{path}, line {line.number}: {said}; give another name")
         maker[place] = line.number
     return [replace(line, needs=_needs(line, maker)) for line in jobs]
@@ -174,12 +194,16 @@ def _needs(line: JobLine, maker: Mapping[Path, int]) -> tuple[int, ...]:
 def check_inputs(jobs: Sequence[JobLine], path: Path, begun: Collection[str] = ()) -> None:
     """FormatError when something that these jobs read is not there, and no line makes it; or a training would be lost.
 
+    What lies at an address is looked for by the worker that needs it: a cluster's machines have the right to, perhaps.
+
     begun: keys of jobs that an earlier run has begun, whose outputs may be half done.
     """
     made = {without_links(line.job.output) for line in jobs}
     for line in jobs:
         where = f"{path}, line {line.number}"
-        for one in line.job.inputs:
+        if line.job.addresses and importlib.util.find_spec("fsspec") is None:
+            raise FormatError(f'{where}: an address needs fsspec; pip install "ultralight-digital-human[remote]"')
+        for one in filter(line.job.is_here, line.job.inputs):
             if without_links(one) not in made and not one.exists():
                 raise FormatError(f"{where}: there is no {one}; mend the name, or put it there")
         new = isinstance(line.job, TrainJob) and line.job.start == "new" and line.key not in begun

@@ -15,7 +15,7 @@ Fault = Literal["", "input", "in use", "worker", "program"]
 class Outcome:
     """How one attempt ended."""
 
-    fault: Fault = ""  # "" = done; "in use" and "worker" (it died, or had too little memory) may be tried again
+    fault: Fault = ""  # "" = done; "in use" and "worker" (died, short of memory, cut off) may be tried again
     error: str = ""  # one line: what is wrong and what to do
     seconds: float = 0.0
     worker: str = ""  # host:process

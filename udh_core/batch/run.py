@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from ..files import check_apart, check_writable
 from ..progress import Progress, job
+from .addresses import check_local
 from .jobs import BatchOptions
 from .journal import DONE, Journal, beside
 from .lines import JobLine, check_inputs, read_jobs
@@ -49,6 +50,9 @@ def run_batch(
     at fault, before anything is done; InUseError while another run does the same file.
     """
     jobs_file = Path(jobs_file)
+    check_local(jobs_file, "a jobs file, with its journal,")
+    if results is not None:
+        check_local(results, "the file of results")
     jobs = read_jobs(jobs_file)
     journal_file, results = beside(jobs_file, "journal"), results or beside(jobs_file, "results")
     check_apart([journal_file, results], [jobs_file])
@@ -69,8 +73,9 @@ def run_batch(
 
 
 def _is_done(line: JobLine, journal: Journal) -> bool:
-    """An output that was deleted is made again."""
-    return line.key in journal.done and line.job.output.exists()
+    """An output that was deleted is made again, unless it lies at an address."""
+    there = not line.job.is_here(line.job.output) or line.job.output.exists()
+    return line.key in journal.done and there
 
 
 def _pool(options: BatchOptions, jobs: int) -> Pool:
@@ -146,14 +151,14 @@ class _Batch:
     def _fail(self, line: JobLine, outcome: Outcome) -> None:
         self._end(line, outcome, FAILED)
         for other in self._plan.failed(line.number):
-            why = f"{line.job.output}, which line {line.number} makes, is not there: that job failed"
+            why = f"{line.job.called(line.job.output)}, which line {line.number} makes, is not there: that job failed"
             self._end(other, Outcome(outcome.fault, why), FAILED)
 
     def _end(self, line: JobLine, outcome: Outcome, status: str) -> None:
         result: dict[str, Any] = {
             "line": line.number,
             "command": line.command,
-            "out": str(line.job.output),
+            "out": line.job.called(line.job.output),
             "status": status,
             "attempts": self._attempts[line.number],
             "seconds": outcome.seconds,

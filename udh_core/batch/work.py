@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..errors import InUseError, OptionError, UdhError
+from ..errors import InUseError, OptionError, RemoteError, UdhError
 from ..progress import Job, Progress, job
 from .jobs import AnyJob, PrepareJob, RenderJob, TrainJob, check_person
 from .outcome import Outcome, machines_fault
+from .remote import brought_near
 
 if TYPE_CHECKING:  # what is heavy is imported where it is used: `udh --help` shall be quick
     from ..avatar.folder import Avatar
@@ -37,9 +38,12 @@ def perform(task: AnyJob, again: bool) -> Outcome:
 def _ended(task: AnyJob, again: bool) -> Outcome:
     try:
         check_device(task.device)
-        work_of(task, again).run()
+        with brought_near(task, again) as local:
+            work_of(local, again).run()
     except InUseError as error:
         return Outcome("in use", str(error))
+    except RemoteError as error:
+        return Outcome("worker", str(error))
     except UdhError as error:
         return Outcome("input", str(error))
     except Exception as error:  # noqa: BLE001 (one bad job never stops the others)

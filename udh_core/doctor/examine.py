@@ -8,7 +8,7 @@ from pathlib import Path
 from .check import Check
 from .comfyui import comfyui
 from .machine import device, disks, ffmpeg, weights
-from .packages import optional_packages, packages, python
+from .packages import optional_packages, packages, program, python
 
 
 def examine(folder: Path, models: Path | None = None) -> Iterator[Check]:
@@ -16,6 +16,7 @@ def examine(folder: Path, models: Path | None = None) -> Iterator[Check]:
 
     folder: where the user works. models: the folder of weight files (default: weights.models_dir()).
     """
+    yield program()
     yield python()
     yield from packages()
     yield from optional_packages()

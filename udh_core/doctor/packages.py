@@ -22,8 +22,16 @@ OPTIONAL = {  # what needs it
     "onnx": "the ONNX export",
     "onnxscript": "the ONNX export",
     "ray": "udh batch on a cluster",
+    "fsspec": "udh batch with files at addresses (s3://…)",
     "aiohttp": "udh serve, the live page",
 }
+
+
+def program() -> Check:
+    """This program itself."""
+    from .. import __version__
+
+    return Check("ok", DISTRIBUTION, f"{__version__}, {Path(__file__).resolve().parents[2]}")
 
 
 def python() -> Check:
