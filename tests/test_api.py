@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,21 @@ def test_the_version_is_the_packages() -> None:
     found = re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     assert udh_core.__version__ == found[1]
+
+
+def test_the_version_stands_in_one_place(tmp_path: Path) -> None:
+    """All else derives it: a package that lies beside another pyproject.toml has another version."""
+    files = [path for folder in ("udh_core", "nodes", "web", "workflows") for path in (ROOT / folder).rglob("*.*")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".json", ".js")}
+    assert [
+        path for path, text in texts.items() if re.search(r'__version__ = "|VERSION = "|"(ver|version)": "', text)
+    ] == []
+    (tmp_path / "udh_core").mkdir()
+    shutil.copy(ROOT / "udh_core" / "__init__.py", tmp_path / "udh_core")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(project.replace(udh_core.__version__, "9.8.7"), encoding="utf-8")
+    said = [sys.executable, "-c", "import udh_core; print(udh_core.__version__)"]
+    assert subprocess.run(said, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "9.8.7\n"
 
 
 def test_types_are_shipped() -> None:

@@ -13,12 +13,13 @@ Everything that takes long is a `Job`: iterate over it for progress, or `run()` 
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    __version__: str
     from .avatar.folder import Avatar, open_avatar
     from .avatar.options import PrepareOptions
     from .avatar.prepare import prepare
@@ -90,9 +91,19 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """A public name, from where it is defined."""
+    if name == "__version__":
+        return _version()
     if name not in _PLACE_OF:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     return getattr(import_module(f".{_PLACE_OF[name]}", __name__), name)
+
+
+def _version() -> str:
+    """As pyproject.toml has it where it lies beside the package, in a clone or a ComfyUI pack; else as pip knows it."""
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    text = project.read_text(encoding="utf-8") if project.is_file() else ""
+    found = re.search(r'^name = "ultralight-digital-human"\nversion = "(.+)"', text, re.MULTILINE)
+    return found[1] if found else import_module("importlib.metadata").version("ultralight-digital-human")
 
 
 def __dir__() -> list[str]:
