@@ -14,7 +14,7 @@ from ..udh_core.avatar.folder import Avatar
 from ..udh_core.errors import OptionError
 from ..udh_core.media.probe import picture_info
 from ..udh_core.media.transcode import mux
-from ..udh_core.rendering.options import RenderOptions, WhenLonger, WhenLost, WhenShorter
+from ..udh_core.rendering.options import Codec, RenderOptions, WhenLonger, WhenLost, WhenShorter
 from ..udh_core.rendering.render import render
 from ..udh_core.speech.encoders import weight_files
 from .host import display, folders, made, media, prompt, wording, worker
@@ -73,7 +73,7 @@ class LipSyncRender(io.ComfyNode):
                 ),
                 *(
                     widget(RenderOptions, name, optional=True)
-                    for name in ("lost", "start_s", "ends_at_rest", "another_clip")
+                    for name in ("lost", "start_s", "ends_at_rest", "another_clip", "codec")
                 ),
             ],
             outputs=[
@@ -133,10 +133,11 @@ class LipSyncRender(io.ComfyNode):
         start_s: float = 0.0,
         ends_at_rest: bool = False,
         another_clip: bool = False,
+        codec: Codec = "auto",
     ) -> io.NodeOutput:
         options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, lost=lost)
         options = replace(options, amplitude=amplitude, start_s=start_s, ends_at_rest=ends_at_rest)
-        options = replace(options, another_clip=another_clip)
+        options = replace(options, another_clip=another_clip, codec=codec)
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
         found = reopened(avatar, "video", "track")
         kept = {what: Frames(prompt.linked(cls.hidden.unique_id, n), what) for n, what in WHERE_LINKED.items()}

@@ -32,7 +32,7 @@ FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")  # of core's MediaPipe nodes, where
 BOUNDING_BOX = io.Custom("BOUNDING_BOX")
 UNLINKED = object()  # in `validate_inputs`: the default of an input that is not there; one that is linked is None
 # Options whose widgets lie below "Show advanced inputs": what works for nearly everybody as it is
-ADVANCED = {"steps", "motion_steps", "batch", "seed", "crf", "lost", "ends_at_rest", "another_clip"}
+ADVANCED = {"steps", "motion_steps", "batch", "seed", "crf", "lost", "ends_at_rest", "another_clip", "codec"}
 ADVANCED |= {"audio_track", "video_track"}
 MOST = 2**31 - 1  # of a number whose option has no upper bound
 

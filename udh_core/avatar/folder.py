@@ -33,6 +33,7 @@ FORMAT = 1
 FILES = {  # by stage
     **{"video": "video.mp4", "audio": "audio.wav", "track": "track.npz", "crops": "crops.npy"},
     "occlusion": "occlusion.npz",  # not in avatars of earlier versions
+    "deep": "video_10bit.mp4",  # only of clips with more than 8 bits, and not in avatars of earlier versions
 }
 NEEDED = ("video", "audio", "track", "crops")  # stages without which an avatar is unfinished
 STATE = "avatar.json"
@@ -60,6 +61,16 @@ class Avatar:
     def video(self) -> Path:
         """The clip's picture, H.264 at a constant frame rate, without sound."""
         return self.root / FILES["video"]
+
+    @property
+    def deep(self) -> Path:
+        """The same frames in 10 bits and the clip's own colours, where it has them, see `is_deep`."""
+        return self.root / FILES["deep"]
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the clip has more than 8 bits, and they were kept; FormatError when avatar.json is damaged."""
+        return "deep" in read_state(self.root)["stages"] and self.deep.is_file()
 
     @property
     def audio(self) -> Path:

@@ -24,7 +24,7 @@ from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from ..media.note import Note
 from ..media.probe import VideoInfo, inspect, probe
 from ..media.remarks import STILLS, shortfall, still_remarks
-from ..media.transcode import MAX_FPS, import_video
+from ..media.transcode import MAX_FPS, import_deep, import_video
 from ..media.video import read_frames
 from ..progress import Progress, job
 from ..speech import features
@@ -129,6 +129,7 @@ def _import(
         facts = {CLIP: fingerprint(source), "video": {**asdict(info), "fps": str(info.fps)}, "video_notes": noted}
         state.finish("video", video_key, source=source.name, **facts)
         yield Progress("video", info.frame_count, info.frame_count)
+    yield from _import_deep(source, state, options, stage_key("deep", video_key))
     own_start = start if audio is None else audio_start_s
     part = sound_part(options, 0.0 if audio is None else audio_start_s)
     audio_key = stage_key("audio", fingerprint(sound), *part)
@@ -148,6 +149,22 @@ def _import(
     chosen_track = f"track {options.audio_track}" if options.audio_track else None
     state.note(identity.SOUND, chosen_track if audio is None else audio.name)
     state.settle()
+
+
+def _import_deep(source: Path, state: State, options: PrepareOptions, key: str) -> Generator[Progress, None, None]:
+    """The clip in more than 8 bits, where it has them; renders are made of it."""
+    chosen = options.video_track
+    picture = inspect(source, chosen)[1]
+    if picture is None or not picture.is_deep or not state.begin("deep", key):
+        return
+    target, start_s = state.root / FILES["deep"], options.start_s
+    work = import_deep(source, target, start_s=start_s, duration_s=options.duration_s, video_track=chosen)
+    info = yield from work.steps()
+    if info == open_avatar(state.root, ("video",)).info:
+        state.finish("deep", key)
+    else:
+        target.unlink()
+        _log.warning("%s: its frames of more than 8 bits are not those of 8; renders will have 8 bits", source)
 
 
 def _sound_notes(sound: Path, voice: Voice, picture_s: float, models: Path | None) -> Iterator[Note]:
@@ -228,8 +245,9 @@ def copy_import(root: Path, out: Path) -> None:
     """
     state = read_state(root)
     with atomic_folder(out) as temporary:
-        for stage in ("video", "audio"):
-            _link_or_copy(root / FILES[stage], temporary / FILES[stage])
+        for stage in ("video", "audio", "deep"):
+            if stage in state["stages"]:
+                _link_or_copy(root / FILES[stage], temporary / FILES[stage])
         (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
         State(temporary).begin("track", "")
 

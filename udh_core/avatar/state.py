@@ -18,6 +18,7 @@ _DEPENDENT = {
     "track": ("track", "crops", "occlusion"),
     "crops": ("crops", "occlusion"),
     "occlusion": ("occlusion",),
+    "deep": ("deep",),
 }
 
 

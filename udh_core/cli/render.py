@@ -7,7 +7,7 @@ from typing import Annotated
 
 from ..batch.jobs import RenderJob
 from ..batch.work import render_job
-from ..rendering.options import RenderOptions, WhenLonger, WhenLost, WhenShorter
+from ..rendering.options import Codec, RenderOptions, WhenLonger, WhenLost, WhenShorter
 from .console import console, run
 from .options import Device, quoted
 
@@ -25,6 +25,7 @@ def render_command(
     when_audio_shorter: Annotated[
         WhenShorter, quoted(RenderOptions, "when_audio_shorter")
     ] = RenderOptions.when_audio_shorter,
+    codec: Annotated[Codec, quoted(RenderOptions, "codec")] = RenderOptions.codec,
     amplitude: Annotated[float, quoted(RenderOptions, "amplitude")] = RenderOptions.amplitude,
     rest: Annotated[bool, quoted(RenderOptions, "rest", "--rest/--no-rest")] = RenderOptions.rest,
     audio_track: Annotated[int, quoted(RenderOptions, "audio_track")] = RenderOptions.audio_track,
@@ -38,6 +39,7 @@ def render_command(
     options = RenderOptions(
         when_audio_longer,
         when_audio_shorter,
+        codec=codec,
         compiled=compiled,
         rest=rest,
         amplitude=amplitude,

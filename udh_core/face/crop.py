@@ -304,7 +304,7 @@ def paste_planes(
     feather: float = FEATHER,
     occluder: np.ndarray | None = None,
 ) -> None:
-    """`paste` in place, into Y (H, W), U and V (H / 2, W / 2) uint8, of a patch in Y, U, V, each (S, S) float32.
+    """`paste` in place, into Y (H, W), U and V (H / 2, W / 2) uint8 or uint16, of a patch (S, S) float32 in each.
 
     H and W are even. The mask of a place in U and V is the mean of its four pixels': where it touches none of them the
     place stays as it is. U and V lie in the middle of four pixels, where libav's conversion to RGB has them.
@@ -362,8 +362,9 @@ def _warped(patch: np.ndarray, to_region: np.ndarray, size: tuple[int, int]) -> 
 
 
 def _blend(region: np.ndarray, drawn: np.ndarray, alpha: np.ndarray) -> None:
-    """Mix (h, w) float32 0..255 into (h, w) uint8, in place; where alpha is 0 the region keeps its bytes."""
-    region[:] = np.rint(np.clip(region + alpha * (drawn - region), 0, 255))
+    """Mix (h, w) float32 into (h, w) uint8, or 10 bits in uint16, in place; where alpha is 0 the region stays."""
+    peak = 255 if region.dtype == np.uint8 else 1023
+    region[:] = np.rint(np.clip(region + alpha * (drawn - region), 0, peak))
 
 
 def _shrunk_patch(patch: np.ndarray, to_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from ..face.crop import CropSpec
 from ..media.boxes import RgbBoxes
 from ..media.colours import Colours
 from ..media.planes import split
+from ..media.tone_map import dynamic_range, from_screen, is_wide
 
 
 class Pixels(Protocol):
@@ -44,7 +45,10 @@ class RgbPixels:
 
 @dataclass(frozen=True)
 class PlanePixels:
-    """Of frames (H * 3 / 2, W) uint8 in planes. Only the box around the crop becomes RGB, and only the patch YUV."""
+    """Of frames (H * 3 / 2, W) in planes, uint8, or of 10 bits uint16.
+
+    Only the box around the crop becomes RGB, in BT.709 as all crops are, and only the patch becomes YUV, in `colours`.
+    """
 
     spec: CropSpec
     feather: float
@@ -58,6 +62,14 @@ class PlanePixels:
     def _from_rgb(self) -> np.ndarray:
         return self.colours.from_rgb()
 
+    def _as_stored(self, patch: np.ndarray) -> np.ndarray:
+        """(S, S, 3) float32 RGB 0..255 in the clip's own colours of one in BT.709."""
+        trc, primaries = self.colours.transfer, self.colours.primaries
+        if not (dynamic_range(trc) or is_wide(primaries)):
+            return patch.astype(np.float32)
+        stored = from_screen(patch.reshape(-1, 3).astype(np.float32) / 255, trc, primaries)
+        return (stored * 255).astype(np.float32).reshape(patch.shape)
+
     def crop(self, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
         rows, columns = crop.source_part(split(frame)[0].shape, place, self.spec)
         box = self._boxes.rgb(frame, rows, columns)
@@ -65,6 +77,6 @@ class PlanePixels:
 
     def paste(self, frame: np.ndarray, patch: np.ndarray, place: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
         result = frame.copy()
-        y, u, v = cv2.split(cv2.transform(patch.astype(np.float32), self._from_rgb))
+        y, u, v = cv2.split(cv2.transform(self._as_stored(patch), self._from_rgb))
         crop.paste_planes(split(result), (y, u, v), place, self.spec, self.feather, occluder)
         return result

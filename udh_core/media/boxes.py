@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from .canvas import SCALER, graph_of
+from .canvas import SCALER, bt709_steps, graph_of
 from .colours import FULL_RANGE, Colours
-from .planes import part_of
+from .planes import part_of, to_frame
 
 AROUND = 8  # px beside a box that its chroma is interpolated from; an even number
 SIZE_STEP = 64  # px that boxes are enlarged to, so that few sizes occur: filters are made for each
@@ -34,8 +36,9 @@ class RgbBoxes:
         """(h, w, 3) uint8 RGB of a box, the same as in the whole picture converted."""
         wide_rows = _widened(rows, picture.shape[0] * 2 // 3)
         wide_columns = _widened(columns, picture.shape[1])
-        frame = VideoFrame.from_ndarray(part_of(picture, wide_rows, wide_columns), "yuv420p")
-        frame.colorspace = self.colours.matrix
+        frame = to_frame(part_of(picture, wide_rows, wide_columns))
+        frame.colorspace, frame.color_primaries = self.colours.matrix, self.colours.primaries
+        frame.color_trc = self.colours.transfer
         frame.color_range = FULL_RANGE if self.colours.full_range else 1
         graph = self._graph(frame)
         graph.push(frame)
@@ -45,8 +48,9 @@ class RgbBoxes:
     def _graph(self, frame: VideoFrame) -> Graph:
         graphs, size = self._filters.of_size, (frame.width, frame.height)
         if size not in graphs:
-            steps = [("scale", {"flags": SCALER}), ("format", {"pix_fmts": "rgb24"})]
-            graphs[size] = graph_of(frame, steps, threads=1)
+            with tempfile.TemporaryDirectory() as scratch:
+                to_rgb = [("scale", {"flags": SCALER}), ("format", {"pix_fmts": "rgb24"})]
+                graphs[size] = graph_of(frame, [*bt709_steps(frame, Path(scratch)), *to_rgb], threads=1)
         return graphs[size]
 
 

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 
 from .colours import BT709, MATRICES, UNSPECIFIED, Colours, assumed_matrix, colours_of
 from .decode import Shown
-from .planes import PIXELS, from_frame
+from .planes import DEEP_PIXELS, PIXELS, from_frame
 from .tone_map import dynamic_range, is_wide, write_table
 from .turn import display_matrix, upright
 
@@ -32,9 +32,9 @@ class Canvas:
 
     size: tuple[int, int]  # width, height px
     content: tuple[int, int]
-    pixels: Literal["rgb24", "yuv420p"]
+    pixels: Literal["rgb24", "yuv420p", "yuv420p10le"]  # the first two in BT.709 or as stored, the last in `colours`
     pixel_aspect: Fraction = Fraction(1)  # of the stored frames
-    colours: Colours = BT709  # of yuv420p
+    colours: Colours = BT709  # of planes
 
 
 class Painter:
@@ -47,7 +47,7 @@ class Painter:
         self._graph: Graph | None = None
 
     def paint(self, frame: VideoFrame) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, or planes (H * 3 / 2, W) uint8, which are those of the frame where they may be."""
+        """(H, W, 3) uint8 RGB, or planes (H * 3 / 2, W), which are those of the frame where they may be."""
         if _is_as_wanted(frame, self.canvas):
             return from_frame(frame)
         key = (*look(frame), *display_matrix(frame))
@@ -55,20 +55,26 @@ class Painter:
             self._key, self._graph = key, self._new_graph(frame)
         self._graph.push(frame)
         made = self._graph.pull()
+        if self.canvas.pixels == DEEP_PIXELS:
+            return from_frame(made)  # type: ignore[arg-type] - a graph of pictures
         array = made.to_ndarray()  # type: ignore[union-attr]
         return array.copy() if frame.format.name == self.canvas.pixels else array  # it may be the decoder's own memory
 
     def _new_graph(self, frame: VideoFrame) -> Graph:
         with tempfile.TemporaryDirectory() as scratch:
-            steps = [*_colour_steps(frame, Path(scratch)), *_place_steps(frame, self.canvas)]
+            deep = self.canvas.pixels == DEEP_PIXELS
+            colours = _named_steps(frame) if deep else bt709_steps(frame, Path(scratch))
+            steps = [*colours, *_place_steps(frame, self.canvas)]
             return graph_of(frame, steps, self.threads)
 
 
 def _is_as_wanted(frame: VideoFrame, canvas: Canvas) -> bool:
     """Whether the planes of a frame are those of the canvas."""
-    if canvas.pixels != "yuv420p" or frame.format.name not in PIXELS or colours_of(frame) != canvas.colours:
+    deep = canvas.pixels == DEEP_PIXELS
+    stored = (DEEP_PIXELS,) if deep else PIXELS
+    if canvas.pixels == "rgb24" or frame.format.name not in stored or colours_of(frame) != canvas.colours:
         return False
-    shown = not dynamic_range(frame.color_trc) and not is_wide(frame.color_primaries)
+    shown = deep or not (dynamic_range(frame.color_trc) or is_wide(frame.color_primaries))
     size = (frame.width, frame.height)
     return shown and size == canvas.size == canvas.content and display_matrix(frame) == (1, 0, 0, 1)
 
@@ -111,12 +117,9 @@ def _turn_steps(frame: VideoFrame) -> list[Step]:
     return mirrored
 
 
-def _colour_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
+def bt709_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
     """To BT.709 without alpha. A tag that libav does not know would make it refuse the frame."""
-    tags = {"color_primaries": "bt709", "color_trc": "bt709"}
-    if not frame.format.is_rgb and frame.colorspace not in MATRICES:
-        tags["colorspace"] = str(assumed_matrix(frame))
-    yield "setparams", tags
+    yield from _named_steps(frame)
     if has_alpha(frame.format):
         yield "scale", {"flags": SCALER}
         yield "format", {"pix_fmts": "gbrap"}
@@ -130,6 +133,14 @@ def _colour_steps(frame: VideoFrame, scratch: Path) -> Iterator[Step]:
         yield "lut3d", {"file": str(table)}
 
 
+def _named_steps(frame: VideoFrame) -> Iterator[Step]:
+    """Nothing is converted; what would be when numbers become others, such as those of RGB, is the matrix alone."""
+    tags = {"color_primaries": "bt709", "color_trc": "bt709"}
+    if not frame.format.is_rgb and frame.colorspace not in MATRICES:
+        tags["colorspace"] = str(assumed_matrix(frame))
+    yield "setparams", tags
+
+
 def _place_steps(frame: VideoFrame, canvas: Canvas) -> Iterator[Step]:
     """Upright, at its place on the canvas, in the canvas' format."""
     yield from _turn_steps(frame)
@@ -141,7 +152,8 @@ def _place_steps(frame: VideoFrame, canvas: Canvas) -> Iterator[Step]:
         left, top = (whole_width - width) // 4 * 2, (whole_height - height) // 4 * 2
         yield "pad", {"w": str(whole_width), "h": str(whole_height), "x": str(left), "y": str(top)}
     if canvas.content != canvas.size:
-        yield "format", {"pix_fmts": "yuv444p"}  # with coarser chroma libav can neither pad nor fill a single pixel
+        finest = "yuv444p10le" if canvas.pixels == DEEP_PIXELS else "yuv444p"
+        yield "format", {"pix_fmts": finest}  # with coarser chroma libav can neither pad nor fill a single pixel
         yield "pad", {"w": str(canvas.size[0]), "h": str(canvas.size[1])}
         right, bottom = canvas.size[0] - whole_width, canvas.size[1] - whole_height
         yield "fillborders", {"right": str(right), "bottom": str(bottom), "mode": "smear"}

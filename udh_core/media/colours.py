@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from av.video.frame import VideoFrame
 
+from .planes import DEEP_PIXELS
 from .tone_map import dynamic_range
 
 HD_HEIGHT = 720  # an untagged picture from this size on is BT.709, as players take it; a smaller one BT.601
@@ -22,6 +24,7 @@ LUMA_WEIGHTS = {  # of red and blue, by matrix; that of green is the rest
     7: (0.212, 0.087),  # SMPTE 240M
     9: (0.2627, 0.0593),  # BT.2020, non-constant luminance
 }
+WIDE_PRIMARIES = 9  # BT.2020
 PRIMARIES = {1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22}
 TRANSFERS = {1, *range(4, 19)}
 
@@ -34,6 +37,12 @@ class Colours:
     full_range: bool  # Y 0..255 instead of 16..235
     primaries: int
     transfer: int
+    bits: int = 8  # of a sample; 10: stored in 16
+
+    @property
+    def pixels(self) -> Literal["yuv420p", "yuv420p10le"]:
+        """libav's name of a picture of 4:2:0 in them."""
+        return "yuv420p" if self.bits == 8 else "yuv420p10le"
 
     @property
     def range_name(self) -> str:
@@ -52,12 +61,16 @@ class Colours:
 
     def from_rgb(self) -> np.ndarray:
         """(3, 4) float32: R, G, B 0..255 and a 1 → Y, U, V as they are stored. KeyError: no such linear matrix."""
+        finer = 2 ** (self.bits - 8)
+        whole = (2**self.bits - 1) / 255
         red, blue = LUMA_WEIGHTS[self.matrix]
         luma = np.array([red, 1 - red - blue, blue])
         u = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
         v = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
-        luma_scale, chroma_scale, black = (1.0, 1.0, 0.0) if self.full_range else (219 / 255, 224 / 255, 16.0)
-        rows = [[*(luma * luma_scale), black], [*(u * chroma_scale), 128.0], [*(v * chroma_scale), 128.0]]
+        limited = (219 / 255 * finer, 224 / 255 * finer, 16.0 * finer)
+        luma_scale, chroma_scale, black = (whole, whole, 0.0) if self.full_range else limited
+        grey = 128.0 * finer
+        rows = [[*(luma * luma_scale), black], [*(u * chroma_scale), grey], [*(v * chroma_scale), grey]]
         return np.array(rows, np.float32)
 
 
@@ -78,4 +91,5 @@ def colours_of(frame: VideoFrame) -> Colours:
     full_range = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
     primaries = frame.color_primaries if frame.color_primaries in PRIMARIES else 1
     transfer = frame.color_trc if frame.color_trc in TRANSFERS else 1
-    return Colours(assumed_matrix(frame), full_range, primaries, transfer)
+    bits = 10 if frame.format.name == DEEP_PIXELS else 8
+    return Colours(assumed_matrix(frame), full_range, primaries, transfer, bits)

@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -63,8 +64,17 @@ class PictureSource:
     def is_plain(self) -> bool:
         """Whether its packets can be copied as they are: one size throughout, one recording, ordinary colours."""
         ordinary = not (self.dynamic_range or self.wide_gamut or self.alpha or self.interlaced)
-        one_piece = self.timed and self.clean_start and not self.joints and self.uniform
-        return ordinary and one_piece and self.pixel_aspect == 1
+        return ordinary and self.is_one_piece and self.pixel_aspect == 1
+
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether it is one recording that looks the same throughout."""
+        return self.timed and self.clean_start and not self.joints and self.uniform
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether a sample has more than 8 bits."""
+        return max(component.bits for component in VideoFormat(self.pixels).components) > 8
 
 
 @dataclass(frozen=True)

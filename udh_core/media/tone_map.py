@@ -13,6 +13,8 @@ HLG_PEAK_NITS = 1000.0  # of the reference display (BT.2100), whose system gamma
 HLG_GAMMA = 1.2
 SCREEN_GAMMA = 2.4  # BT.1886
 KNEE = 0.85  # of white: below it light stays as it is, above it highlights are compressed into what is left
+CODES = 4096  # of the table from light to a stored HDR picture; between them it is interpolated
+MOST_BENT = 0.99  # of what lies above the knee; all of it would be infinite light
 GRID = 49  # nodes of the table on each axis; between them libav interpolates
 # Chromaticities x, y of red, green, blue; white is D65 in all of them.
 BT709 = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
@@ -45,16 +47,36 @@ def write_table(path: Path, trc: int, primaries: int) -> None:
 def to_screen(stored: np.ndarray, trc: int, primaries: int) -> np.ndarray:
     """(n, 3) RGB 0..1 as stored → (n, 3) RGB 0..1 for a BT.709 screen. Light 1.0 is white."""
     kind = dynamic_range(trc)
-    untagged = bool(kind) and primaries == ColorPrimaries.UNSPECIFIED  # HDR comes in those of BT.2020 (BT.2100)
-    own = PRIMARIES.get(ColorPrimaries.BT2020 if untagged else primaries, BT709)  # type: ignore[call-overload]
     if kind == "PQ":
         light = pq_nits(stored) / WHITE_NITS
     elif kind == "HLG":
         light = hlg_nits(stored) / WHITE_NITS
     else:
         light = stored**SCREEN_GAMMA
-    light = np.maximum(light @ (np.linalg.inv(to_xyz(BT709)) @ to_xyz(own)).T, 0.0)
+    light = np.maximum(light @ _to_bt709(kind, primaries).T, 0.0)
     return np.clip(compressed(light) if kind else light, 0.0, 1.0) ** (1 / SCREEN_GAMMA)
+
+
+def from_screen(shown: np.ndarray, trc: int, primaries: int) -> np.ndarray:
+    """The inverse of `to_screen`: (n, 3) RGB 0..1 for a BT.709 screen → (n, 3) RGB 0..1 as stored.
+
+    What shows white there may be anything brighter; it becomes what just reaches white.
+    """
+    kind = dynamic_range(trc)
+    light = shown**SCREEN_GAMMA
+    light = np.maximum((expanded(light) if kind else light) @ np.linalg.inv(_to_bt709(kind, primaries)).T, 0.0)
+    if not kind:
+        return np.clip(light, 0.0, 1.0) ** (1 / SCREEN_GAMMA)
+    codes = np.linspace(0.0, 1.0, CODES)
+    nits = pq_nits(codes) if kind == "PQ" else hlg_nits(codes)
+    return np.interp(light * WHITE_NITS, nits, codes)
+
+
+def _to_bt709(kind: str, primaries: int) -> np.ndarray:
+    """(3, 3): light of these primaries → light of BT.709's."""
+    untagged = bool(kind) and primaries == ColorPrimaries.UNSPECIFIED  # HDR comes in those of BT.2020 (BT.2100)
+    own = PRIMARIES.get(ColorPrimaries.BT2020 if untagged else primaries, BT709)  # type: ignore[call-overload]
+    return np.linalg.inv(to_xyz(BT709)) @ to_xyz(own)
 
 
 def pq_nits(stored: np.ndarray) -> np.ndarray:
@@ -81,6 +103,14 @@ def compressed(light: np.ndarray) -> np.ndarray:
     beyond = np.maximum(peak - KNEE, 0.0) / (1 - KNEE)
     bent = np.where(peak > KNEE, KNEE + (1 - KNEE) * beyond / (1 + beyond), peak)
     return light * (bent / peak)
+
+
+def expanded(light: np.ndarray) -> np.ndarray:
+    """The inverse of `compressed`: (n, 3) light up to 1."""
+    peak = np.clip(light.max(-1, keepdims=True), 1e-9, 1.0)
+    share = np.minimum(np.maximum(peak - KNEE, 0.0) / (1 - KNEE), MOST_BENT)
+    straight = np.where(peak > KNEE, KNEE + (1 - KNEE) * share / (1 - share), peak)
+    return light * (straight / peak)
 
 
 def to_xyz(primaries: tuple[tuple[float, float], ...]) -> np.ndarray:

@@ -6,19 +6,24 @@ import re
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+
+from av.video.format import VideoFormat
 
 from ..errors import MediaError
 from ..files import atomic_write
 from ..progress import Progress, job
 from .canvas import Canvas, Painter, deinterlaced
+from .colours import LUMA_WEIGHTS, WIDE_PRIMARIES, Colours
 from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import run_iter, url
+from .planes import DEEP_PIXELS
 from .probe import VideoInfo, check_audio, inspect, picture_info
 from .provenance import COMMENT, append_xmp, is_generated
 from .timeline import MICROSECONDS
-from .video import AAC, MP4, VideoWriter, has_planes
+from .video import AAC, MP4, VideoWriter, has_deep_planes, has_planes
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
@@ -60,6 +65,41 @@ def import_video(
     return picture_info(target)
 
 
+@job
+def import_deep(
+    source: Path,
+    target: Path,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    video_track: int = 0,
+) -> Generator[Progress, None, VideoInfo]:
+    """Make `target` of a picture of more than 8 bits: as `import_video`, but in 10 bits and its own colours.
+
+    HDR stays HDR. ValueError where the picture has 8 bits; errors, result and progress as there.
+    """
+    info, picture = inspect(source, video_track)
+    if info.video is None or picture is None or not picture.is_deep:
+        raise ValueError(f"{source} has 8 bits")
+    rate = _capped(info.video.fps)
+    whole = start_s <= 0 and duration_s is None and rate == info.video.fps and info.constant_rate
+    if whole and has_deep_planes(info, picture) and _can_be_decoded_to_its_end(source, info.video, picture):
+        yield from _copy(source, picture, target, info.video.frame_count)
+    else:
+        plain = import_canvas(info.video, picture)
+        canvas = replace(plain, pixels=DEEP_PIXELS, colours=_deep_colours(picture))
+        yield from _encode(source, info.video, picture, target, rate, start_s, duration_s, canvas)
+    return picture_info(target)
+
+
+def _deep_colours(picture: PictureSource) -> Colours:
+    """Of a picture in 10 bits of YUV: its own; a matrix that is not linear, or RGB, becomes that of its primaries."""
+    own = picture.colours
+    linear = own.matrix in LUMA_WEIGHTS and not VideoFormat(picture.pixels).is_rgb
+    matrix = own.matrix if linear else 9 if own.primaries == WIDE_PRIMARIES else 1
+    return replace(own, matrix=matrix, bits=10, full_range=own.full_range and linear)
+
+
 def _can_be_decoded_to_its_end(source: Path, video: VideoInfo, picture: PictureSource) -> bool:
     """False of a file that was cut off: its last packets are there, but no frames come of them."""
     last_s = (video.frame_count - 1) / video.fps
@@ -82,13 +122,14 @@ def _encode(
     fps: Fraction,
     start_s: float,
     duration_s: float | None,
+    canvas: Canvas | None = None,
 ) -> Generator[Progress, None, None]:
-    """The frames on show at `start_s` and every 1 / fps after it."""
+    """The frames on show at `start_s` and every 1 / fps after it; canvas None: that of `import_canvas`."""
     begin_s = Fraction(start_s).limit_denominator(MICROSECONDS)
     count = None if duration_s is None else max(1, round(duration_s * fps))
     left = max(1, round((video.duration_s - start_s) * fps))
     total = left if count is None else min(left, count)
-    canvas = import_canvas(video, picture)
+    canvas = canvas or import_canvas(video, picture)
     painter = Painter(canvas)
     with (
         _import_writer(target, canvas, fps) as writer,

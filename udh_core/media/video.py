@@ -19,7 +19,7 @@ from .canvas import SCALER, Canvas, Painter
 from .colours import BT709, LUMA_WEIGHTS, Colours
 from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import FED, QUIET, Child, process, url
-from .planes import PIXELS
+from .planes import DEEP_PIXELS, PIXELS
 from .probe import MediaInfo, check_audio, inspect
 from .provenance import COMMENT, append_xmp
 
@@ -28,6 +28,8 @@ TO_BT709 = f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuv
 AAC = ["-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
 MP4 = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart"]
 COMMENTED = ["-metadata", f"comment={COMMENT}"]
+DEEP_CODECS = ("h264", "hevc")  # in which an mp4 holds 10 bits in 4:2:0
+X264, X265 = ["-c:v", "libx264"], ["-c:v", "libx265", "-tag:v", "hvc1", "-x265-params", "log-level=error"]
 
 
 def read_frames(
@@ -52,12 +54,28 @@ def plane_colours(path: Path) -> Colours | None:
     return source.colours if source is not None and has_planes(info, source) else None
 
 
+def deep_colours(path: Path) -> Colours | None:
+    """`plane_colours` for `read_deep_planes`."""
+    info, source = inspect(path)
+    return source.colours if source is not None and has_deep_planes(info, source) else None
+
+
 def has_planes(info: MediaInfo, source: PictureSource) -> bool:
     """Whether its frames are shown as they are stored, in H.264 and 4:2:0 of 8 bits and an even size."""
-    if info.video is None or info.video.width % 2 or info.video.height % 2:
-        return False
-    stored = info.video_codec == "h264" and source.pixels in PIXELS and source.colours.matrix in LUMA_WEIGHTS
-    return stored and source.is_plain and not info.rotated
+    stored = info.video_codec == "h264" and source.pixels in PIXELS
+    return stored and source.is_plain and _is_straight(info, source)
+
+
+def has_deep_planes(info: MediaInfo, source: PictureSource) -> bool:
+    """Whether its frames are stored in 4:2:0 of 10 bits and an even size, whatever their colours, one after another."""
+    stored = info.video_codec in DEEP_CODECS and source.pixels == DEEP_PIXELS
+    whole = source.is_one_piece and not source.interlaced and source.pixel_aspect == 1
+    return stored and whole and _is_straight(info, source)
+
+
+def _is_straight(info: MediaInfo, source: PictureSource) -> bool:
+    even = info.video is not None and info.video.width % 2 == 0 and info.video.height % 2 == 0
+    return even and source.colours.matrix in LUMA_WEIGHTS and not info.rotated
 
 
 def read_planes(path: Path, *, start: int = 0, count: int | None = None, threads: int = 0) -> Iterator[np.ndarray]:
@@ -71,11 +89,19 @@ def read_planes(path: Path, *, start: int = 0, count: int | None = None, threads
     return _read(path, info, source, "yuv420p", start, count, None, threads)
 
 
+def read_deep_planes(path: Path, *, start: int = 0, count: int | None = None, threads: int = 0) -> Iterator[np.ndarray]:
+    """`read_planes` of 10 bits: (H * 3 / 2, W) uint16. ValueError where `deep_colours` gives none."""
+    info, source = inspect(path)
+    if source is None or not has_deep_planes(info, source):
+        raise ValueError(f"{path} does not hold planes of 4:2:0 and 10 bits")
+    return _read(path, info, source, DEEP_PIXELS, start, count, None, threads)
+
+
 def _read(
     path: Path,
     info: MediaInfo,
     source: PictureSource | None,
-    pixels: Literal["rgb24", "yuv420p"],
+    pixels: Literal["rgb24", "yuv420p", "yuv420p10le"],
     start: int,
     count: int | None,
     fps: Fraction | None,
@@ -111,10 +137,10 @@ class VideoWriter:
     """Encode frames to an mp4, one at a time; a context manager. The file appears when the block ends well, or never.
 
     `audio` is encoded to AAC beside them at its full length, both starting at zero. Odd sizes are padded by repeating
-    the edge. With `colours`, frames are planes, of even sizes only, that are encoded as they are and tagged so; else
-    they are RGB and become BT.709. `gop`: a seek decodes at most this many frames in vain. `generated`: the file says
-    so, see `provenance`. At once FileError if the file cannot be written; MediaError if the audio is none, or NVENC is
-    asked for and missing.
+    the edge. With `colours`, frames are planes, of even sizes only, that are encoded as they are and tagged so, those
+    of 10 bits by x265 unless x264 is asked for; else they are RGB and become BT.709. `gop`: a seek decodes at most this
+    many frames in vain. `generated`: the file says so, see `provenance`. At once FileError if the file cannot be
+    written; MediaError if the audio is none, or NVENC is asked for and missing.
     """
 
     def __init__(
@@ -134,16 +160,18 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.shape = (height, width, 3) if colours is None else (height * 3 // 2, width)
+        self._dtype = np.uint8 if colours is None or colours.bits == 8 else np.uint16
         self.frame_count = 0
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         if audio is not None:
             check_audio(audio)
         size = f"{width + width % 2}x{height + height % 2}"
         sound = [] if audio is None else ["-i", url(audio), "-map", "0:v:0", "-map", "1:a:0", *AAC]
-        pixels = "rgb24" if colours is None else "yuv420p"
+        pixels = "rgb24" if colours is None else colours.pixels
         arguments = [*FED, "-f", "rawvideo", "-pix_fmt", pixels, "-s", size, "-r", str(fps), "-i", "pipe:0", *sound]
         arguments += ["-vf", TO_BT709 if colours is None else colours.filter()]
-        arguments += [*_encoder(encoder, crf, preset), *([] if gop is None else ["-g", str(gop)])]
+        arguments += _encoder(encoder, crf, preset, deep=self._dtype == np.uint16)
+        arguments += [] if gop is None else ["-g", str(gop)]
         arguments += [*(colours or BT709).arguments(), *MP4, *(COMMENTED if generated else []), "-f", "mp4", "-y"]
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
@@ -155,12 +183,13 @@ class VideoWriter:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append one uint8 frame, (H, W, 3) RGB or planes (H * 3 / 2, W).
+        """Append one frame, (H, W, 3) RGB uint8, or planes (H * 3 / 2, W) uint8, of 10 bits uint16.
 
         MediaError: encoding stopped. ValueError: another size or type.
         """
-        if frame.shape != self.shape or frame.dtype != np.uint8:
-            raise ValueError(f"frame {self.frame_count}: {frame.dtype} {frame.shape} where uint8 {self.shape} is due")
+        if frame.shape != self.shape or frame.dtype != self._dtype:
+            due = f"{np.dtype(self._dtype)} {self.shape}"
+            raise ValueError(f"frame {self.frame_count}: {frame.dtype} {frame.shape} where {due} is due")
         if any(after for _, after in self._padding):
             frame = np.pad(frame, self._padding, mode="edge")
         try:
@@ -193,11 +222,13 @@ class VideoWriter:
             append_xmp(self._to_mark)
 
 
-def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str) -> list[str]:
+def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str, deep: bool) -> list[str]:
+    if deep:
+        return [*(X264 if wanted == "x264" else X265), "-crf", str(crf), "-preset", preset]
     if wanted == "nvenc" and not nvenc_works():
         raise MediaError("NVENC does not work on this machine (no such GPU or driver); use encoder x264 or auto")
     if wanted == "x264" or not nvenc_works():
-        return ["-c:v", "libx264", "-crf", str(crf), "-preset", preset]
+        return [*X264, "-crf", str(crf), "-preset", preset]
     return ["-c:v", "h264_nvenc", "-rc", "vbr", "-cq", str(crf), "-b:v", "0", "-preset", "p4"]
 
 

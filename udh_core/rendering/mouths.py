@@ -36,9 +36,9 @@ def paste_mouths(
     """
     audio, out = Path(audio), Path(out)
     check_output(out, (audio,), avatar.root)
-    colours, spec = colours_of_clip(avatar), avatar.crop
+    colours, spec = colours_of_clip(avatar, options.codec != "h264"), avatar.crop
     pixels = RgbPixels(spec, options.feather) if colours is None else PlanePixels(spec, options.feather, colours)
-    played = play(avatar, plan(avatar, total, options), colours is not None)
+    played = play(avatar, plan(avatar, total, options), colours)
     with output_lock(out), closing(_pasted(played, mouths, places_of(avatar, total, options), pixels)) as frames:
         yield from write_video(out, avatar.info, frames, total, audio, crf=options.crf, colours=colours)
     return out

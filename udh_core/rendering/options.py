@@ -13,6 +13,8 @@ WhenLonger = Literal["bounce", "loop", "hold", "remap"]
 WhenShorter = Literal["cut", "keep", "remap"]
 WhenLost = Literal["pass", "hold", "fail"]  # the frame as it is, the last one that was drawn, or no video
 
+Codec = Literal["auto", "h264"]
+
 
 @dataclass(frozen=True)
 class RenderOptions:
@@ -31,6 +33,12 @@ class RenderOptions:
         choices=get_args(WhenShorter),
     )
     crf: int = option(16, "Quality of the picture (x264 crf): lower is better and larger.", least=0, most=51, step=1)
+    codec: Codec = option(
+        "auto",
+        "Of the picture: auto takes H.264 of 8 bits, and HEVC of 10 bits for a clip that has more than 8, in its own "
+        "colours, also HDR; h264 has 8 bits of BT.709, which plays everywhere.",
+        choices=get_args(Codec),
+    )
     batch: int = option(4, "Frames drawn at a time.", least=1, most=64, step=1)
     feather: float = option(
         0.1,

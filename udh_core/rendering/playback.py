@@ -12,7 +12,7 @@ import numpy as np
 from ..avatar.folder import Avatar
 from ..errors import FormatError, MediaError, OptionError
 from ..media.colours import Colours
-from ..media.video import plane_colours, read_frames, read_planes
+from ..media.video import deep_colours, plane_colours, read_deep_planes, read_frames, read_planes
 from .options import RenderOptions, WhenLonger, WhenShorter
 
 _TURN_FRAMES = 24  # read at a time when playing backwards: what is held in memory, uncompressed
@@ -79,45 +79,52 @@ def plan(avatar: Avatar, total: int, options: RenderOptions) -> Iterator[Stretch
     return stretches(avatar.info.frame_count, total, longer, shorter, first_frame(avatar, options))
 
 
-def colours_of_clip(avatar: Avatar) -> Colours | None:
-    """Of the avatar's video, where its frames can be played in planes; MediaError when it cannot be read."""
+def colours_of_clip(avatar: Avatar, deep: bool = True) -> Colours | None:
+    """Of the avatar's clip, where its frames can be played in planes; MediaError when it cannot be read.
+
+    Those of the clip in more than 8 bits, where it is there and `deep` is wanted.
+    """
     with _remedy_named():
-        return plane_colours(avatar.video)
+        own = deep_colours(avatar.deep) if deep and avatar.is_deep else None
+        return own or plane_colours(avatar.video)
 
 
-def play(avatar: Avatar, order: Iterator[Stretch], planes: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+def play(avatar: Avatar, order: Iterator[Stretch], colours: Colours | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """(number, frame) in the order of a plan; MediaError when the avatar's video is cut off.
 
-    Frames are (H, W, 3) uint8 RGB, or `planes` (H * 3 / 2, W) uint8.
+    Frames are (H, W, 3) uint8 RGB, or in `colours`, of `colours_of_clip`, planes (H * 3 / 2, W).
     """
     held: tuple[int, np.ndarray] | None = None
     for stretch in order:
         if held is not None and stretch == Stretch(held[0], 1, False):
             yield held
         elif stretch.backwards:
-            yield from _play_backwards(avatar, stretch, planes)
+            yield from _play_backwards(avatar, stretch, colours)
         else:
-            for held in _play_forwards(avatar, stretch, planes):
+            for held in _play_forwards(avatar, stretch, colours):
                 yield held
 
 
-def _play_forwards(avatar: Avatar, stretch: Stretch, planes: bool) -> Iterator[tuple[int, np.ndarray]]:
+def _play_forwards(avatar: Avatar, stretch: Stretch, colours: Colours | None) -> Iterator[tuple[int, np.ndarray]]:
     shown, number = Counter(stretch.numbers()), None
-    for number, frame in enumerate(_frames(avatar, stretch.start, stretch.frames, planes), stretch.start):
+    for number, frame in enumerate(_frames(avatar, stretch.start, stretch.frames, colours), stretch.start):
         for _ in range(shown[number]):
             yield number, frame
     if number != stretch.start + stretch.frames - 1:
         raise MediaError(f"{avatar.video} is cut off; delete it and prepare the avatar again")
 
 
-def _frames(avatar: Avatar, start: int, count: int, planes: bool) -> Iterator[np.ndarray]:
+def _frames(avatar: Avatar, start: int, count: int, colours: Colours | None) -> Iterator[np.ndarray]:
     """Frames of the avatar's video; MediaError when it cannot be read, FormatError when it is another one."""
     height, width = avatar.info.height, avatar.info.width
-    read, shape = (read_planes, (height * 3 // 2, width)) if planes else (read_frames, (height, width, 3))
+    video, read, shape = avatar.video, read_frames, (height, width, 3)
+    if colours is not None:
+        shape = (height * 3 // 2, width)
+        video, read = (avatar.video, read_planes) if colours.bits == 8 else (avatar.deep, read_deep_planes)
     with _remedy_named():
-        for frame in read(avatar.video, start=start, count=count):
+        for frame in read(video, start=start, count=count):
             if frame.shape != shape:
-                raise FormatError(f"{avatar.video} is not as it was prepared; delete it and prepare the avatar again")
+                raise FormatError(f"{video} is not as it was prepared; delete it and prepare the avatar again")
             yield frame
 
 
@@ -129,11 +136,11 @@ def _remedy_named() -> Iterator[None]:
         raise MediaError(f"{error}; prepare the avatar again") from error
 
 
-def _play_backwards(avatar: Avatar, stretch: Stretch, planes: bool) -> Iterator[tuple[int, np.ndarray]]:
+def _play_backwards(avatar: Avatar, stretch: Stretch, colours: Colours | None) -> Iterator[tuple[int, np.ndarray]]:
     stop = stretch.start + stretch.frames
     while stop > stretch.start:
         start = max(stretch.start, stop - _TURN_FRAMES)
-        part = list(_frames(avatar, start, stop - start, planes))
+        part = list(_frames(avatar, start, stop - start, colours))
         for k in reversed(range(len(part))):
             yield start + k, part[k]
         stop = start

@@ -186,7 +186,11 @@ def _render_frames(
 ) -> Iterator[Progress]:
     total = len(conditions)
     places = places_of(avatar, total, options)
-    colours = colours_of_clip(avatar) if kept.frames is None else None  # frames that are kept are RGB
+    colours = None  # frames that are kept are RGB
+    if kept.frames is None:
+        colours = colours_of_clip(avatar, options.codec != "h264")
+    elif avatar.is_deep:
+        _log.warning("frames that are given on have 8 bits, and so has this video; the clip has more")
     compositor = Compositor(
         generator.warp, avatar.crop, places.transforms, options.feather, places.occlusion, colours, tint
     )
@@ -196,7 +200,7 @@ def _render_frames(
             compositor.compile(options.batch)
     held = places.lost if options.lost == "hold" else np.zeros_like(places.lost)
     drawn = drawn_frames(
-        compositor, play(avatar, plan(avatar, total, options), colours is not None), conditions, options.batch, held
+        compositor, play(avatar, plan(avatar, total, options), colours), conditions, options.batch, held
     )
     frames = drawn if kept.frames is None else _kept_in(kept.frames, drawn)
     if kept.mouths is not None:
