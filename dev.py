@@ -94,7 +94,7 @@ def set_up_programs() -> None:
     """Install Debian's Chromium and exiftool, as root; where there are none tests skip, on CI they fail."""
     lacking = [package for package, names in PROGRAMS.items() if not any(map(shutil.which, names))]
     installer = shutil.which("apt-get")
-    if not lacking or not installer or os.geteuid() != 0:
+    if not lacking or not installer or os.name != "posix" or os.geteuid() != 0:
         return
     print("installing", *lacking, "…", flush=True)
     quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

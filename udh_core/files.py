@@ -12,9 +12,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,6 +31,7 @@ _STEM_BYTES = 80  # of the target's name that a temporary name repeats
 _SUFFIX_BYTES = 20
 _PART = re.compile(r"\..*\.[0-9a-f]{8}\.part(\..{1,19})?", re.DOTALL)
 _DEPTH = 2  # folders within a locked folder that belong to it: features/, features/silence-0/
+_REPLACE_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _GATE_S = 10.0  # the longest wait for the lock that guards locks; it is held for microseconds
 
 
@@ -48,13 +50,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.chmod(mode)  # some writers make the file anew, readable by its owner only
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise FileError(os_error_line(error, path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows removes nothing that is open still; the next run removes it
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -78,7 +81,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         with _lock(path):
             _remove(part for part in _parts_of(path) if part != temporary)
             yield temporary
-            os.replace(temporary, path)
+            _replace(temporary, path)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise FileError(os_error_line(error, path)) from error
@@ -131,6 +134,11 @@ def output_lock(*paths: Path) -> Iterator[None]:
             stack.enter_context(_lock(path))
             _remove(_parts_of(path))
         yield
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder for a `with` block. What is open at its end, which Windows does not remove, is no error."""
+    return tempfile.TemporaryDirectory(prefix="udh-", ignore_cleanup_errors=True)
 
 
 def check_writable(path: Path) -> None:
@@ -307,6 +315,21 @@ def _create(temporary: Path, path: Path) -> None:
         if line := os_error_line(e, path):
             raise FileError(line) from e
         raise FileError(f"cannot write into {path.parent}: {e.strerror or e}; choose another folder") from e
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Windows replaces nothing that somebody has open; a virus scanner has it for a moment only."""
+    for pause_s in _REPLACE_PAUSES_S:
+        with suppress(PermissionError):
+            os.replace(temporary, path)
+            return
+        time.sleep(pause_s)
+    try:
+        os.replace(temporary, path)
+    except PermissionError as e:
+        raise FileError(
+            f"cannot replace {path}: {e.strerror}; close the program that has it open, or give another name"
+        ) from e
 
 
 def _flush(path: Path) -> None:

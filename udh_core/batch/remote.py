@@ -45,7 +45,7 @@ def brought_near(task: AnyJob, again: bool) -> Iterator[AnyJob]:
         return
     copies = _copies()
     out = task.addresses.get(task.makes)
-    with tempfile.TemporaryDirectory(dir=copies.folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=copies.folder, ignore_cleanup_errors=True) as scratch:
         near = {name: copies.of(address) for name, address in task.addresses.items() if name != task.makes}
         if out is not None:
             near[task.makes] = Path(scratch, task.output.name)
@@ -118,8 +118,9 @@ def _own_folder(base: Path) -> Path:
     """A new folder of this process, removed when it ends; those of processes that were killed are removed now."""
     prefix = f"udh-batch-{getattr(os, 'getuid', lambda: '')()}-"
     for lock in base.glob(f"{prefix}*.lock"):
-        with suppress(InUseError), held(lock, "its process lives"):
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+        with suppress(InUseError, PermissionError):
+            with held(lock, "its process lives"):
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
             lock.unlink(missing_ok=True)
     folder = base / f"{prefix}{uuid.uuid4().hex[:16]}"
     stack = ExitStack()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InUseError, OptionError, RemoteError, UdhError
+from ..files import scratch_folder
 from ..progress import Job, Progress, job
 from .jobs import AnyJob, PrepareJob, RenderJob, TrainJob, check_person
 from .outcome import Outcome, machines_fault
@@ -83,7 +83,7 @@ def render_job(task: RenderJob) -> Generator[Progress, None, Path]:
     from ..rendering.render import render
     from ..speech.tts import speak
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         avatar, generator = open_person(task.avatar, task.generator, task.bundle, Path(scratch))
         audio = task.audio
         if audio is None:

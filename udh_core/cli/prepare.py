@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.text import Text
 from ..avatar.options import CONSENT, PrepareOptions
 from ..batch.jobs import PrepareJob
 from ..errors import FormatError
-from ..files import atomic_write, check_apart, output_lock
+from ..files import atomic_write, check_apart, output_lock, scratch_folder
 from ..progress import Progress, job
 from .console import console, run, with_flags
 from .options import AvatarDir, Device, Encoder, quoted
@@ -80,7 +79,7 @@ def audit_command(
 
     outputs = [path for path in (picture, json_out) if path is not None]
     check_apart(outputs, [video])
-    with output_lock(*outputs), tempfile.TemporaryDirectory() as scratch:
+    with output_lock(*outputs), scratch_folder() as scratch:
         root = avatar or Path(scratch) / "avatar"
         opened = run(_prepared(video, root))
         result = run(audit(opened))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from ..batch.work import open_person
 from ..errors import OptionError, UdhError
+from ..files import scratch_folder
 from ..rendering.options import RenderOptions, WhenLonger, WhenLost
 from .console import console
 from .options import Device, quoted
@@ -41,7 +41,7 @@ def serve_command(
 
     options = RenderOptions(when_audio_longer, compiled=compiled, amplitude=amplitude, lost=lost)
     token = token or ("" if host in LOCAL else secrets.token_urlsafe(12))
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         opened, checkpoint = open_person(avatar, generator, bundle, Path(scratch))
         SpeechStream(opened, checkpoint, options, device=device).close()  # what does not work is said now
         server = LiveServer(lambda: SpeechStream(opened, checkpoint, options, device=device), token)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..errors import MediaError
+from ..files import scratch_folder
 from ..media.audio import load_sound, write_wave
 from ..media.video import VideoWriter
 from .result import Evaluation
@@ -24,7 +24,7 @@ def side_by_side(evaluation: Evaluation, sound: Path | None, limit: int = MAX_VI
     The last try is taken whatever its size.
     """
     content = b""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         wave = None if sound is None else _cut_sound(evaluation, sound, Path(folder) / "sound.wav")
         for crf, scale in QUALITIES:
             out = Path(folder) / f"{crf}.mp4"

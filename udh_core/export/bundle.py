@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -28,7 +27,7 @@ from ..errors import FileError, FormatError, MediaError, NoFaceError, OptionErro
 from ..face.occlusion import Occlusion
 from ..face.topology import LANDMARK_COUNT
 from ..face.tracking import FaceTrack
-from ..files import atomic_folder, check_writable, output_lock, without_links
+from ..files import atomic_folder, check_writable, output_lock, scratch_folder, without_links
 from ..media.probe import VideoInfo
 from ..media.transcode import import_video
 from ..models import checkpoint
@@ -76,7 +75,7 @@ def export_bundle(
     if not track.present[part].any():
         raise NoFaceError(f"there is no face in {avatar.root} from {start_s:g} s on for so long; choose another start")
     with output_lock(out):
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             video = Path(scratch) / FILES["video"]
             yield from _cut(avatar, part, video)
             tensors = _contents(network, video, track, part) | _occlusion_tensors(avatar.occlusion().part(part))

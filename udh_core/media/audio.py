@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, groupby
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import MediaError
-from ..files import atomic_write
+from ..files import atomic_write, scratch_folder
 from .channels import fold, loud_by_power, to_stereo
 from .ffmpeg import check_readable
 from .sound_track import Block, decode, one_of, sound_tracks
@@ -106,7 +105,7 @@ def plain_sound(path: Path, track: int = 1) -> Iterator[Path]:
     if is_wave(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         _write_plain(path, track, Path(folder) / "sound.wav")
         yield Path(folder) / "sound.wav"
 

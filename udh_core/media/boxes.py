@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
+from ..files import scratch_folder
 from .canvas import SCALER, bt709_steps, graph_of
 from .colours import FULL_RANGE, Colours
 from .planes import part_of, to_frame
@@ -48,7 +48,7 @@ class RgbBoxes:
     def _graph(self, frame: VideoFrame) -> Graph:
         graphs, size = self._filters.of_size, (frame.width, frame.height)
         if size not in graphs:
-            with tempfile.TemporaryDirectory() as scratch:
+            with scratch_folder() as scratch:
                 to_rgb = [("scale", {"flags": SCALER}), ("format", {"pix_fmts": "rgb24"})]
                 graphs[size] = graph_of(frame, [*bt709_steps(frame, Path(scratch)), *to_rgb], threads=1)
         return graphs[size]

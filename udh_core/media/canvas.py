@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +13,7 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
+from ..files import scratch_folder
 from .colours import BT709, MATRICES, UNSPECIFIED, Colours, assumed_matrix, colours_of
 from .decode import Shown
 from .planes import DEEP_PIXELS, PIXELS, from_frame
@@ -61,7 +61,7 @@ class Painter:
         return array.copy() if frame.format.name == self.canvas.pixels else array  # it may be the decoder's own memory
 
     def _new_graph(self, frame: VideoFrame) -> Graph:
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             deep = self.canvas.pixels == DEEP_PIXELS
             colours = _named_steps(frame) if deep else bt709_steps(frame, Path(scratch))
             steps = [*colours, *_place_steps(frame, self.canvas)]

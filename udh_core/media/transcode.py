@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 from av.video.format import VideoFormat
 
 from ..errors import MediaError
-from ..files import atomic_write
+from ..files import atomic_write, scratch_folder
 from ..progress import Progress, job
 from .canvas import Canvas, Painter, deinterlaced
 from .colours import LUMA_WEIGHTS, WIDE_PRIMARIES, Colours
@@ -187,7 +186,7 @@ def mux(
     if info.video is None or picture is None:
         raise MediaError(f"{video} has no picture; give a video file")
     check_audio(audio)
-    with atomic_write(out) as temporary, tempfile.TemporaryDirectory() as scratch:
+    with atomic_write(out) as temporary, scratch_folder() as scratch:
         notes, playable, place = Path(scratch) / "metadata.txt", video, picture.index
         marked = is_generated(video)
         texts = {**({"comment": COMMENT} if marked else {}), **(metadata or {})}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ..avatar.folder import Avatar
 from ..errors import FileError, MismatchError, NoFaceError
-from ..files import check_writable, output_lock, without_links
+from ..files import check_writable, output_lock, scratch_folder, without_links
 from ..inference.compositor import Compositor, Cut, check_compilable
 from ..inference.driving import eased, mouth_shapes
 from ..inference.tint import Tint
@@ -97,7 +96,7 @@ def render(
         None if mouths is None else mouths((total, avatar.crop.size, avatar.crop.size, 3)),
     )
     with output_lock(out):
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             if driving is None:
                 work = features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models)
                 driving = yield from work.steps()

@@ -6,13 +6,13 @@ frequency, as vocal tract length perturbation does (VTLP, Jaitly & Hinton 2013).
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soxr
 
+from ..files import scratch_folder
 from ..media import ffmpeg
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 
@@ -121,7 +121,7 @@ def add_noise(waveform: np.ndarray, snr_db: float) -> np.ndarray:
 
 def through_codec(waveform: np.ndarray, codec: str, bit_rate: str) -> np.ndarray:
     """(n,) → (n,) float32, encoded by ffmpeg with this codec ("aac") at this bit rate ("24k", bit/s) and decoded."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         plain, coded = Path(scratch) / "plain.wav", Path(scratch) / "coded.mkv"
         write_wave(plain, waveform)
         ffmpeg.run(["-i", str(plain), "-c:a", codec, "-b:a", bit_rate, str(coded)], f"cannot make {coded}")

@@ -108,7 +108,7 @@ def set_aside(out: Path) -> None:
     kept = _free_name(out, when)
     for old, new in zip(_files_of(out), _files_of(kept), strict=True):
         if old.is_file():
-            old.rename(new)
+            old.replace(new)
     _log.warning("%s: what was trained before is kept as %s", out.name, kept.name)
 
 

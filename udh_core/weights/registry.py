@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 import platformdirs
 
 from ..errors import FileError, WeightsError
-from ..files import atomic_write
+from ..files import atomic_write, scratch_folder
 from ..progress import Progress, job
 from . import convert, dlib
 
@@ -165,7 +164,7 @@ def fetch_weights(
     """
     chosen = _chosen(names)
     target = models_dir(folder)
-    with tempfile.TemporaryDirectory(prefix="udh-weights-") as scratch:
+    with scratch_folder() as scratch:
         for weight in chosen:
             if _sha256(target / weight.name) == weight.sha256:
                 yield Progress(weight.name, weight.size, weight.size, "already there")
