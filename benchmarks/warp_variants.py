@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from udh_core.avatar.dataset import TrainingData
 from udh_core.models.blocks import ResidualBlock
 from udh_core.models.generator import Generator
+from udh_core.models.guided_warp import GuidedWarpNet
 from udh_core.models.tensors import to_input
 from udh_core.models.warping import Sample, WarpConfig, WarpNet
 from udh_core.prefetch import prefetch
@@ -36,7 +37,7 @@ class Variant:
     options: dict[str, Any] = field(default_factory=dict)  # of GeneratorOptions
     sizes: dict[str, Any] = field(default_factory=dict)  # of WarpConfig
     enlarged: int | None = None
-    network: type[WarpNet] = WarpNet
+    network: type[WarpNet] | None = None  # None: as its sizes say
     change: Callable[[WarpNet], object] | None = None  # of the untrained network, in place
     terms: dict[str, float] = field(default_factory=dict)  # more losses and their weights
     pairs: bool = False  # batches of two consecutive frames
@@ -122,12 +123,14 @@ class VariantRun(GeneratorRun):
     def build(self) -> Generator:
         """With the network of the variant, untrained."""
         plain = super().build().config
-        sizes = WarpConfig(**{**plain.warp.to_dict(), **self.variant.sizes})
+        of_all = {name: value for name, value in plain.warp.to_dict().items() if name != "per_frame"}
+        sizes = WarpConfig(**{**of_all, **self.variant.sizes})
         if self.variant.enlarged:
             sizes = Enlarged(**sizes.to_dict(), factor=self.variant.enlarged)
         spec = self.data.avatar.crop
         generator = Generator(replace(plain, warp=sizes), spec)
-        generator.warp = self.variant.network(sizes, spec)
+        if self.variant.network is not None:
+            generator.warp = self.variant.network(sizes, spec)
         if self.variant.change is not None:
             self.variant.change(generator.warp)
         return generator
@@ -210,21 +213,21 @@ class Enlarged(WarpConfig):
         return self.factor
 
 
-class Painted(WarpNet):
+class Painted(GuidedWarpNet):
     """No real pixels: everything is painted."""
 
-    def _warp(self, features: Tensor, condition: Tensor, references: Tensor) -> Tensor:
-        return torch.full_like(super()._residual(features), 0.5)
+    def _warp(self, flows: Tensor, logits: Tensor, references: Tensor, sample: Sample) -> Tensor:
+        return torch.full_like(super()._warp(flows, logits, references, sample), 0.5)
 
 
-class NoResidual(WarpNet):
+class NoResidual(GuidedWarpNet):
     """Real pixels alone."""
 
     def _residual(self, features: Tensor) -> Tensor:
         return torch.zeros_like(super()._residual(features))
 
 
-class FineResidual(WarpNet):
+class FineResidual(GuidedWarpNet):
     """The residual cannot change what is coarser than 5 px."""
 
     def _residual(self, features: Tensor) -> Tensor:
@@ -232,7 +235,7 @@ class FineResidual(WarpNet):
         return residual - F.avg_pool2d(residual, 5, 1, 2, count_include_pad=False)
 
 
-class InnerMouth(WarpNet):
+class InnerMouth(GuidedWarpNet):
     """A painted layer for the inner mouth in front of the warped one, where a predicted mask says so."""
 
     def __init__(self, config: WarpConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
@@ -242,8 +245,8 @@ class InnerMouth(WarpNet):
         nn.init.constant_(self.layer_head.bias, -3.0)
         self._behind = torch.zeros(())
 
-    def _warp(self, features: Tensor, condition: Tensor, references: Tensor, sample: Sample) -> Tensor:
-        self._behind = super()._warp(features, condition, references, sample)
+    def _warp(self, flows: Tensor, logits: Tensor, references: Tensor, sample: Sample) -> Tensor:
+        self._behind = super()._warp(flows, logits, references, sample)
         return self._behind
 
     def _residual(self, features: Tensor) -> Tensor:
@@ -252,7 +255,7 @@ class InnerMouth(WarpNet):
         return layer * (painted - self._behind)
 
 
-class TwoFrames(WarpNet):
+class TwoFrames(GuidedWarpNet):
     """Two consecutive frames, next to each other in the batch, in one pass of the body."""
 
     def __init__(self, config: WarpConfig, spec: Any) -> None:  # noqa: ANN401 (as the network's)
@@ -343,7 +346,7 @@ def keep_the_best(warp: WarpNet) -> None:
     nn.init.normal_(warp.blend_head.weight, std=0.01)
 
 
-class PoseUnknown(WarpNet):
+class PoseUnknown(GuidedWarpNet):
     """Not told how the head is turned."""
 
     def pose(self, covered: Tensor) -> Tensor:
@@ -368,7 +371,7 @@ def warp_variants() -> Iterator[Variant]:
     yield Variant("small affine augmentation", augment=other_places)
     yield from (Variant(f"shape noise {noise}", {"shape_noise": noise}) for noise in (0.0, 0.3))
     yield Variant("weights not averaged", decay=0.0)
-    yield from (Variant(f"learning rate {rate:g}", {"rate": rate}) for rate in (5e-4, 2e-3))
+    yield from (Variant(f"learning rate {rate:g}", {"learning_rate": rate}) for rate in (5e-4, 2e-3))
     yield from (Variant(f"{count} references", sizes={"references": count}) for count in (8, 12, 16))
     yield Variant("8 references, seed 1", {"seed": 1}, {"references": 8})
     yield Variant("references evenly over the clip", even=True)
@@ -376,6 +379,7 @@ def warp_variants() -> Iterator[Variant]:
     yield from (Variant(f"references enlarged {factor} times", enlarged=factor) for factor in (1, 2))
     yield from (Variant(f"shapes of {count} frame(s)", sizes={"frames": count}) for count in (1, 5))
     yield Variant("head's pose not told", network=PoseUnknown)
+    yield Variant("flows begin at no movement", sizes={"flows": 1})
     yield Variant("flows at 1/8, a level less", sizes={"stride": 8, "widths": (64, 128, 192)})
     yield Variant("painted, no real pixels", network=Painted)
     yield Variant("no residual", network=NoResidual)

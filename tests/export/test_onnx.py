@@ -97,7 +97,7 @@ def test_a_bank_is_drawn_from_as_in_torch(tmp_path, figure):
     bank.references.random_(0, 256, generator=noise)
     with torch.no_grad():
         for values, spread in (
-            (bank.bank_description, 1.0),
+            (bank.reference_description, 1.0),
             (bank.metric, 1.0),
             (bank.lips, 1.0),
             (bank.mesh_flow, 0.01),

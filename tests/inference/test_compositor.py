@@ -74,7 +74,7 @@ def test_runs_are_cut_in_order_and_pasted_in_any(network: WarpNet) -> None:
     bank, noise = RetrievalWarpNet(config, SPEC), np.random.default_rng(1)
     bank.references.random_(0, 256)
     bank.bank_frames.copy_(100 * torch.arange(40))
-    bank.bank_description[:, 0], bank.metric[0, 0] = 0.1 * torch.arange(40), 3.0
+    bank.reference_description[:, 0], bank.metric[0, 0] = 0.1 * torch.arange(40), 3.0
     frames = list(noise.integers(0, 256, (9, 120, 130, 3), np.uint8))
     walk = torch.zeros(9, 3, 12)
     walk[:, :, 0] = torch.tensor([0.5, 0.6, 1.9, 2.0, 2.1, 0.4, 3.4, 3.5, 3.6])[:, None]

@@ -9,8 +9,9 @@ from torch import Tensor
 from udh_core.face import crop
 from udh_core.face.crop import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.guided_warp import described_by
 from udh_core.models.motion import MotionConfig
-from udh_core.models.retrieval_warp import APART, LIPS_TEMPERATURE, RetrievalWarpNet, described_by
+from udh_core.models.retrieval_warp import APART, LIPS_TEMPERATURE, RetrievalWarpNet
 from udh_core.models.warping import WarpConfig, WarpNet
 
 SIZE = 96
@@ -26,7 +27,7 @@ def network(bank: int = 6, per_frame: int = 1) -> RetrievalWarpNet:
     smooth = torch.rand(bank, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     enlarged = torch.nn.functional.interpolate(smooth, size=SIZE, mode="bicubic").clamp(0, 1)
     made.references.copy_((enlarged * 255).round())
-    made.bank_description[:, 0] = torch.arange(bank)
+    made.reference_description[:, 0] = torch.arange(bank)
     made.bank_frames.copy_(100 * torch.arange(bank))
     made.metric[0, 0] = 1.0
     return made
@@ -108,7 +109,7 @@ def test_a_generator_is_built_as_its_configuration_says() -> None:
     assert type(Generator(plain, SPEC).warp) is WarpNet
     again = Generator(GeneratorConfig.from_dict(bank.to_dict()), SPEC).warp
     assert isinstance(again, RetrievalWarpNet)
-    assert again.bank_description.shape == (9, described_by(12))
+    assert again.reference_description.shape == (9, described_by(12))
 
 
 def test_older_configurations_draw_from_all_references() -> None:

@@ -18,13 +18,15 @@ from udh_core.inference.compositor import Compositor
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.guided_warp import describe
 from udh_core.models.motion import MotionConfig
-from udh_core.models.retrieval_warp import APART, RetrievalWarpNet, describe
+from udh_core.models.retrieval_warp import APART, RetrievalWarpNet
 from udh_core.models.warping import WarpConfig
 from udh_core.rendering.options import RenderOptions
 from udh_core.rendering.render import render
 from udh_core.training.bank import fit_bank
 from udh_core.training.generator import BANK, GeneratorRun
+from udh_core.training.guide import spread_frames
 from udh_core.training.options import GeneratorOptions
 
 OPTIONS = GeneratorOptions(steps=1, motion_steps=1, batch=2, model_size="small", drawn_from="bank")
@@ -53,11 +55,20 @@ def test_it_holds_crops_that_are_trained_on(bank: RetrievalWarpNet, training_dat
     assert np.array_equal(bank.references.permute(0, 2, 3, 1).numpy(), training_data.crops[frames])
 
 
-def test_1_is_a_typical_distance(bank: RetrievalWarpNet) -> None:
-    places = bank.bank_description @ bank.metric
-    near = (bank.bank_frames[:, None] - bank.bank_frames[None]).abs() < APART
-    nearest = torch.cdist(places, places).square().masked_fill(near, torch.inf).min(1).values
+def test_1_is_a_typical_distance(bank: RetrievalWarpNet, training_data: TrainingData, shapes: torch.Tensor) -> None:
+    places = describe(shapes, training_data.pose) @ bank.metric
+    train = training_data.train_frames
+    some = torch.from_numpy(spread_frames(train, places[train].numpy(), min(128, len(train)), seed=0))
+    near = (some[:, None] - some[None]).abs() < APART
+    nearest = torch.cdist(places[some], places[some]).square().masked_fill(near, torch.inf).min(1).values
     assert float(nearest.median()) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("places", [np.zeros((50, 2)), np.repeat(np.eye(3, 2), 20, axis=0)])
+def test_pictures_that_are_alike_are_spread_over_time(places: np.ndarray) -> None:
+    spread = spread_frames(np.arange(100, 100 + len(places)), places, 10, seed=0)
+    assert len(np.unique(spread)) == 10
+    assert (spread[0], spread[-1]) == (100, 99 + len(places))
 
 
 def test_lips_are_where_nothing_is_blended(bank: RetrievalWarpNet, training_data: TrainingData) -> None:

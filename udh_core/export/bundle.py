@@ -40,7 +40,7 @@ GENERATOR = "generator" + SUFFIX  # in the folder of an opened bundle
 KIND = "bundle"
 _WEIGHT = "generator."  # before the name of a tensor of the generator
 _OCCLUSION = "occlusion."  # before the name of what `Occlusion` holds
-_EXACT = ("warp.bank_description", "warp.metric")  # a small difference of distances decides which crop is drawn
+_EXACT = ("warp.reference_description", "warp.metric")  # a small difference of distances decides which crop is drawn
 _BANK_FRAMES = _WEIGHT + "warp.bank_frames"  # numbers of frames of the whole clip
 _SEAL = "sha256"
 

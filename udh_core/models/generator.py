@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..face.crop import CropSpec
 from .config import Config
+from .guided_warp import GuidedWarpNet
 from .motion import MotionConfig, MotionNet, MotionTrainingConfig
 from .retrieval_warp import RetrievalWarpNet
 from .warping import WarpConfig, WarpNet
@@ -53,7 +54,7 @@ class Generator(nn.Module):
 
     The statistics here are fitted to the clip, not trained by gradients. S: shape_width; P: shape_points; D: feature
     width; W: width of what the motion prior's members see; K, C: number of references, px of the crop;
-    V: 3 · POSE_INPUT_PX²; Q: numbers that describe a picture, only where references are retrieved. σ: standard
+    V: 3 · POSE_INPUT_PX²; Q: numbers that describe a picture, only where the mesh guides. σ: standard
     deviations of a component.
 
     | name | shape | unit | fitted by | used by |
@@ -69,8 +70,10 @@ class Generator(nn.Module):
     | motion.variance_gain | (S,) | factor | training/motion.py, held-out folds | `MotionNet.forward` |
     | motion.prior_head | (S, W), (S,) | σ | training/prior_head.py | `MotionNet.forward` |
     | warp.references | (K, 3, C, C) | RGB 0..255 | training/references.py | `WarpNet.draw` |
-    | warp.bank_description, bank_frames | (K, Q), (K,) | σ, frames | training/bank.py | `RetrievalWarpNet` |
-    | warp.mesh_flow, metric | (Q, 2, h, w), (Q, Q) | crop widths / σ | training/bank.py | `RetrievalWarpNet` |
+    | warp.reference_description | (K, Q) | σ | training/guide.py, bank.py | `GuidedWarpNet` |
+    | warp.mesh_flow, metric | (Q, 2, h, w), (Q, Q) | crop widths / σ | training/guide.py | `GuidedWarpNet` |
+    | warp.shown | (2, Q) | σ, least and most | training/guide.py | `GuidedWarpNet` |
+    | warp.bank_frames | (K,) | frames | training/bank.py | `RetrievalWarpNet` |
     | warp.lips | (1, 1, h, w) | 0..1 | training/bank.py | `RetrievalWarpNet` |
     | warp.pose_weight and pose_bias | (V, 4), (4,) | σ | `WarpNet.fit_pose_inputs` | `WarpNet.pose` |
     | warp.amplitude | () | factor | training/calibration.py | `WarpNet.draw`, eval mode |
@@ -90,7 +93,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.motion = MotionNet(config.motion)
-        self.warp: WarpNet = (RetrievalWarpNet if config.warp.retrieves else WarpNet)(config.warp, spec)
+        self.warp = warp_network(config.warp, spec)
         width = 2 * config.shape_points
         self.register_buffer("shape_mean", torch.zeros(width))
         self.register_buffer("shape_basis", torch.zeros(config.motion.shape_width, width))
@@ -126,6 +129,13 @@ class Generator(nn.Module):
 
     def _deviations(self, flat: Tensor) -> Tensor:
         return (flat - self.shape_mean) @ self.shape_basis.T / self.shape_std
+
+
+def warp_network(config: WarpConfig, spec: CropSpec) -> WarpNet:
+    """The kind of warp network that a description asks for, untrained."""
+    if config.retrieves:
+        return RetrievalWarpNet(config, spec)
+    return (GuidedWarpNet if config.flows == 2 else WarpNet)(config, spec)
 
 
 def with_neighbours(shapes: Tensor, frames: int, shots: Tensor | None = None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,13 @@ def sample_bicubic(references: Tensor, grids: Tensor) -> Tensor:
     return F.grid_sample(references, grids, mode="bicubic", padding_mode="border", align_corners=False)
 
 
+class Guide(NamedTuple):
+    """Where flows and blend of a picture begin; the network adds its part."""
+
+    flows: Tensor  # (B, K, 2, h, w) per cell of the mask's box, 1 as far as FLOW_REACH
+    logits: Tensor  # (B, K)
+
+
 @dataclass(frozen=True)
 class WarpConfig(Config):
     """Sizes of the warp network. `stride` is the scale its body works at: it sees size/stride squared."""
@@ -51,6 +59,7 @@ class WarpConfig(Config):
     frames: int = 3  # mouth shapes of this many consecutive frames condition one output
     widths: tuple[int, ...] = (64, 96, 128, 192)
     condition: int = 256
+    flows: int = 1  # 1: begin at no movement; 2: where the mesh says (`guided_warp.py`)
     residual: int = 1  # 1: pixels as they are shuffled; 2: without what repeats from cell to cell, seen as dots
 
     def __post_init__(self) -> None:
@@ -167,7 +176,12 @@ class WarpNet(nn.Module):
         masked = self.mask_input(crops)
         condition = self._condition(masked, shapes)
         features = self._body(unshuffle_channels_last(masked, self.config.stride), condition)
-        return self._composite(crops, self._warp(features, condition, references, sample) + self._residual(features))
+        flows, logits = self._heads(features, condition, self.guide(masked, shapes))
+        return self._composite(crops, self._warp(flows, logits, references, sample) + self._residual(features))
+
+    def guide(self, masked: Tensor, shapes: Tensor) -> Guide | None:
+        """What is known before the network looks: here nothing."""
+        return None
 
     def _condition(self, masked: Tensor, shapes: Tensor) -> Tensor:
         """(B, condition) of masked crops (B, 4, S, S) and shapes (B, frames, shape_width)."""
@@ -247,14 +261,22 @@ class WarpNet(nn.Module):
         plain = references.float() / 255.0
         return F.interpolate(plain, scale_factor=self.config.enlarged, mode="bicubic", align_corners=False).clamp_(0, 1)
 
-    def _warp(self, features: Tensor, condition: Tensor, references: Tensor, sample: Sample) -> Tensor:
-        """The mix of warped references inside the mask's box, (B, 3, h, w)."""
-        count, (height, width) = self.config.references, self.grid.shape[:2]
+    def _heads(self, features: Tensor, condition: Tensor, guide: Guide | None) -> tuple[Tensor, Tensor]:
+        """Flows (B, K, 2, h, w), 1 as far as FLOW_REACH, and logits (B, K, h, w), float32, per cell of the box."""
+        count = self.config.per_frame
         flows, logits = self._in_box(self.flow_head(features)).float().split([2 * count, count], dim=1)
-        blend = (logits + self.blend_head(condition).float()[:, :, None, None]).softmax(dim=1)
+        of_all = self.blend_head(condition).float()
+        if guide is None:
+            return flows.unflatten(1, (count, 2)), logits + of_all[:, :, None, None]
+        return flows.unflatten(1, (count, 2)) + guide.flows, logits + (of_all + guide.logits)[:, :, None, None]
+
+    def _warp(self, flows: Tensor, logits: Tensor, references: Tensor, sample: Sample) -> Tensor:
+        """The mix of warped references inside the mask's box, (B, 3, h, w)."""
+        height, width = self.grid.shape[:2]
+        blend = logits.softmax(dim=1)
         # from here on (K, B, …): one image per reference, the batch below it; x and y of a place side by side
-        flows = flows.unflatten(1, (count, 2)).permute(1, 0, 3, 4, 2)
-        with torch.autocast(features.device.type, enabled=False):  # half a px would be lost
+        flows = flows.permute(1, 0, 3, 4, 2)
+        with torch.autocast(flows.device.type, enabled=False):  # half a px would be lost
             flows = (self.upsample_rows @ (flows.flatten(3) @ self.upsample_pairs)).unflatten(3, (width, 2))
             blend = self.upsample_rows @ (blend.transpose(0, 1) @ self.upsample_columns)
         grids = torch.add(self.grid, flows, alpha=2 * FLOW_REACH).flatten(1, 2)

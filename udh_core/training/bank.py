@@ -1,103 +1,34 @@
-"""The bank of a `RetrievalWarpNet`: which crops are in it, where their landmarks are, and which flow that makes."""
+"""The bank of a `RetrievalWarpNet`: which crops are in it, and where nothing is blended."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from ..avatar.dataset import TrainingData
-from ..face.crop import in_crop
-from ..face.topology import JAW, LANDMARK_COUNT, LIPS, STABLE_POINTS
-from ..models.mesh_warp import thin_plate_basis
-from ..models.retrieval_warp import APART, RetrievalWarpNet, describe
+from ..face.topology import LIPS
+from ..models.guided_warp import describe
+from ..models.retrieval_warp import RetrievalWarpNet
+from .guide import cells_of, fit_guide, places_in_crop, spread_frames
 
-_STIFFNESS = 1e-4  # of the crop's width, squared; chosen
-_LIPS_WEIGHT = 15.0  # in the distance of two pictures; of any other landmark 1; chosen
-_LOWER_FACE = 0.3  # of the crop's height: landmarks below that move the picture
-_EVERY = 3  # of those: the basis is solved with about 135 points
-_RIDGE = 0.003
 _AROUND_LIPS = 0.04  # of the crop's width: so far around the lips nothing is blended, and as far again less; chosen
 _PERCENTILES = (2, 98)  # of where the lips are: a single wide frame does not count; chosen
 
 
 def fit_bank(warp: RetrievalWarpNet, data: TrainingData, shapes: Tensor, seed: int) -> None:
     """Fill the bank and fit what is computed from it. shapes: (N, shape_width) of all frames."""
-    train, size = data.train_frames, data.avatar.crop.size
-    descriptions = describe(shapes, data.pose)
-    places = torch.from_numpy(in_crop(data.landmarks[train], data.transforms[train]) / size).float()
-    warp.lips.copy_(_near_lips(warp, places[:, LIPS]))
-    points = mesh_points(places)
-    places = places[:, points]
-    per_number = _regression(descriptions[train], places.flatten(1)).unflatten(1, (len(points), 2))  # (Q, P, 2)
-    warp.mesh_flow.copy_(_flow(warp, places.mean(0), per_number))
-    weight = torch.where(torch.isin(points, torch.tensor(LIPS)), _LIPS_WEIGHT, 1.0)[None, :, None].sqrt()
-    metric = _root((per_number * weight).flatten(1))
-    bank = spread_frames(train, (descriptions[train] @ metric).numpy(), len(warp.references), seed)
-    warp.metric.copy_(metric / _typical_distance(descriptions[bank] @ metric, torch.from_numpy(bank)))
+    fit_guide(warp, data, shapes, seed)
+    warp.lips.copy_(_near_lips(warp, places_in_crop(data)[:, LIPS]))
+    train, descriptions = data.train_frames, describe(shapes, data.pose)
+    bank = spread_frames(train, (descriptions[train] @ warp.metric).numpy(), len(warp.references), seed)
     warp.references.copy_(torch.from_numpy(data.crops[bank]).permute(0, 3, 1, 2))
-    warp.bank_description.copy_(descriptions[bank])
+    warp.reference_description.copy_(descriptions[bank])
     warp.bank_frames.copy_(torch.from_numpy(bank))
-
-
-def mesh_points(places: Tensor) -> Tensor:
-    """(P,) int64 landmarks by which pictures are warped; places (n, 468, 2) in crop widths."""
-    lower = torch.arange(LANDMARK_COUNT)[places[..., 1].mean(0) > _LOWER_FACE]
-    lower = lower[~torch.isin(lower, torch.tensor(LIPS))][::_EVERY]
-    return torch.cat([lower, torch.tensor([*LIPS, *JAW, *STABLE_POINTS])]).unique()
-
-
-def spread_frames(frames: np.ndarray, places: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(count,) sorted of the frames (n,), spread over places (n, Q): one near each centre that k-means finds."""
-    if len(frames) == count:
-        return frames
-    centres, _ = kmeans2(places.astype(np.float64), count, minit="++", rng=np.random.default_rng(seed))
-    free, chosen = np.ones(len(frames), bool), []
-    for centre in centres:
-        distance = np.where(free, ((places - centre) ** 2).sum(1), np.inf)
-        chosen.append(int(distance.argmin()))
-        free[chosen[-1]] = False
-    return np.sort(frames[chosen])
-
-
-def _typical_distance(places: Tensor, frames: Tensor) -> Tensor:
-    """() median distance of places (n, Q) to the nearest other one whose frame (n,) is at least APART away."""
-    near = (frames[:, None] - frames[None]).abs() < APART
-    nearest = torch.cdist(places, places).masked_fill(near, torch.inf).min(dim=1).values
-    return nearest.median().clamp_min(1e-6)
 
 
 def _near_lips(warp: RetrievalWarpNet, lips: Tensor) -> Tensor:
     """(h, w) 0..1 of the cells of the box: 1 where the lips are in some frame; lips (n, L, 2) in crop widths."""
     ends = torch.tensor(_PERCENTILES) / 100
     low, high = torch.quantile(lips.amin(1), ends[0], dim=0), torch.quantile(lips.amax(1), ends[1], dim=0)
-    outside = torch.maximum(low - _cells(warp), _cells(warp) - high).clamp_min(0).norm(dim=-1)
+    outside = torch.maximum(low - cells_of(warp), cells_of(warp) - high).clamp_min(0).norm(dim=-1)
     return (2 - outside / _AROUND_LIPS).clamp(0, 1)
-
-
-def _cells(warp: RetrievalWarpNet) -> Tensor:
-    """(h, w, 2) float32 x and y of the middles of the cells of the box, in crop widths."""
-    stride, size = warp.config.stride, warp.config.size
-    y, x = ((torch.arange(part.start, part.stop, stride) + stride / 2) / size for part in warp.box)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-
-
-def _regression(descriptions: Tensor, values: Tensor) -> Tensor:
-    """(Q, V): how values (n, V) change with descriptions (n, Q)."""
-    x, y = (z.double() - z.double().mean(0) for z in (descriptions, values))
-    ridge = _RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
-    return torch.linalg.solve(x.T @ x + ridge, x.T @ y).float()
-
-
-def _flow(warp: RetrievalWarpNet, places: Tensor, per_number: Tensor) -> Tensor:
-    """(Q, 2, h, w): how far each cell of the box moves with each number of a description, in crop widths."""
-    cells = _cells(warp)
-    basis = thin_plate_basis(places, cells.flatten(0, 1), _STIFFNESS)
-    return torch.einsum("cp,qpk->qkc", basis, per_number).unflatten(2, cells.shape[:2])
-
-
-def _root(values: Tensor) -> Tensor:
-    """(Q, Q) whose rows have the same scalar products as the rows of values (Q, V)."""
-    spread, axes = torch.linalg.eigh(values.double() @ values.double().T)
-    return (axes * spread.clamp_min(0).sqrt()).float()

@@ -25,6 +25,7 @@ from ..inference.driving import mean_of, mouth_amplitude, speech_rows
 from ..intervals import describe_ranges, runs
 from ..media.audio import load_waveform
 from ..models.generator import Generator
+from ..models.guided_warp import GuidedWarpNet, describe
 from ..models.motion import MotionTrainingConfig
 from ..models.retrieval_warp import RetrievalWarpNet
 from ..models.tensors import to_input, to_uint8
@@ -32,6 +33,7 @@ from ..models.warping import WarpNet
 from ..progress import Progress
 from ..speech.activity import away_from_speech
 from .bank import fit_bank
+from .guide import fit_guide
 from .references import choose_references
 
 _log = logging.getLogger(__name__)
@@ -105,11 +107,15 @@ def without_outliers(generator: Generator, data: TrainingData) -> TrainingData:
 
 def fit_references(generator: Generator, data: TrainingData, seed: int) -> None:
     """Choose the reference crops among the frames to train on."""
-    if isinstance(generator.warp, RetrievalWarpNet):
-        fit_bank(generator.warp, data, generator.encode_shapes(data.points), seed)
+    warp, shapes = generator.warp, generator.encode_shapes(data.points)
+    if isinstance(warp, RetrievalWarpNet):
+        fit_bank(warp, data, shapes, seed)
         return
-    chosen = choose_references(data, generator.config.warp.references, seed)
-    generator.warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+    chosen = choose_references(data, len(warp.references), seed)
+    warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
+    if isinstance(warp, GuidedWarpNet):
+        fit_guide(warp, data, shapes, seed)
+        warp.reference_description.copy_(describe(shapes, data.pose)[chosen])
 
 
 def fit_pose(generator: Generator, data: TrainingData) -> None:

@@ -1,0 +1,118 @@
+"""A network whose flows begin where the mesh says: what it draws untrained, and what must never enter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from udh_core.face import crop
+from udh_core.face.crop import CropSpec
+from udh_core.models.generator import Generator, GeneratorConfig
+from udh_core.models.guided_warp import TEMPERATURE, GuidedWarpNet
+from udh_core.models.motion import MotionConfig
+from udh_core.models.warping import WarpConfig, WarpNet
+
+SIZE = 96
+SPEC = CropSpec(SIZE)
+INSIDE = torch.from_numpy(crop.mask(SPEC) == 1)
+HIDDEN = torch.from_numpy(crop.hidden(SPEC).copy())
+SMALL = {"widths": (8, 12), "condition": 16, "flows": 2}
+
+
+def network(references: int = 1) -> GuidedWarpNet:
+    """Untrained, of a person whose mesh does not move yet. Reference k has 10 k as its first number."""
+    made = GuidedWarpNet(WarpConfig(SIZE, references=references, **SMALL), SPEC).eval()
+    smooth = torch.rand(references, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    enlarged = torch.nn.functional.interpolate(smooth, size=SIZE, mode="bicubic").clamp(0, 1)
+    made.references.copy_((enlarged * 255).round())
+    made.reference_description[:, 0] = 10.0 * torch.arange(references)
+    made.metric[0, 0] = 1.0
+    return made
+
+
+def shapes(*first: float) -> Tensor:
+    made = torch.zeros(len(first), 3, 12)
+    made[:, 1, 0] = torch.tensor(first)
+    return made
+
+
+def crops(count: int) -> Tensor:
+    return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def drawn(warp: WarpNet, *first: float) -> Tensor:
+    """(n, 3, S, S) for shapes of these first numbers."""
+    with torch.inference_mode():
+        return warp(crops(len(first)), shapes(*first))
+
+
+def reference(warp: WarpNet, number: int, moved_px: int = 0) -> Tensor:
+    """(3, S, S), moved to the right."""
+    return torch.roll(warp.references[number].float() / 255, moved_px, dims=2)
+
+
+@pytest.mark.parametrize("first", [-0.8, 0.0, 0.4])
+def test_the_mesh_moves_a_reference(first: float) -> None:
+    """A first number larger by 1 than that of the reference: 10 px further left."""
+    warp = network()
+    warp.mesh_flow[0, 0] = -10 / SIZE
+    wanted = reference(warp, 0, -round(10 * first))
+    torch.testing.assert_close(drawn(warp, first)[0][:, INSIDE], wanted[:, INSIDE], atol=3e-3, rtol=0)
+
+
+def test_the_nearest_reference_is_drawn_before_training() -> None:
+    warp = network(references=3)
+    for number, picture in enumerate(drawn(warp, 0.0, 10.0, 20.0)):
+        torch.testing.assert_close(picture[:, INSIDE], reference(warp, number)[:, INSIDE], atol=3e-3, rtol=0)
+    between = drawn(warp, 5.0 - TEMPERATURE / 20)[0]  # (5 + x)² - (5 - x)² = 20 x
+    share = torch.tensor([0.5, -0.5]).softmax(0)
+    mixed = share[0] * reference(warp, 0) + share[1] * reference(warp, 1)
+    torch.testing.assert_close(between[:, INSIDE], mixed[:, INSIDE], atol=3e-3, rtol=0)
+
+
+def test_training_moves_flows_and_blend_from_there() -> None:
+    warp = network(references=2)
+    warp.mesh_flow[0, 0] = -10 / SIZE
+    before = drawn(warp, 0.4)
+    warp.flow_head.bias.data[0] = 4 / SIZE / 0.25  # of the first reference: from 4 px further right
+    wanted = reference(warp, 0, -8)
+    torch.testing.assert_close(drawn(warp, 0.4)[0][:, INSIDE], wanted[:, INSIDE], atol=3e-3, rtol=0)
+    warp.blend_head.bias.data[1] = 200.0
+    assert (drawn(warp, 0.4) - before)[:, :, INSIDE].abs().max() > 0.1
+
+
+def test_a_larger_amplitude_moves_further() -> None:
+    warp = network()
+    warp.mesh_flow[0, 0] = -10 / SIZE
+    warp.amplitude.fill_(2.0)
+    wanted = reference(warp, 0, -8)
+    torch.testing.assert_close(drawn(warp, 0.4)[0][:, INSIDE], wanted[:, INSIDE], atol=3e-3, rtol=0)
+
+
+def test_it_moves_no_further_than_the_clip_has_shown() -> None:
+    warp = network()
+    warp.mesh_flow[0, 0] = -10 / SIZE
+    warp.shown[1, 0] = 0.8
+    assert torch.equal(drawn(warp, 0.8), drawn(warp, 30.0))
+    assert not torch.equal(drawn(warp, 0.4), drawn(warp, 0.8))
+
+
+@pytest.mark.parametrize("filling", [0.0, 1.0])
+def test_nothing_leaks_from_the_hidden_area(filling: float) -> None:
+    warp, noise = network(references=2), torch.Generator().manual_seed(2)
+    warp.pose_weight.normal_(generator=noise)
+    warp.mesh_flow.normal_(std=0.01, generator=noise)
+    for parameter in warp.parameters():
+        parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=noise))
+    with torch.inference_mode():
+        first = warp(crops(1), shapes(1.0))
+        again = warp(torch.where(HIDDEN, filling, crops(1)), shapes(1.0))
+    assert torch.equal(first[:, :, INSIDE], again[:, :, INSIDE])
+
+
+def test_older_configurations_begin_at_no_movement() -> None:
+    config = GeneratorConfig(MotionConfig(4), WarpConfig(SIZE, **SMALL), 5).to_dict()
+    assert type(Generator(GeneratorConfig.from_dict(config), SPEC).warp) is GuidedWarpNet
+    del config["warp"]["flows"]
+    assert type(Generator(GeneratorConfig.from_dict(config), SPEC).warp) is WarpNet

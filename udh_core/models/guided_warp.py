@@ -1,0 +1,73 @@
+"""A warp network whose flows begin where the mesh of the face says that they lead.
+
+The description of a picture, D numbers: the mouth shape, the pose of the head, and the products of its two angles. The
+places of landmarks are linear in it (fitted to the clip), and the flow from one picture to another is linear in the
+movement of landmarks (`mesh_warp`); so the flow that a reference needs is one matrix times the difference of two
+descriptions. The network adds what that flow lacks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..face.crop import CropSpec
+from .warping import FLOW_REACH, POSE, Guide, WarpConfig, WarpNet
+
+ANGLES = 2  # components of the pose whose products describe a picture, too
+UNBOUNDED = 100.0  # standard deviations: before anything is fitted
+TEMPERATURE = 3.0  # difference of distances by which one reference weighs e times another before training; chosen
+
+
+def described_by(shape_width: int) -> int:
+    """How many numbers describe a picture."""
+    return shape_width + POSE + ANGLES * (ANGLES + 1) // 2
+
+
+def describe(shapes: Tensor, pose: Tensor) -> Tensor:
+    """Shapes (…, shape_width) and pose (…, POSE), both in standard deviations → (…, D)."""
+    products = [pose[..., i] * pose[..., k] for i in range(ANGLES) for k in range(i, ANGLES)]
+    return torch.cat([shapes, pose, torch.stack(products, dim=-1)], dim=-1)
+
+
+class GuidedWarpNet(WarpNet):
+    """It knows where the landmarks of its references are, and where those of a picture have to be."""
+
+    reference_description: Tensor
+    shown: Tensor
+    mesh_flow: Tensor
+    metric: Tensor
+
+    def __init__(self, config: WarpConfig, spec: CropSpec) -> None:
+        super().__init__(config, spec)
+        described = described_by(config.shape_width)
+        self.register_buffer("reference_description", torch.zeros(config.references, described))
+        self.register_buffer("shown", torch.tensor([[-UNBOUNDED], [UNBOUNDED]]).repeat(1, described))
+        cells = ((part.stop - part.start) // config.stride for part in self.box)
+        self.register_buffer("mesh_flow", torch.zeros(described, 2, *cells))
+        self.register_buffer("metric", torch.zeros(described, described))
+
+    def description(self, masked: Tensor, shapes: Tensor) -> Tensor:
+        """(B, D) float32 of masked crops (B, 4, S, S) and shapes (B, frames, shape_width), within what was `shown`.
+
+        Beyond that nothing is known of the landmarks, and products run away.
+        """
+        whole = describe(self._scaled(shapes[:, shapes.shape[1] // 2].float()), self.pose(masked))
+        return torch.maximum(torch.minimum(whole, self.shown[1]), self.shown[0])
+
+    def guide(self, masked: Tensor, shapes: Tensor) -> Guide:
+        """What the mesh says, of all references."""
+        with torch.autocast(masked.device.type, enabled=False):
+            moved = self.reference_description[None] - self.description(masked, shapes)[:, None]
+            return Guide(self._flows(moved) / FLOW_REACH, -self._distances(moved) / TEMPERATURE)
+
+    def _flows(self, moved: Tensor) -> Tensor:
+        """Differences of descriptions (B, K, D) → flows (B, K, 2, h, w) per cell of the box, in crop widths."""
+        return torch.einsum("bkd,dxhw->bkxhw", moved, self.mesh_flow)
+
+    def _distances(self, moved: Tensor) -> Tensor:
+        """(B, K) float32 squared distances of differences (B, K, D): summed over landmarks, the lips weighed more.
+
+        1 is the typical one of a picture of the clip to the nearest that is no neighbour.
+        """
+        return (moved @ self.metric).square().sum(-1)
