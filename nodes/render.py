@@ -73,7 +73,7 @@ class LipSyncRender(io.ComfyNode):
                 ),
                 *(
                     widget(RenderOptions, name, optional=True)
-                    for name in ("lost", "start_s", "ends_at_rest", "another_clip", "codec")
+                    for name in ("lost", "start_s", "ends_at_rest", "another_clip", "codec", "mark")
                 ),
             ],
             outputs=[
@@ -134,10 +134,11 @@ class LipSyncRender(io.ComfyNode):
         ends_at_rest: bool = False,
         another_clip: bool = False,
         codec: Codec = "auto",
+        mark: str = "",
     ) -> io.NodeOutput:
         options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, lost=lost)
         options = replace(options, amplitude=amplitude, start_s=start_s, ends_at_rest=ends_at_rest)
-        options = replace(options, another_clip=another_clip, codec=codec)
+        options = replace(options, another_clip=another_clip, codec=codec, mark=mark)
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
         found = reopened(avatar, "video", "track")
         kept = {what: Frames(prompt.linked(cls.hidden.unique_id, n), what) for n, what in WHERE_LINKED.items()}

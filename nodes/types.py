@@ -33,7 +33,7 @@ BOUNDING_BOX = io.Custom("BOUNDING_BOX")
 UNLINKED = object()  # in `validate_inputs`: the default of an input that is not there; one that is linked is None
 # Options whose widgets lie below "Show advanced inputs": what works for nearly everybody as it is
 ADVANCED = {"steps", "motion_steps", "batch", "seed", "crf", "lost", "ends_at_rest", "another_clip", "codec"}
-ADVANCED |= {"audio_track", "video_track"}
+ADVANCED |= {"audio_track", "video_track", "mark"}
 MOST = 2**31 - 1  # of a number whose option has no upper bound
 
 

@@ -33,6 +33,7 @@ def render_command(
     start: Annotated[float, quoted(RenderOptions, "start_s")] = RenderOptions.start_s,
     ends_at_rest: Annotated[bool, quoted(RenderOptions, "ends_at_rest", "--ends-at-rest")] = RenderOptions.ends_at_rest,
     another_clip: Annotated[bool, quoted(RenderOptions, "another_clip", "--another-clip")] = RenderOptions.another_clip,
+    mark: Annotated[str, quoted(RenderOptions, "mark")] = RenderOptions.mark,
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
@@ -48,6 +49,7 @@ def render_command(
         start_s=start,
         ends_at_rest=ends_at_rest,
         another_clip=another_clip,
+        mark=mark,
     )
     run(render_job(RenderJob(out, avatar, generator, bundle, audio, text, device, options)))
     console.print(f"{out} is ready", soft_wrap=True)

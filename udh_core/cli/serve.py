@@ -28,6 +28,7 @@ def serve_command(
     ] = RenderOptions.when_audio_longer,
     amplitude: Annotated[float, quoted(RenderOptions, "amplitude")] = RenderOptions.amplitude,
     lost: Annotated[WhenLost, quoted(RenderOptions, "lost")] = RenderOptions.lost,
+    mark: Annotated[str, quoted(RenderOptions, "mark")] = RenderOptions.mark,
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
@@ -39,7 +40,7 @@ def serve_command(
         raise UdhError("the live page needs aiohttp, which is not installed: pip install aiohttp") from error
     from ..rendering.stream import SpeechStream
 
-    options = RenderOptions(when_audio_longer, compiled=compiled, amplitude=amplitude, lost=lost)
+    options = RenderOptions(when_audio_longer, compiled=compiled, amplitude=amplitude, lost=lost, mark=mark)
     token = token or ("" if host in LOCAL else secrets.token_urlsafe(12))
     with scratch_folder() as scratch:
         opened, checkpoint = open_person(avatar, generator, bundle, Path(scratch))

@@ -13,6 +13,7 @@ from ..errors import MismatchError
 from ..files import output_lock
 from ..inference.pixels import Pixels, PlanePixels, RgbPixels
 from ..progress import Progress, job
+from .mark import mark_of
 from .options import RenderOptions
 from .places import Places, places_of
 from .playback import colours_of_clip, plan, play
@@ -31,15 +32,16 @@ def paste_mouths(
     """The video `out` of a render with these options, of `total` frames, with other mouths than it has drawn.
 
     mouths: of each frame the face crop, (S, S, 3) uint8 RGB of any one size; asked for one by one. They go into the
-    clip's own frames, so nothing is compressed twice. Raises FileError, FormatError, MediaError, and MismatchError
-    where mouths are no such pictures.
+    clip's own frames, so nothing is compressed twice. Raises FileError, FormatError, MediaError, OptionError as a
+    render does, and MismatchError where mouths are no such pictures.
     """
     audio, out = Path(audio), Path(out)
     check_output(out, (audio,), avatar.root)
     colours, spec = colours_of_clip(avatar, options.codec != "h264"), avatar.crop
     pixels = RgbPixels(spec, options.feather) if colours is None else PlanePixels(spec, options.feather, colours)
     played = play(avatar, plan(avatar, total, options), colours)
-    with output_lock(out), closing(_pasted(played, mouths, places_of(avatar, total, options), pixels)) as frames:
+    pasted, mark = _pasted(played, mouths, places_of(avatar, total, options), pixels), mark_of(avatar, options)
+    with output_lock(out), closing(pasted if mark is None else mark.on_all(pasted, colours)) as frames:
         yield from write_video(out, avatar.info, frames, total, audio, crf=options.crf, colours=colours)
     return out
 

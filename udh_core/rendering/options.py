@@ -81,6 +81,10 @@ class RenderOptions:
         "The avatar is another clip of the person than the one that the generator was trained on: its face is "
         "compared, and the mouth gets its colours.",
     )
+    mark: str = option(
+        "",
+        "A visible mark: this text in a corner of every frame, away from the mouth, such as AI-generated. Empty: none.",
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -36,6 +36,7 @@ from ..speech.activity import speech_share
 from ..speech.features import AudioFeatures
 from ..speech.voice import load_voice, log_notes
 from .another_clip import check_clip
+from .mark import Mark, mark_of
 from .options import RenderOptions
 from .places import Places, lost_frames, places_of
 from .playback import colours_of_clip, first_frame, plan, play
@@ -73,12 +74,13 @@ def render(
     shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
     So is `mouths` with that of the face crops of these frames, black where nothing was drawn; see `paste_mouths`.
     Audio without speech gives a mouth at rest, and a warning. Raises MediaError, FileError, FormatError, MismatchError,
-    OptionError when there is no such sound track or the generator cannot be compiled, or NoFaceError where `options`
-    say so.
+    OptionError when there is no such sound track, the generator cannot be compiled or the mark cannot be drawn, or
+    NoFaceError where `options` say so.
     """
     generator, audio, out = Path(generator), Path(audio), Path(out)
     info, network = open_generator(generator, device)
     tint = check_clip(avatar, info, network, options, models)
+    mark = mark_of(avatar, options)
     if options.compiled:
         check_compilable(network.warp)
     if driving is not None:
@@ -109,7 +111,7 @@ def render(
                 conditions = _without_speech(audio, network, conditions, options)
             track = voice.track
             del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
-        yield from _render_frames(avatar, network, conditions, (audio, track), out, options, kept, tint)
+        yield from _render_frames(avatar, network, conditions, (audio, track), out, options, kept, tint, mark)
     return out
 
 
@@ -182,6 +184,7 @@ def _render_frames(
     options: RenderOptions,
     kept: Kept,
     tint: Tint | None,
+    mark: Mark | None,
 ) -> Iterator[Progress]:
     total = len(conditions)
     places = places_of(avatar, total, options)
@@ -198,12 +201,15 @@ def _render_frames(
         with _workers(compositor.limit.device):
             compositor.compile(options.batch)
     held = places.lost if options.lost == "hold" else np.zeros_like(places.lost)
-    drawn = drawn_frames(
+    frames = drawn_frames(
         compositor, play(avatar, plan(avatar, total, options), colours), conditions, options.batch, held
     )
-    frames = drawn if kept.frames is None else _kept_in(kept.frames, drawn)
     if kept.mouths is not None:
         frames = _cut_into(kept.mouths, frames, places, compositor)
+    if mark is not None:
+        frames = mark.on_all(frames, colours)
+    if kept.frames is not None:
+        frames = _kept_in(kept.frames, frames)
     yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours)
 
 

@@ -34,6 +34,7 @@ from ..prefetch import prefetch
 from ..speech.encoders import open_encoder
 from .another_clip import check_clip
 from .live_speech import LiveSpeech
+from .mark import mark_of
 from .options import RenderOptions
 from .places import drawn_places
 from .playback import first_frame, play, stretches
@@ -71,7 +72,7 @@ class SpeechStream:
         """Open avatar and generator, as `render` does; errors as there.
 
         Of the options those count that do not concern a file: how the clip is played, `feather`, `rest`, `amplitude`,
-        `lost`, `compiled`, `another_clip`.
+        `lost`, `compiled`, `another_clip`, `mark`.
         """
         info, network = open_generator(Path(generator), device)
         tint = check_clip(avatar, info, network, options, models)
@@ -167,13 +168,15 @@ class _Pictures:
         longer = "bounce" if longer == "remap" else longer  # speech has no end to fit the clip to
         order = stretches(avatar.info.frame_count, _FOREVER, longer, first=first_frame(avatar, options))
         self._played = prefetch(play(avatar, order), _AHEAD)
+        self._mark = mark_of(avatar, options)
         self._last: np.ndarray | None = None
 
     def next(self, shapes: Tensor, draw: bool) -> np.ndarray:
         """(H, W, 3) uint8: the next frame with a mouth of these shapes (frames, shape_width), or the last one again."""
         number, frame = next(self._played)
         if self._last is None or (draw and not self._held[number]):
-            self._last = self._compositor.composite([frame], [number], shapes[None])[0]
+            drawn = self._compositor.composite([frame], [number], shapes[None])[0]
+            self._last = drawn if self._mark is None else self._mark.on(drawn, None)
         return self._last
 
     def close(self) -> None:
