@@ -115,4 +115,6 @@ def test_evaluation_has_a_floor_and_a_ceiling(person):
     assert rows["real"]["opening_correlation"] > 0.999
     assert rows["generated"]["lpips"] < rows["another frame pasted"]["lpips"]
     assert rows["true shape"]["opening_correlation"] > 0.9
-    assert rows["generated"]["opening_correlation"] > rows["other passage"]["opening_correlation"]
+    opening = {name: row.get("opening_correlation") for name, row in rows.items()}
+    assert opening["generated"] > opening["another frame pasted"] + 0.3
+    assert opening["other passage"] > opening["other passage: source unchanged"] + 0.3
