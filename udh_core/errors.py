@@ -48,5 +48,9 @@ class DivergedError(UdhError):
     """A training left the finite numbers; nothing on disk was touched by it."""
 
 
+class ProcessError(UdhError):
+    """One of several processes that train together has ended or does not answer."""
+
+
 class WeightsError(UdhError):
     """A weight file is missing or damaged and could not be fetched."""

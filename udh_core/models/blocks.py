@@ -43,10 +43,27 @@ class ResidualBlock(nn.Module):
         return self.act(self.shortcut(x) + self.conv2(self.act(hidden)))
 
 
-class ChannelDropout(nn.Dropout):
-    """Drops channels for a whole stretch of time: trains as well as dropping single values does, in half the time."""
+class Dropout(nn.Dropout):
+    """Knows of what batch its input is a part: what is dropped does not depend on how a batch is shared out."""
+
+    part: tuple[slice, int] | None = None  # rows of a batch in training that come, and how many it has; None: all come
 
     def forward(self, input: Tensor) -> Tensor:
+        """(B, …) → the same."""
+        if self.part is None or not self.training:
+            return self.drop(input)
+        rows, count = self.part
+        return input * self.drop(input.new_ones(count, *input.shape[1:]))[rows]
+
+    def drop(self, input: Tensor) -> Tensor:
+        """A whole batch (B, …) → the same."""
+        return F.dropout(input, self.p, self.training)
+
+
+class ChannelDropout(Dropout):
+    """Drops channels for a whole stretch of time: trains as well as dropping single values does, in half the time."""
+
+    def drop(self, input: Tensor) -> Tensor:
         """(B, T, C) → (B, T, C)."""
         return F.dropout1d(input.transpose(1, 2), self.p, self.training).transpose(1, 2)
 

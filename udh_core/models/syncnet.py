@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import DilatedBlock
+from .blocks import DilatedBlock, Dropout
 from .config import Config
 
 
@@ -48,17 +48,23 @@ class SyncNet(nn.Module):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
             layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
             inputs = outputs
-        self.visual_encoder = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(config.dropout))
+        self.visual_encoder = nn.Sequential(*layers, nn.Flatten(), Dropout(config.dropout))
         scale = 2 ** len(config.channels)
         self.visual_proj = nn.Linear(inputs * (config.height // scale) * (config.width // scale), config.embedding)
         self.audio_input_proj = nn.Linear(config.feature_width, 128)
         self.audio_encoder = nn.Sequential(
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             DilatedBlock(128, 1, config.dropout),
             DilatedBlock(128, 1, config.dropout),
             nn.Flatten(),
         )
         self.audio_proj = nn.Linear(128 * config.rows, config.embedding)
+
+    def expect(self, rows: slice, count: int) -> None:
+        """From now on only these rows of batches of `count` come to be trained on."""
+        for part in self.modules():
+            if isinstance(part, Dropout):
+                part.part = rows, count
 
     def embed_mouths(self, mouths: Tensor) -> Tensor:
         """mouths (B, frames, height, width) grey 0..1 → (B, embedding), unit length."""

@@ -19,6 +19,7 @@ from ..avatar.dataset import TrainingData, check_speech, load_training_data
 from ..avatar.folder import Avatar
 from ..errors import FormatError, MismatchError
 from ..inference.sync_scorer import SyncScorer
+from ..models import checkpoint
 from ..models.checkpoint import PERSON, Checkpoint, read_info, resume_path, save_generator
 from ..models.generator import Generator, GeneratorConfig
 from ..models.motion import MotionConfig
@@ -29,9 +30,10 @@ from ..progress import Progress, job
 from . import run_log
 from .augmented_features import extract_augmented, extract_silences
 from .calibration import ClipSound, fit_statistics
-from .loop import Schedule, Speed, StepReport, saving_at_the_end
+from .loop import Schedule, Speed, StepReport, saving_at_the_end, take_over
 from .motion import Chunks, MotionTraining, TrainingSounds
 from .options import GeneratorOptions, ModelSize
+from .processes import ALONE, Processes
 from .run_log import Start
 from .warp import WarpTraining, warp_state
 from .warp_validation import WarpValidation
@@ -55,23 +57,33 @@ def train_generator(
     start: Start = "new",
     models: Path | None = None,
     device: str = "cpu",
+    processes: Processes = ALONE,
 ) -> Steps[Progress, None, Checkpoint]:
     """Train a generator on an avatar; `out` gets the weights that did best on the held-out part, described by the
     result.
 
     Closing the job (Cancel) saves the resume state; `start` says what becomes of that of an earlier run, see
-    `run_log`. `models` is the folder of the weight files. Raises NoFaceError, MediaError without speech, MismatchError,
-    FormatError, FileError when `out` is there already and `start` does not say what becomes of it, or DivergedError.
+    `run_log`. `models` is the folder of the weight files. Of several `processes` each calls this alike.
+    Raises NoFaceError, MediaError without speech, MismatchError, FormatError, FileError when `out` is there already and
+    `start` does not say what becomes of it, or DivergedError.
     """
     out = Path(out)
-    with run_log.locked(out):
-        run_log.check_start(out, start)
+    processes.check_batch(options.batch, "or give a larger `batch`")
+    with run_log.opened(out, start, processes):
         yield Progress("training data", 0)
         data = load_training_data(avatar, encoder, options.held_out, models=models)
         check_speech(data)
         place = torch.device(device)
-        make = partial(GeneratorRun, data, out, options, encoder, syncnet=syncnet, models=models, device=place)
-        run, goes_on = _begin(out, start, make, prior_of(encoder))
+        make = partial(
+            GeneratorRun, data, out, options, encoder, syncnet=syncnet, models=models, device=place, processes=processes
+        )
+        prior = prior_of(encoder)
+        if not processes.is_first:
+            run = make(prior=prior if processes.from_first(False) else None)
+            yield from run.train()
+            return run.info()
+        run, goes_on = _begin(out, start, make, prior)
+        processes.from_first(run.prior is not None)
         log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
         yield from log.follow(run.train())
         return read_info(out, "generator")
@@ -120,9 +132,10 @@ class GeneratorRun:
         syncnet: SyncScorer | None = None,
         models: Path | None = None,
         device: torch.device = torch.device("cpu"),
+        processes: Processes = ALONE,
     ) -> None:
         self.data, self.options, self.encoder, self.prior = data, options, encoder, prior
-        self.syncnet, self.models, self.device = syncnet, models, device
+        self.syncnet, self.models, self.device, self.processes = syncnet, models, device, processes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.generator = self.build()
@@ -152,13 +165,18 @@ class GeneratorRun:
         return Checkpoint("generator", config, state.step, self.encoder, avatar.crop, avatar.identity, state.metrics)
 
     def train(self) -> Steps[Progress, None, None]:
-        """All phases that are not done yet."""
+        """All phases that are not done yet. What takes a minute on a CPU one process does."""
+        yield from self.processes.by_first(self.begin())
+        take_over(self.processes, lambda: (self.info(), self.resume_state(self.state.spent_s)), self.restore)
+        yield from self.train_warp()
+
+    def begin(self) -> Steps[Progress, None, None]:
+        """Statistics and motion network, what of them is not done yet."""
         if self.outliers is None:
             yield from self.fit()
             self.save(Schedule(1, None))  # from here on an earlier run's state is no longer the one to go on from
         if not self.motion_done:
             yield from self.train_motion()
-        yield from self.train_warp()
 
     def fit(self) -> Steps[Progress, None, None]:
         """The statistics that training needs."""
@@ -193,7 +211,13 @@ class GeneratorRun:
     def warp_training(self) -> WarpTraining:
         """The updates of the warp network, once the statistics are fitted."""
         return WarpTraining(
-            self.generator, self.data, self.options, self.state, syncnet=self.syncnet, models=self.models
+            self.generator,
+            self.data,
+            self.options,
+            self.state,
+            syncnet=self.syncnet,
+            models=self.models,
+            processes=self.processes,
         )
 
     def train_warp(self) -> Steps[Progress, None, None]:
@@ -201,21 +225,26 @@ class GeneratorRun:
         options, state = self.options, self.state
         schedule, training = Schedule(options.steps, options.minutes, state.spent_s), self.warp_training()
         validation = WarpValidation(training, self.encoder, self.sound, self.models)
-        batches = prefetch(training.draw_batch(step, schedule.done(step)) for step in count(state.step))
+        schedule.agree(self.processes)
+        drawn = (training.draw_batch(step, schedule.done(step)) for step in count(state.step))
+        # drawn ahead by the clock, processes would not be equally far in what they draw
+        batches = drawn if schedule.agreed_s is not None else prefetch(drawn)
         speed, finished = Speed(), False
         with closing(batches), saving_at_the_end(lambda: self.save(schedule)):
             while schedule.done(state.step) < 1 and not finished:
                 losses = training.step(*next(batches), schedule)
+                schedule.agree(self.processes)
                 rate, done = speed.after(options.batch), schedule.done(state.step)
                 finished, metrics, preview = done >= 1, {}, None
                 if finished or state.step % options.check_every == 0:
-                    metrics, preview = validation.validate(done, self._keep)
-                    finished = finished or done - state.best_at > PATIENCE
+                    if self.processes.is_first:
+                        metrics, preview = validation.validate(done, self._keep)
+                    finished = self.processes.from_first(finished or done - state.best_at > PATIENCE)
                 if finished or state.step % options.save_every == 0:
                     self.save(schedule)
                 done = 1.0 if finished else done
                 yield StepReport.of("warp", state.step, done, losses, rate, metrics, preview, schedule.last_step)
-            if not state.out.is_file():  # nothing is left to train, but the file was taken away
+            if self.processes.is_first and not state.out.is_file():  # nothing is left to train, but it was taken away
                 metrics, preview = validation.validate(1.0, self._keep)
                 yield StepReport.of("warp", state.step, 1.0, {}, 0.0, metrics, preview)
 
@@ -228,9 +257,14 @@ class GeneratorRun:
 
     def save(self, schedule: Schedule) -> None:
         """Write the resume state."""
+        if self.processes.is_first:
+            checkpoint.save_resume(self.state.out, self.info(), self.resume_state(schedule.elapsed_s))
+
+    def resume_state(self, spent_s: float) -> dict[str, object]:
+        """What `restore` brings back."""
         outliers = None if self.outliers is None else self.outliers.tolist()
         motion = {"done": self.motion_done, "members": sorted(self.members)}
-        self.state.save(self.info(), schedule.elapsed_s, {"motion": motion, "outliers": outliers})
+        return {**self.state.resume_state(spent_s), "motion": motion, "outliers": outliers}
 
     def restore(self, info: Checkpoint, state: dict[str, Any]) -> None:
         """Go on from this resume state; MismatchError, and nothing changed, when another version wrote it."""

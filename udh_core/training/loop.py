@@ -18,6 +18,7 @@ from ..errors import DivergedError, MismatchError, OptionError
 from ..models import checkpoint
 from ..models.checkpoint import Checkpoint
 from ..progress import Progress
+from .processes import Processes
 
 WARMUP_STEPS = 100  # of the learning rate; chosen
 LAST_RATE = 0.02  # of the peak, at the end of the cosine; chosen
@@ -62,6 +63,7 @@ class Schedule:
     minutes: float | None
     spent_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
+    agreed_s: float | None = None  # `elapsed_s` until the next `agree`
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not (self.minutes is None or self.minutes > 0):
@@ -70,7 +72,13 @@ class Schedule:
     @property
     def elapsed_s(self) -> float:
         """Seconds trained, those before a resume included."""
-        return self.spent_s + time.monotonic() - self.started_s
+        return self.spent_s + time.monotonic() - self.started_s if self.agreed_s is None else self.agreed_s
+
+    def agree(self, processes: Processes) -> None:
+        """Of several processes the first says how late it is now; to be called between two steps."""
+        if processes.count > 1 and self.minutes is not None:
+            self.agreed_s = None
+            self.agreed_s = processes.from_first(self.elapsed_s)
 
     @property
     def last_step(self) -> int:
@@ -183,18 +191,16 @@ class RunState:
         self.optimiser.load_state_dict(self.optimiser.state_dict())  # it goes where its parameters are
         self.average.weights = {name: weight.cpu() for name, weight in self.average.weights.items()}
 
-    def save(self, info: Checkpoint, spent_s: float, more: Mapping[str, object] | None = None) -> None:
-        """Write the resume state; `more` is what only this kind of run has. DivergedError when it is not finite."""
-        state = {
+    def resume_state(self, spent_s: float) -> dict[str, object]:
+        """What `restore` brings back."""
+        return {
             "network": self.network.state_dict(),
             "average": self.average.state(),
             "optimiser": {"state": self.optimiser.state_dict()["state"]},
             "best": self.best,
             "best_at": self.best_at,
             "spent_s": spent_s,
-            **(more or {}),
         }
-        checkpoint.save_resume(self.out, info, state)
 
     def restore(self, info: Checkpoint, state: dict[str, Any]) -> None:
         """Go on from this resume state; MismatchError, and nothing changed, when another version wrote it."""
@@ -210,6 +216,29 @@ class RunState:
         self.step, self.spent_s = info.step, state["spent_s"]
         if self.out.is_file():  # without it there is no best one to be kept
             self.best, self.best_at, self.metrics = state["best"], state["best_at"], info.metrics
+
+
+def take_over(
+    processes: Processes,
+    of_first: Callable[[], tuple[Checkpoint, dict[str, object]]],
+    restore: Callable[[Checkpoint, dict[str, Any]], None],
+) -> None:
+    """Of several processes all others go on from where the first is: they restore what `of_first` gives there."""
+    if processes.count == 1:
+        return
+    given = None
+    if processes.is_first:
+        info, state = of_first()
+        given = info, _on_cpu(state)
+    given = processes.from_first(given)
+    if given is not None and not processes.is_first:
+        restore(*given)
+
+
+def _on_cpu(value: Any) -> Any:  # noqa: ANN401 (a resume state, or a part of it)
+    if isinstance(value, Tensor):
+        return value.cpu()
+    return {key: _on_cpu(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def update(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from ..models.renamed import PHASES
 from ..progress import Progress
 from .loop import Schedule, StepReport
 from .options import GeneratorOptions, SyncNetOptions
+from .processes import Processes
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,22 @@ _log = logging.getLogger(__name__)
 Start = Literal["new", "resume", "auto", "set aside", "overwrite"]
 
 
-def locked(out: Path) -> AbstractContextManager[None]:
-    """Nobody else trains into `out` meanwhile: FileError for them, and where a file of the run cannot be written."""
-    return output_lock(*_files_of(out))
+@contextmanager
+def opened(out: Path, start: Start, processes: Processes) -> Iterator[None]:
+    """Nobody else trains into `out` meanwhile: FileError for them, and where a file of the run cannot be written.
+
+    FileError naming the remedies, too, when a run may not begin like this; so nothing is loaded before. Of several
+    processes the first alone writes.
+    """
+    if not processes.is_first:
+        yield
+        return
+    with output_lock(*_files_of(out)):
+        _check_start(out, start)
+        yield
 
 
-def check_start(out: Path, start: Start) -> None:
-    """FileError naming the remedies when a run may not begin like this; to be called before anything is loaded."""
+def _check_start(out: Path, start: Start) -> None:
     found = [path for path in (out, resume_path(out)) if path.exists()]
     if start == "new" and found:
         raise FileError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,20 @@ from ..models.tensors import training_dtype
 from ..progress import Progress, job
 from . import run_log
 from .calibration import trained_features
-from .loop import Averaged, RunState, Schedule, Speed, StepReport, saving_at_the_end, set_learning_rate, update
+from .loop import (
+    Averaged,
+    RunState,
+    Schedule,
+    Speed,
+    StepReport,
+    apply_gradient,
+    saving_at_the_end,
+    set_learning_rate,
+    take_over,
+)
 from .losses import contrastive
 from .options import SyncNetOptions
+from .processes import ALONE, Processes
 from .run_log import Start
 
 # All chosen, in trials on single clips.
@@ -69,6 +81,7 @@ def train_syncnet(
     start: Start = "new",
     models: Path | None = None,
     device: str = "cpu",
+    processes: Processes = ALONE,
 ) -> Generator[Progress, None, Checkpoint]:
     """Train a SyncNet on one avatar, or a universal one on several; `out` gets the weights that did best on the
     held-out parts, described by the result.
@@ -77,16 +90,19 @@ def train_syncnet(
     same one; `models` is the folder of the weight files. `start`, errors and Cancel as in `train_generator`.
     """
     out = Path(out)
-    with run_log.locked(out):
-        run_log.check_start(out, start)
+    processes.check_batch(options.neighbourhoods * NEIGHBOURS, "or give more `neighbourhoods`")
+    with run_log.opened(out, start, processes):
         yield Progress("training data", 0)
         persons = [avatars] if isinstance(avatars, Avatar) else list(avatars)
         data = [load_training_data(avatar, encoder, options.held_out, models=models) for avatar in persons]
         for person in data:
             check_speech(person)
-        run = SyncNetRun(data, out, options, encoder, torch.device(device))
+        run = SyncNetRun(data, out, options, encoder, torch.device(device), processes)
         if init is not None:
             run.begin_from(Path(init))
+        if not processes.is_first:
+            yield from run.train()
+            return run.info()
         goes_on = run_log.begin(out, start, run.info(), run.state.restore)
         log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
         yield from log.follow(run.train())
@@ -189,9 +205,15 @@ class SyncNetRun:
     """One training run: the persons, and the state that is saved."""
 
     def __init__(
-        self, data: list[TrainingData], out: Path, options: SyncNetOptions, encoder: str, device: torch.device
+        self,
+        data: list[TrainingData],
+        out: Path,
+        options: SyncNetOptions,
+        encoder: str,
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
-        self.options, self.encoder, self.device = options, encoder, device
+        self.options, self.encoder, self.device, self.processes = options, encoder, device, processes
         config = SyncNetConfig(data[0].features.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -235,20 +257,23 @@ class SyncNetRun:
 
     def train(self) -> Generator[Progress, None, None]:
         """To the end of the schedule; the weights that do best on the held-out parts are kept."""
-        options, state = self.options, self.state
+        options, state, is_first = self.options, self.state, self.processes.is_first
+        take_over(self.processes, lambda: (self.info(), state.resume_state(state.spent_s)), state.restore)
         schedule, speed = Schedule(options.steps, options.minutes, state.spent_s), Speed()
+        schedule.agree(self.processes)
         with saving_at_the_end(lambda: self.save(schedule)):
             if state.step == 0:
                 self.save(schedule)  # from here on an earlier run's state is no longer the one to go on from
             while schedule.done(state.step) < 1:
                 losses = self.step(schedule)
+                schedule.agree(self.processes)
                 rate, metrics = speed.after(options.neighbourhoods * NEIGHBOURS), {}
-                if schedule.done(state.step) >= 1 or state.step % options.check_every == 0:
+                if is_first and (schedule.done(state.step) >= 1 or state.step % options.check_every == 0):
                     metrics = self.validate(schedule.done(state.step))
                     self.save(schedule)
                 done, steps = schedule.done(state.step), schedule.last_step
                 yield StepReport.of("syncnet", state.step, done, losses, rate, metrics, steps=steps)
-            if not state.out.is_file():  # nothing is left to train, but the file was taken away
+            if is_first and not state.out.is_file():  # nothing is left to train, but the file was taken away
                 yield StepReport.of("syncnet", state.step, 1.0, {}, 0.0, self.validate(1.0))
 
     def step(self, schedule: Schedule) -> dict[str, float]:
@@ -257,7 +282,7 @@ class SyncNetRun:
             try:
                 return self._step(schedule)
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or self.processes.count > 1:
                     raise
             self.limit.lower(1)
             self.device = self.limit.device
@@ -268,6 +293,7 @@ class SyncNetRun:
         rng = np.random.default_rng((self.options.seed, state.step))
         stacks, sound, weights = self.draw_batch(rng, schedule.done(state.step))
         sound = augment_sound(sound, network.feature_std.cpu(), rng)
+        (rows, part), size = self.processes.share(len(stacks)), len(stacks)
         network.train()
         set_learning_rate(state.optimiser, schedule.learning_rate(state.step, self.options.learning_rate))
         dtype = training_dtype(self.device)
@@ -276,13 +302,29 @@ class SyncNetRun:
             torch.autocast(self.device.type, dtype, enabled=dtype is not None),
         ):
             torch.manual_seed(int(rng.integers(2**31)))
-            mouths = network.embed_mouths(augment_mouths(stacks, rng).to(self.device))
-            sounds = network.embed_audio(sound.to(self.device))
-        loss = contrastive(mouths, sounds, network.log_temperature, weights.to(self.device))
-        found = update(network, state.optimiser, {"loss": loss}, ("SyncNet", state.step), LONGEST_GRADIENT)
+            stacks = augment_mouths(stacks, rng)
+            mouths, sounds = self.embed(stacks[rows].to(self.device), sound[rows].to(self.device))
+        mouths, sounds = (self.processes.gathered(own, rows, size) for own in (mouths, sounds))
+        loss = contrastive(mouths, sounds, network.log_temperature, weights.to(self.device), rows)
+        state.optimiser.zero_grad(set_to_none=True)
+        self.processes.backward(loss, part)
+        losses = self.processes.summed({"loss": loss.detach() * part})
+        found = apply_gradient(network, state.optimiser, losses, ("SyncNet", state.step), LONGEST_GRADIENT)
         state.average.update(network)
         state.step += 1
         return found
+
+    @cached_property
+    def embed(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Mouths and their sound → their embeddings: of the own rows of a batch, where there are several processes."""
+        network, size = self.network, self.options.neighbourhoods * NEIGHBOURS
+        if self.processes.count > 1:
+            network.expect(self.processes.share(size).rows, size)
+
+        def embed(mouths: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+            return network.embed_mouths(mouths), network.embed_audio(sound)
+
+        return self.processes.averaging(network, embed)
 
     def draw_batch(self, rng: np.random.Generator, done: float) -> tuple[Tensor, Tensor, Tensor]:
         """Stacks of mouths (B, frames, h, w), their sound (B, rows, D), and the weights of negatives (B, B).
@@ -310,4 +352,5 @@ class SyncNetRun:
 
     def save(self, schedule: Schedule) -> None:
         """Write the resume state."""
-        self.state.save(self.info(), schedule.elapsed_s)
+        if self.processes.is_first:
+            checkpoint.save_resume(self.state.out, self.info(), self.state.resume_state(schedule.elapsed_s))

@@ -21,6 +21,7 @@ from ..models.tensors import to_input, training_dtype
 from .loop import Averaged, RunState, Schedule, apply_gradient, set_learning_rate
 from .losses import weighted_l1
 from .options import GeneratorOptions
+from .processes import ALONE, Processes
 from .sampling import sample, sample_runs
 
 SYNC_FROM = 0.6  # of the run: the sync loss waits until reconstruction has settled; chosen
@@ -72,7 +73,8 @@ class WarpTraining:
     """Updates of a generator's warp network, which is conditioned on the true mouth shapes.
 
     Where the device has no memory for a batch, its gradient is summed over smaller parts, at last on the CPU, and a
-    warning says so. Experiments override `draw_batch` and `losses`, and change `loss_weights`.
+    warning says so; one of several processes fails. Experiments override `draw_batch` and `losses`, and change
+    `loss_weights`.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class WarpTraining:
         *,
         syncnet: SyncScorer | None = None,
         models: Path | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """The statistics of the generator have to be fitted, its warp network has to be on its device."""
+        self.processes = processes
         self.generator, self.warp = generator, generator.warp
         self.data, self.options, self.state, self.syncnet = data, options, state, syncnet
         self.device = self.warp.mask.device
@@ -96,6 +100,7 @@ class WarpTraining:
         self.loss_weights = {"l1": 1.0, "lpips": options.lpips_weight, "sync": options.sync_weight}
         shapes = generator.encode_shapes(data.points)
         self.conditions = with_neighbours(shapes, generator.config.warp.frames, data.shots)
+        self._draw = processes.averaging(self.warp, self._drawn)
 
     @cached_property
     def references(self) -> Tensor:
@@ -103,8 +108,8 @@ class WarpTraining:
         return self.warp.enlarge(self.warp.references)
 
     def draw_batch(self, step: int, done: float) -> tuple[np.ndarray, Tensor]:
-        """Frame numbers (batch,) and their crops (batch, 3, S, S); runs of consecutive frames, (runs, length), once
-        the SyncNet's loss counts. `done`: 0..1 of the run."""
+        """Frame numbers (batch,); runs of consecutive frames, (runs, length), once the SyncNet's loss counts. And the
+        crops (n, 3, S, S) of those that are this process's share. `done`: 0..1 of the run."""
         options, data = self.options, self.data
         if self.syncnet is not None and options.sync_weight > 0 and done >= SYNC_FROM:
             length = self.syncnet.frames
@@ -112,7 +117,8 @@ class WarpTraining:
             frames = sample_runs(data.train_frames, data.shots.numpy(), length, runs, options.seed, step)
         else:
             frames = sample(data.train_frames, options.batch, options.seed, step)
-        return frames, to_input(data.crops[frames.reshape(-1)])
+        own = frames[self.processes.share(len(frames)).rows]
+        return frames, to_input(data.crops[own.reshape(-1)])
 
     def losses(self, inside: Tensor, true: Tensor) -> dict[str, Tensor]:
         """Of what was drawn in the mask's box and what is there, (B, 3, h, w) each; `loss_weights` weighs them."""
@@ -122,60 +128,76 @@ class WarpTraining:
         """One update on a batch of `draw_batch`; what the losses were."""
         state, number = self.state, self.state.step
         set_learning_rate(state.optimiser, schedule.learning_rate(number, self.options.learning_rate))
-        losses = self._gradient(frames, targets, self._noisy_conditions(frames.reshape(-1), number))
+        conditions = self._noisy_conditions(frames.reshape(-1), number)
+        losses = self._gradient(frames, targets, conditions, self._chances(len(conditions), number))
         found = apply_gradient(self.warp, state.optimiser, losses, ("warp", number), LONGEST_GRADIENT)
         state.average.update(self.warp)
         state.step += 1
         return found
 
-    def _gradient(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
-        """Leave the gradient of a batch in the network, computed in parts that fit; the batch's losses."""
+    def _gradient(self, frames: np.ndarray, targets: Tensor, conditions: Tensor, chances: Tensor) -> dict[str, Tensor]:
+        """Leave the gradient of a batch in the network, computed in parts that fit; the batch's losses.
+
+        All is of the whole batch, but targets: of the own share of it.
+        """
+        own = self.processes.share(len(frames))
+        per_row = len(conditions) // len(frames)  # a row is a run of frames where the SyncNet's loss counts
+        crops = slice(own.rows.start * per_row, own.rows.stop * per_row)
+        frames, conditions, chances = frames[own.rows], conditions[crops], chances[crops]
         while True:
             try:
                 self.state.optimiser.zero_grad(set_to_none=True)
-                return self._summed_gradient(frames, targets, conditions)
+                summed = self._summed_gradient(frames, targets, conditions, chances, own.part)
+                return self.processes.summed(summed)
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or self.processes.count > 1:
                     raise
             if self.limit.lower(len(frames)):
                 self._to_cpu()
 
-    def _summed_gradient(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
-        per_row = len(targets) // len(frames)  # a row is a run of frames where the SyncNet's loss counts
+    def _summed_gradient(
+        self, frames: np.ndarray, targets: Tensor, conditions: Tensor, chances: Tensor, whole: float
+    ) -> dict[str, Tensor]:
+        """whole: what part of the batch's mean these frames make."""
+        per_row = len(targets) // len(frames)
         summed: dict[str, Tensor] = {}
         for part in self.limit.parts(len(frames)):
             crops = slice(part.start * per_row, part.stop * per_row)
-            share = (part.stop - part.start) / len(frames)
-            losses = self._all_losses(frames[part], targets[crops], conditions[crops])
-            (losses["loss"] * share).backward()
+            share = whole * (part.stop - part.start) / len(frames)
+            losses = self._all_losses(frames[part], targets[crops], conditions[crops], chances[crops])
+            self.processes.backward(losses["loss"], share)
             for name, value in losses.items():
                 own = value.detach() * share
                 summed[name] = summed[name] + own if name in summed else own
         return summed
 
-    def _all_losses(self, frames: np.ndarray, targets: Tensor, conditions: Tensor) -> dict[str, Tensor]:
+    def _all_losses(
+        self, frames: np.ndarray, targets: Tensor, conditions: Tensor, chances: Tensor
+    ) -> dict[str, Tensor]:
         """ "loss", and what it is the weighted sum of."""
         targets = targets.to(self.device, memory_format=torch.channels_last)
         conditions = conditions.to(self.device)
-        chosen = self._chosen(targets, conditions, torch.from_numpy(frames.reshape(-1)))
+        chosen = self._chosen(targets, conditions, torch.from_numpy(frames.reshape(-1)), chances)
         with self.autocast():
-            drawn = self.warp.draw(targets, conditions, self.references, chosen)
+            drawn = self._draw(targets, conditions, chosen)
             losses = self.losses(self.region.cut(drawn), self.region.cut(targets))
         if self.syncnet is not None and frames.ndim == 2:
             losses["sync"] = self.syncnet.loss(drawn.float(), self.data, frames)
         loss = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
         return {"loss": loss, **losses}
 
+    def _drawn(self, targets: Tensor, conditions: Tensor, chosen: Tensor | None) -> Tensor:
+        return self.warp.draw(targets, conditions, self.references, chosen)
+
     @torch.no_grad()
-    def _chosen(self, targets: Tensor, conditions: Tensor, frames: Tensor) -> Tensor | None:
+    def _chosen(self, targets: Tensor, conditions: Tensor, frames: Tensor, chances: Tensor) -> Tensor | None:
         """Any of the nearest, twice as many as a picture is drawn from: a steady choice is not always the best."""
         if not isinstance(self.warp, RetrievalWarpNet):
             return None
         count = self.warp.config.per_frame
         costs = self.warp.costs(targets, conditions, frames)
-        near = costs.topk(min(2 * count, costs.shape[1]), dim=1, largest=False).indices
-        random = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.state.step)
-        some = torch.rand(near.shape, generator=random).argsort(dim=1)[:, :count].sort(dim=1).values
+        near = costs.topk(chances.shape[1], dim=1, largest=False).indices
+        some = chances.argsort(dim=1)[:, :count].sort(dim=1).values
         return near.gather(1, some.to(near.device))
 
     def _to_cpu(self) -> None:
@@ -192,6 +214,11 @@ class WarpTraining:
     def autocast(self) -> torch.autocast:
         """The precision that the device trains in."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def _chances(self, count: int, step: int) -> Tensor:
+        """(count, near) 0..1: by which so many pictures choose among the nearest references, see `_chosen`."""
+        random, config = torch.Generator().manual_seed(self.options.seed * 1_000_003 + step), self.warp.config
+        return torch.rand(count, min(2 * config.per_frame, config.references), generator=random)
 
     def _noisy_conditions(self, frames: np.ndarray, step: int) -> Tensor:
         """(B, frames, shape_width); the noise depends on seed and step alone."""
