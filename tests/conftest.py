@@ -300,6 +300,23 @@ def generator_file(person_avatar: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def moving_generator(generator_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of the built-in person whose mouth moves widely; other voices are not adapted to."""
+    import torch
+
+    from udh_core.models.checkpoint import load, save
+
+    info, tensors = load(generator_file, "generator")
+    torch.manual_seed(0)
+    for name in [name for name in tensors if "head.weight" in name or "output_proj.weight" in name]:
+        tensors[name] += 0.1 * torch.randn_like(tensors[name])
+    tensors["mouth_amplitude"].zero_()
+    path = tmp_path_factory.mktemp("moving") / "g.safetensors"
+    save(path, info, tensors)
+    return path
+
+
+@pytest.fixture(scope="session")
 def training_data(person_avatar: Path):
     """The prepared built-in person as training sees it."""
     from udh_core.avatar.dataset import load_training_data

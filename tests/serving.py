@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,21 @@ from aiohttp import web
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.live.server import LiveServer
-from udh_core.rendering.stream import SpeechStream
+from udh_core.rendering.live_person import LivePerson
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @contextmanager
-def served(avatar: Path, generator: Path, token: str = "") -> Iterator[str]:
+def served(avatar: Path, generator: Path, token: str = "", sessions: int = 1) -> Iterator[str]:
     """host:port of a page of this avatar folder and generator."""
     loop = asyncio.new_event_loop()
-    server = LiveServer(lambda: SpeechStream(open_avatar(avatar), generator), token)
+    server = LiveServer(LivePerson(open_avatar(avatar), generator), sessions, token)
     runner = web.AppRunner(server.app(), shutdown_timeout=1.0)
 
     async def start() -> int:

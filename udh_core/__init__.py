@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .export.onnx import export_onnx
     from .inference.sync_scorer import SyncScorer, open_syncnet
     from .progress import Job, Progress
+    from .rendering.live_person import LivePerson
     from .rendering.options import RenderOptions
     from .rendering.render import render
     from .rendering.stream import SpeechStream
@@ -51,6 +52,7 @@ _PLACES = {
     "export.onnx": ("export_onnx",),
     "inference.sync_scorer": ("SyncScorer", "open_syncnet"),
     "progress": ("Job", "Progress"),
+    "rendering.live_person": ("LivePerson",),
     "rendering.options": ("RenderOptions",),
     "rendering.render": ("render",),
     "rendering.stream": ("SpeechStream",),
@@ -66,6 +68,7 @@ __all__ = [
     "Evaluation",
     "GeneratorOptions",
     "Job",
+    "LivePerson",
     "PrepareOptions",
     "Progress",
     "RenderOptions",

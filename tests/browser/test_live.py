@@ -55,5 +55,8 @@ def test_the_person_talks_on_the_page(chromium, address: str, person: Path) -> N
     other.goto(f"http://{address}/")
     other.click("#start")
     other.wait_for_function("document.getElementById('note').textContent.includes('somebody else is talking')")
+    page.goto("about:blank")
+    other.wait_for_function("stats.frames > 3")  # as soon as there is a place, by itself
+    assert other.text_content("#note") == ""
     context.close()
     assert errors == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from udh_core.avatar.folder import open_avatar
 from udh_core.face.crop import CropSpec
 from udh_core.inference import compositor as module
-from udh_core.inference.compositor import Compositor
+from udh_core.inference.compositor import Compositor, Run
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.retrieval_warp import RetrievalWarpNet
 from udh_core.models.tensors import to_input, to_uint8
@@ -67,8 +68,23 @@ def test_the_network_stays_as_it_is(network: WarpNet, monkeypatch: pytest.Monkey
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_runs_are_cut_in_order_and_pasted_in_any(network: WarpNet) -> None:
-    """Several threads draw; what a frame is drawn from follows the frame before it all the same."""
+class Walk(NamedTuple):
+    """Nine frames whose mouths come near to several of a bank."""
+
+    bank: RetrievalWarpNet
+    frames: list[np.ndarray]  # (120, 130, 3) uint8
+    shapes: torch.Tensor  # (9, 3, 12)
+    places: np.ndarray  # (9, 2, 3)
+
+    def compositor(self) -> Compositor:
+        return Compositor(self.bank, SPEC, self.places)
+
+    def part(self, start: int, stop: int) -> tuple[list[np.ndarray], range, torch.Tensor]:
+        return self.frames[start:stop], range(start, stop), self.shapes[start:stop]
+
+
+@pytest.fixture
+def walk() -> Walk:
     torch.manual_seed(0)
     config = WarpConfig(96, references=40, per_frame=2, widths=(8, 16), condition=16)
     bank, noise = RetrievalWarpNet(config, SPEC), np.random.default_rng(1)
@@ -76,13 +92,16 @@ def test_runs_are_cut_in_order_and_pasted_in_any(network: WarpNet) -> None:
     bank.bank_frames.copy_(100 * torch.arange(40))
     bank.reference_description[:, 0], bank.metric[0, 0] = 0.1 * torch.arange(40), 3.0
     frames = list(noise.integers(0, 256, (9, 120, 130, 3), np.uint8))
-    walk = torch.zeros(9, 3, 12)
-    walk[:, :, 0] = torch.tensor([0.5, 0.6, 1.9, 2.0, 2.1, 0.4, 3.4, 3.5, 3.6])[:, None]
-    places = np.tile(np.array([[1, 0, -9], [0, 1, -7]], np.float32), (9, 1, 1))
-    runs = [(frames[k : k + 3], range(k, k + 3), walk[k : k + 3]) for k in (0, 3, 6)]
-    whole = Compositor(bank, SPEC, places)
+    shapes = torch.zeros(9, 3, 12)
+    shapes[:, :, 0] = torch.tensor([0.5, 0.6, 1.9, 2.0, 2.1, 0.4, 3.4, 3.5, 3.6])[:, None]
+    return Walk(bank, frames, shapes, np.tile(np.array([[1, 0, -9], [0, 1, -7]], np.float32), (9, 1, 1)))
+
+
+def test_runs_are_cut_in_order_and_pasted_in_any(walk: Walk) -> None:
+    """Several threads draw; what a frame is drawn from follows the frame before it all the same."""
+    runs = [walk.part(k, k + 3) for k in (0, 3, 6)]
+    whole, parts = walk.compositor(), walk.compositor()
     wanted = [picture for run in runs for picture in whole.composite(*run)]
-    parts = Compositor(bank, SPEC, places)
     cuts = [parts.cut(*run) for run in runs]
     drawn = [parts.paste(run[0], run[1], cut) for run, cut in [*zip(runs, cuts, strict=True)][::-1]]
     assert np.array_equal(np.concatenate(drawn[::-1]), wanted)
@@ -90,6 +109,28 @@ def test_runs_are_cut_in_order_and_pasted_in_any(network: WarpNet) -> None:
     whole.rewind()
     again = whole.composite(*runs[0])
     assert np.array_equal(again, wanted[:3])
+
+
+def test_several_runs_are_drawn_in_one_batch_as_each_by_itself(walk: Walk) -> None:
+    """One goes forwards, one backwards, and one has no face."""
+    forwards, backwards = range(9), range(8, -1, -1)
+    wanted = []
+    for order in (forwards, backwards):
+        alone = walk.compositor()
+        wanted.append([alone.composite(*walk.part(k, k + 1))[0] for k in order])
+    together, runs = walk.compositor(), (Run(), Run())
+    nothing = Compositor(walk.bank, SPEC, NOWHERE).cut(*walk.part(0, 1))
+    mixed, chosen = Run(), []
+    for k, pair in enumerate(zip(forwards, backwards, strict=True)):
+        parts = [walk.part(n, n + 1) for n in pair]
+        cuts = [together.cut(*part, run) for part, run in zip(parts, runs, strict=True)]
+        chosen += [(cut.chosen, together.cut(*part, mixed).chosen) for part, cut in zip(parts, cuts, strict=True)]
+        patches = together.patches([cuts[0], nothing, cuts[1]])
+        assert [len(some) for some in patches] == [1, 0, 1]
+        for part, cut, some, pictures in zip(parts, cuts, patches[::2], wanted, strict=True):
+            drawn = together.paste_patches(part[0], part[1], cut, some)[0]
+            assert np.abs(drawn.astype(int) - pictures[k]).max() <= 1
+    assert any(not torch.equal(own, other) for own, other in chosen)  # one run for both would choose otherwise
 
 
 def test_references_that_change_are_seen(network: WarpNet) -> None:

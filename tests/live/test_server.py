@@ -66,6 +66,11 @@ def status(url: str, **headers: str) -> int:
         return error.code
 
 
+def live_threads() -> list[str]:
+    """Those of other servers, and what this one leaves."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("live"))
+
+
 def test_the_person_moves_talks_and_is_interrupted(address: str, person: Path) -> None:
     waveform = load_waveform(person / "speech.wav", duration_s=3.0)
     sent = np.round(waveform * 32767).astype("<i2")
@@ -137,6 +142,7 @@ def test_other_sites_and_names_are_refused(address: str) -> None:
 
 
 def test_a_token_is_asked_for_and_the_end_is_orderly(person_avatar: Path, generator_file: Path) -> None:
+    before = live_threads()
     with served(person_avatar, generator_file, token="a b") as place:  # noqa: S106
         assert status(f"http://{place}/") == 403 and status(f"http://{place}/?token=c") == 403
         assert status(f"http://{place}/?token=a%20b", Host="elsewhere.example") == 200
@@ -145,4 +151,4 @@ def test_a_token_is_asked_for_and_the_end_is_orderly(person_avatar: Path, genera
     while socket.recv():  # the server has ended and said so
         pass
     assert not socket.connected
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("live")]
+    assert live_threads() == before

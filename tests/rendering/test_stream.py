@@ -17,7 +17,7 @@ from udh_core.inference.compositor import Compositor
 from udh_core.inference.driving import mouth_shapes
 from udh_core.inference.live_driving import HOP, LOOK_AHEAD, LiveDriving
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
-from udh_core.models.checkpoint import load, open_generator, save
+from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import Generator, with_neighbours
 from udh_core.rendering.live_speech import JOIN_S, LiveSpeech, SampleLine, sample_of
 from udh_core.rendering.options import RenderOptions
@@ -43,26 +43,13 @@ def waveform(person: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model(generator_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator whose mouth moves widely; other voices are not adapted to."""
-    info, tensors = load(generator_file, "generator")
-    torch.manual_seed(0)
-    for name in [name for name in tensors if "head.weight" in name or "output_proj.weight" in name]:
-        tensors[name] += 0.1 * torch.randn_like(tensors[name])
-    tensors["mouth_amplitude"].zero_()
-    path = tmp_path_factory.mktemp("model") / "g.safetensors"
-    save(path, info, tensors)
-    return path
-
-
-@pytest.fixture(scope="module")
-def network(model: Path) -> Generator:
-    return open_generator(model)[1]
+def network(moving_generator: Path) -> Generator:
+    return open_generator(moving_generator)[1]
 
 
 @pytest.fixture
-def stream(avatar: Avatar, model: Path, models: Path) -> Iterator[SpeechStream]:
-    with SpeechStream(avatar, model, models=models) as opened:
+def stream(avatar: Avatar, moving_generator: Path, models: Path) -> Iterator[SpeechStream]:
+    with SpeechStream(avatar, moving_generator, models=models) as opened:
         yield opened
 
 
@@ -86,17 +73,17 @@ def in_pieces(stream: SpeechStream, waveform: np.ndarray, piece: int) -> list[Fr
 
 
 @pytest.fixture(scope="module")
-def whole(avatar: Avatar, model: Path, waveform: np.ndarray, models: Path) -> list[Frame]:
+def whole(avatar: Avatar, moving_generator: Path, waveform: np.ndarray, models: Path) -> list[Frame]:
     """The frames of the waveform, pushed in one piece."""
-    with SpeechStream(avatar, model, FOLLOWING, models=models) as stream:
+    with SpeechStream(avatar, moving_generator, FOLLOWING, models=models) as stream:
         return in_pieces(stream, waveform, len(waveform))
 
 
 @pytest.mark.parametrize("piece_ms", [20, 37, 500])
 def test_frames_do_not_depend_on_the_pieces(
-    piece_ms: int, whole: list[Frame], avatar: Avatar, model: Path, waveform: np.ndarray, models: Path
+    piece_ms: int, whole: list[Frame], avatar: Avatar, moving_generator: Path, waveform: np.ndarray, models: Path
 ) -> None:
-    with SpeechStream(avatar, model, FOLLOWING, models=models) as stream:
+    with SpeechStream(avatar, moving_generator, FOLLOWING, models=models) as stream:
         frames = in_pieces(stream, waveform[:32000], 16 * piece_ms)
     assert [frame.number for frame in frames] == list(range(50))
     assert np.array_equal(pictures(frames)[:40], pictures(whole)[:40])  # behind that, here, comes silence

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,13 @@ class Cut(NamedTuple):
     crops: np.ndarray  # (n, S, S, 3) uint8
     shapes: Tensor  # (n, frames, shape_width)
     chosen: Tensor | None  # of `Compositor.choose`
+
+
+@dataclass
+class Run:
+    """Frames that follow one another. Several may be drawn in turn: what is chosen for one changes no other."""
+
+    taken: np.ndarray | None = None  # (per_frame,) rows of the bank that its last frame was drawn from
 
 
 class Compositor:
@@ -75,11 +83,11 @@ class Compositor:
         with torch.no_grad():
             self._references = self._network.enlarge(self._network.references)
         self._draw: Draw = self._network.draw
-        self._before: np.ndarray | None = None  # (per_frame,) rows of the bank that the last frame was drawn from
+        self._run = Run()
 
     def rewind(self) -> None:
         """What is chosen next does not follow what was chosen last."""
-        self._before = None
+        self._run = Run()
 
     def compile(self, batch: int) -> None:
         """Compile the network for `batch` crops at a time, and run it once, so that what fails does so here.
@@ -130,12 +138,13 @@ class Compositor:
         return self._draw(crops, shapes[part].to(device), self._references, taken)
 
     @torch.inference_mode()
-    def choose(self, crops: np.ndarray, shapes: Tensor, numbers: np.ndarray) -> Tensor | None:
+    def choose(self, crops: np.ndarray, shapes: Tensor, numbers: np.ndarray, run: Run | None = None) -> Tensor | None:
         """(B, per_frame) rows of the bank, the nearest at first; None: they are the same for all.
 
         The pictures, crops (B, S, S, 3) uint8 of the clip's frames `numbers` (B,) and shapes (B, frames, shape_width),
-        are consecutive and follow those chosen for before, see `rewind`: rows change as seldom as is good for these B,
-        of what comes after which nothing is known. As in training, none is taken of about the same moment.
+        are consecutive and follow those chosen for before in `run`, or in the compositor's own: rows change as seldom
+        as is good for these B, of what comes after which nothing is known. As in training, none is taken of about the
+        same moment.
         """
         network, device = self._network, self.limit.device
         if not isinstance(network, RetrievalWarpNet):
@@ -143,8 +152,9 @@ class Compositor:
         frames = torch.from_numpy(numbers) if self.tint is None else None
         costs = network.costs(to_input(crops).to(device), shapes.to(device), frames).cpu().numpy()
         changes = [CHANGE, *[CHANGE_OF_SKIN] * (network.config.per_frame - 1)]
-        chosen = choose(costs, changes, self._before)
-        self._before = chosen[-1]
+        run = run or self._run
+        chosen = choose(costs, changes, run.taken)
+        run.taken = chosen[-1]
         return torch.from_numpy(chosen)
 
     def generate(self, crops: np.ndarray, shapes: Tensor, chosen: Tensor | None = None) -> np.ndarray:
@@ -158,8 +168,8 @@ class Compositor:
         """(S, S, 3) uint8 RGB of a frame like those of `composite`; place (2, 3): px of the frame → crop px."""
         return self._pixels.crop(frame, place)
 
-    def cut(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> Cut:
-        """What the network is given of consecutive frames, see `composite`; one run of frames after the other."""
+    def cut(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor, run: Run | None = None) -> Cut:
+        """What the network is given of consecutive frames, see `composite`; run: as in `choose`."""
         with_face = [k for k, number in enumerate(numbers) if np.isfinite(self.transforms[number, 0, 0])]
         crops = [self._pixels.crop(frames[k], self.transforms[numbers[k]]) for k in with_face]
         if not crops:
@@ -167,15 +177,29 @@ class Compositor:
         stacked, conditions = np.stack(crops), shapes[with_face]
         if self.tint is not None:
             stacked = self.tint.to_generators(stacked)
-        return Cut(with_face, stacked, conditions, self.choose(stacked, conditions, np.array(numbers)[with_face]))
+        chosen = self.choose(stacked, conditions, np.array(numbers)[with_face], run)
+        return Cut(with_face, stacked, conditions, chosen)
 
     def paste(self, frames: Sequence[np.ndarray], numbers: Sequence[int], cut: Cut) -> list[np.ndarray]:
         """`frames`, of which `cut` is, with other mouths, see `composite`; in any order, in any thread."""
+        return self.paste_patches(frames, numbers, cut, self.patches([cut])[0])
+
+    def patches(self, cuts: Sequence[Cut]) -> list[np.ndarray]:
+        """(n, S, S, 3) uint8 of each of the cuts: all are drawn in one batch, whichever runs they are of."""
+        crops = np.concatenate([cut.crops for cut in cuts])
+        if not len(crops):
+            return [cut.crops for cut in cuts]
+        taken = [cut.chosen for cut in cuts if cut.chosen is not None]
+        chosen = torch.cat(taken) if taken else None
+        drawn = self.generate(crops, torch.cat([cut.shapes for cut in cuts]), chosen)
+        return np.split(drawn, np.cumsum([len(cut.crops) for cut in cuts])[:-1])
+
+    def paste_patches(
+        self, frames: Sequence[np.ndarray], numbers: Sequence[int], cut: Cut, patches: np.ndarray
+    ) -> list[np.ndarray]:
+        """`paste`, with what was drawn of `cut`: patches (n, S, S, 3) uint8."""
         result = list(frames)
-        if not cut.with_face:
-            return result
-        patches = self.generate(cut.crops, cut.shapes, cut.chosen)
-        if self.tint is not None:
+        if self.tint is not None and cut.with_face:
             patches = self.tint.to_clips(patches)
         for k, patch in zip(cut.with_face, patches, strict=True):
             occluder = self.occlusion.opacity(numbers[k], self.spec.size)

@@ -49,10 +49,7 @@ class LiveDriving:
         rest: bool = True,
         models: Path | None = None,
     ) -> None:
-        """`gain`, `rest` and `models`: as in `driving.mouth_shapes`. WeightsError when weights of the VAD are missing.
-
-        Predicts once, so that the first frame of speech does not wait for what is loaded when it is first used.
-        """
+        """`gain`, `rest` and `models`: as in `driving.mouth_shapes`. Any number may share generator and encoder."""
         self.voice = RunningVoice(generator, encoder.rate_hz)
         self.rest_pose = generator.rest_pose.cpu()
         self.rate_hz = encoder.rate_hz
@@ -62,9 +59,16 @@ class LiveDriving:
         self._window_times_s = (np.arange(round(WINDOW * self.rate_hz / SAMPLE_RATE_HZ)) + 0.5) / self.rate_hz
         self._generator, self._encoder, self._models = generator, encoder, models
         self._gain, self._rest = gain, rest
+
+    def warm_up(self) -> None:
+        """Compute all that a hop of speech takes; nothing is known of the voice by it.
+
+        Where it was done once, the first frame of speech does not wait for what is loaded when it is first used.
+        WeightsError when weights of the VAD are missing.
+        """
         silent = np.zeros(WINDOW, np.float32)
-        speech_mask(silent, self._window_times_s, loud=UNKNOWN_DB, models=models)
-        self._motion(rows_of_window(encoder, silent))
+        speech_mask(silent, self._window_times_s, loud=UNKNOWN_DB, models=self._models)
+        self._motion(rows_of_window(self._encoder, silent))
 
     def predict(self, window: np.ndarray, *, final: bool) -> HopShapes:
         """The rows of the hop that begins HISTORY after the start of a window (WINDOW,) of sound, -1..1 at 16 kHz.

@@ -12,7 +12,7 @@ rest. See docs/streaming.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -20,25 +20,18 @@ from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from ..avatar.folder import Avatar
 from ..errors import MediaError
-from ..inference.compositor import Compositor
-from ..inference.live_driving import HOP, LOOK_AHEAD, LiveDriving
-from ..inference.tint import Tint
+from ..inference.compositor import Cut, Run
+from ..inference.live_driving import HOP, LOOK_AHEAD
 from ..media.audio import SAMPLE_RATE_HZ
-from ..models.checkpoint import open_generator
-from ..models.generator import Generator as GeneratorNet
 from ..prefetch import prefetch
-from ..speech.encoders import open_encoder
-from .another_clip import check_clip
+from .live_person import LivePerson
 from .live_speech import LiveSpeech
 from .mark import mark_of
 from .options import RenderOptions
-from .places import drawn_places
 from .playback import first_frame, play, stretches
-from .render import refuse_lost
 
 _FOREVER = 1 << 62  # frames
 _AHEAD = 12  # frames that are decoded ahead: where the clip turns, decoding begins anew
@@ -54,8 +47,19 @@ class Frame(NamedTuple):
     speaking: bool  # False: the mouth is at rest
 
 
+class Due(NamedTuple):
+    """A frame whose mouth is not drawn yet."""
+
+    number: int  # in the stream
+    sound: np.ndarray  # (m,) float32 -1..1 at 16 kHz
+    speaking: bool
+    place: int  # of the picture in the clip
+    picture: np.ndarray  # (H, W, 3) uint8 RGB
+    cut: Cut | None  # what is drawn of it; None: the frame before is shown again
+
+
 class SpeechStream:
-    """Push sound, take frames, all in one thread; a context manager, or `close` it.
+    """Push sound, take frames, one thread at a time; a context manager, or `close` it.
 
     Held in memory: what was pushed and not shown, five seconds of sound, and a few frames of the clip.
     """
@@ -69,18 +73,23 @@ class SpeechStream:
         models: Path | None = None,
         device: str = "cpu",
     ) -> None:
-        """Open avatar and generator, as `render` does; errors as there.
+        """A stream that has the person for itself, see `LivePerson`; MediaError when the clip cannot be read."""
+        self._begin(LivePerson(avatar, generator, options, models=models, device=device))
 
-        Of the options those count that do not concern a file: how the clip is played, `feather`, `rest`, `amplitude`,
-        `lost`, `compiled`, `another_clip`, `mark`.
-        """
-        info, network = open_generator(Path(generator), device)
-        tint = check_clip(avatar, info, network, options, models)
-        self.fps: Fraction = avatar.info.fps
-        encoder = open_encoder(info.encoder, device=device, models=models)
-        driving = LiveDriving(network, encoder, gain=options.amplitude, rest=options.rest, models=models)
-        self._speech = LiveSpeech(driving, self.fps, network.config.warp.frames // 2)
-        self._picture = _Pictures(avatar, network, options, tint)
+    @classmethod
+    def of(cls, person: LivePerson) -> SpeechStream:
+        """One of several streams of a person; MediaError when the clip cannot be read."""
+        stream = cls.__new__(cls)
+        stream._begin(person)
+        return stream
+
+    def _begin(self, person: LivePerson) -> None:
+        self.person = person
+        self.fps: Fraction = person.fps
+        self._speech = LiveSpeech(person.driving(), self.fps, person.network.config.warp.frames // 2)
+        self._clip = _Clip(person)
+        self._run = Run()
+        self._last: np.ndarray | None = None
         self._speaking = False  # sound was shown, and more of it waits
         self._held = 0  # frames that sound has waited for since it came
 
@@ -109,10 +118,15 @@ class SpeechStream:
         """Seconds of sound that were pushed and not shown."""
         return self._speech.waiting / SAMPLE_RATE_HZ
 
+    @property
+    def next_number(self) -> int:
+        """Of the frame that is taken next."""
+        return self._speech.next
+
     def ready_frames(self) -> Iterator[Frame]:
         """The frames whose sound is there, with all that decides about them: for files, as fast as they are drawn."""
         while self._speech.is_ready():
-            yield self._take(draw=True)
+            yield _drawn(self, self._take(draw=True))
 
     def next_frame(self, *, draw: bool = True) -> Frame:
         """The frame that is due: speech where there is any, else the mouth at rest, in silence.
@@ -121,6 +135,10 @@ class SpeechStream:
         so long. Once it runs, it goes on: where sound comes late, the mouth is predicted from what is there. Without
         `draw` the picture is the one before, for whoever is late.
         """
+        return _drawn(self, self.due_frame(draw=draw))
+
+    def due_frame(self, *, draw: bool = True) -> Due:
+        """The first part of `next_frame`: all but the network. `drawn` has to follow before the next one."""
         waiting = self._speech.waiting > 0
         if waiting and not self._speaking and not self._may_begin():
             self._speech.hold()
@@ -129,9 +147,18 @@ class SpeechStream:
             self._speaking, self._held = waiting, 0
         return self._take(draw)
 
+    def drawn(self, due: Due, patches: np.ndarray) -> Frame:
+        """The last part of `next_frame`: with what the network has drawn of `due.cut`, (n, S, S, 3) uint8."""
+        if due.cut is not None:
+            compositor, mark = self.person.compositor, self.person.mark
+            drawn = compositor.paste_patches([due.picture], [due.place], due.cut, patches)[0]
+            self._last = drawn if mark is None else mark.on(drawn, None)
+        picture = due.picture if self._last is None else self._last
+        return Frame(due.number, picture, due.sound, due.speaking)
+
     def close(self) -> None:
         """Stop decoding."""
-        self._picture.close()
+        self._clip.close()
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -145,39 +172,49 @@ class SpeechStream:
         waited_s = float(self._held / self.fps)
         return self._speech.is_ready(BUFFER) or waited_s >= (HOP + LOOK_AHEAD + BUFFER) / SAMPLE_RATE_HZ
 
-    def _take(self, draw: bool) -> Frame:
+    def _take(self, draw: bool) -> Due:
         number = self._speech.next
         shapes, sound, rest = self._speech.take()
-        return Frame(number, self._picture.next(shapes, draw), sound, rest < 1)
+        place, picture = self._clip.next()
+        cut = None
+        if self._last is None or (draw and not self.person.held[place]):
+            cut = self.person.compositor.cut([picture], [place], shapes[None], self._run)
+        return Due(number, sound, rest < 1, place, picture, cut)
 
 
-class _Pictures:
-    """The clip's frames, played for ever, with other mouths."""
+def next_frames(streams: Sequence[SpeechStream]) -> list[Frame]:
+    """`next_frame` of several streams of one person, drawn in one batch."""
+    due = [stream.due_frame() for stream in streams]
+    return [stream.drawn(*pair) for stream, pair in zip(streams, with_patches(streams[0].person, due), strict=True)]
 
-    def __init__(self, avatar: Avatar, network: GeneratorNet, options: RenderOptions, tint: Tint | None) -> None:
-        if options.lost == "fail":
-            refuse_lost(avatar, np.arange(avatar.info.frame_count))
-        places = drawn_places(avatar)
-        occlusion = avatar.occlusion()
-        self._compositor = Compositor(network.warp, avatar.crop, places, options.feather, occlusion, tint=tint)
-        if options.compiled:
-            self._compositor.compile(1)
-        lost = ~np.isfinite(places[:, 0, 0])
-        self._held = lost if options.lost == "hold" else np.zeros_like(lost)
-        longer = options.when_audio_longer
+
+def with_patches(person: LivePerson, due: Sequence[Due]) -> list[tuple[Due, np.ndarray]]:
+    """Frames of a person, each with what the network draws of it, (n, S, S, 3) uint8; in one batch."""
+    size = person.compositor.spec.size
+    patches = iter(person.draw([one.cut for one in due if one.cut is not None]))
+    nothing = np.zeros((0, size, size, 3), np.uint8)
+    return [(one, nothing if one.cut is None else next(patches)) for one in due]
+
+
+def _drawn(stream: SpeechStream, due: Due) -> Frame:
+    return stream.drawn(*with_patches(stream.person, [due])[0])
+
+
+class _Clip:
+    """The clip's frames, played for ever."""
+
+    def __init__(self, person: LivePerson) -> None:
+        """Waits for the first frame: whoever begins delays nobody who is shown already."""
+        avatar, longer = person.avatar, person.options.when_audio_longer
         longer = "bounce" if longer == "remap" else longer  # speech has no end to fit the clip to
-        order = stretches(avatar.info.frame_count, _FOREVER, longer, first=first_frame(avatar, options))
+        order = stretches(avatar.info.frame_count, _FOREVER, longer, first=first_frame(avatar, person.options))
         self._played = prefetch(play(avatar, order), _AHEAD)
-        self._mark = mark_of(avatar, options)
-        self._last: np.ndarray | None = None
+        self._next = next(self._played)
 
-    def next(self, shapes: Tensor, draw: bool) -> np.ndarray:
-        """(H, W, 3) uint8: the next frame with a mouth of these shapes (frames, shape_width), or the last one again."""
-        number, frame = next(self._played)
-        if self._last is None or (draw and not self._held[number]):
-            drawn = self._compositor.composite([frame], [number], shapes[None])[0]
-            self._last = drawn if self._mark is None else self._mark.on(drawn, None)
-        return self._last
+    def next(self) -> tuple[int, np.ndarray]:
+        """(number, frame (H, W, 3) uint8 RGB)."""
+        shown, self._next = self._next, next(self._played)
+        return shown
 
     def close(self) -> None:
         self._played.close()

@@ -1,0 +1,120 @@
+"""The thread that draws the frames of all sessions: those due at one time in one batch of the network."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from ..models.threads import one_thread_each
+from ..rendering.live_person import LivePerson
+from ..rendering.stream import pace, with_patches
+from .session import Session
+
+MOST_THREADS = 8  # that predict shapes, cut, paste and compress, each for one session
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class FrameLoop:
+    """All sessions have one clock, which stands still while there are none.
+
+    Where drawing does not keep up, all of them show the picture before, as `pace` says; sound goes on.
+    """
+
+    def __init__(self, person: LivePerson) -> None:
+        self.person = person
+        self.frames = 0  # that were due, of all sessions
+        self.late = 0  # of these, how many showed the picture before because drawing was late
+        self._arrived: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._pool = _single_threads(min(MOST_THREADS, os.cpu_count() or 1))
+        self._thread = threading.Thread(target=self._run, name="live frames", daemon=True)
+        self._thread.start()
+
+    @property
+    def runs(self) -> bool:
+        """False: nothing is drawn any more."""
+        return not self._ended.is_set()
+
+    def add(self, session: Session) -> None:
+        """Its frames begin with the next one that is due, and go on until it leaves."""
+        self._arrived.put(session)
+        if self._ended.is_set():
+            self._release_arrived()
+
+    def close(self) -> None:
+        """End the thread; sessions that are left are released."""
+        self._ended.set()
+        self._arrived.put(None)
+        self._thread.join()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        try:
+            while (session := self._arrived.get()) is not None and not self._ended.is_set():
+                self._show([session])
+        finally:
+            self._ended.set()
+            self._release_arrived()
+
+    def _release_arrived(self) -> None:
+        for session in self._new():
+            session.release()
+
+    def _new(self) -> list[Session]:
+        found: list[Session] = []
+        while not self._arrived.empty():
+            session = self._arrived.get()
+            found += [] if session is None else [session]
+        return found
+
+    def _show(self, sessions: list[Session]) -> None:
+        """Frames of these sessions, and of those that arrive meanwhile, until all have left."""
+        try:
+            for _, late in pace(self.person.fps, sleep=self._ended.wait):
+                sessions += self._new()
+                for session in [one for one in sessions if one.leaves]:
+                    sessions.remove(session)
+                    session.release()
+                if not sessions or self._ended.is_set():
+                    return
+                self._draw(sessions, late)
+        finally:
+            for session in sessions:
+                session.release()
+
+    def _draw(self, sessions: Sequence[Session], late: bool) -> None:
+        self.frames += len(sessions)
+        self.late += len(sessions) if late else 0
+        begun = self._each(lambda session: (session, session.due_frame(late=late)), sessions)
+        ready = [(session, due) for session, due in begun if due is not None]
+        try:
+            drawn = with_patches(self.person, [due for _, due in ready])
+        except Exception as error:  # noqa: BLE001 (whatever it is, whoever waits for a frame is told)
+            for session, _ in ready:
+                session.fail(error)
+            return
+        self._each(lambda one: one[0][0].show(*one[1]), list(zip(ready, drawn, strict=True)))
+
+    def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Beside each other; for a single one, torch's own threads are faster."""
+        return list(self._pool.map(work, items)) if len(items) > 1 else [work(item) for item in items]
+
+
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which torch computes with one thread each."""
+    pool, all_there = ThreadPoolExecutor(count, "live worker"), threading.Barrier(count)
+
+    def begin(_: int) -> int:
+        all_there.wait()
+        return torch.get_num_threads()  # decides about those of this thread
+
+    with one_thread_each():
+        list(pool.map(begin, range(count)))
+    return pool
