@@ -1,7 +1,11 @@
-"""The thread that draws the frames of all sessions: those due at one time in one batch of the network."""
+"""The thread that draws the frames of all sessions: those due at one time together.
+
+They are one batch of the network; on a CPU one for each of the threads that compute, see `one_thread_each`.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -9,14 +13,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from ..models.threads import one_thread_each
 from ..rendering.live_person import LivePerson
-from ..rendering.stream import pace, with_patches
+from ..rendering.stream import Due, pace, with_patches
 from .session import Session
 
-MOST_THREADS = 8  # that predict shapes, cut, paste and compress, each for one session
+MOST_THREADS = 16  # that compute beside each other, each for other sessions
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -33,7 +38,8 @@ class FrameLoop:
         self.late = 0  # of these, how many showed the picture before because drawing was late
         self._arrived: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
         self._ended = threading.Event()
-        self._pool = _single_threads(min(MOST_THREADS, os.cpu_count() or 1))
+        self._threads = min(MOST_THREADS, os.cpu_count() or 1)
+        self._pool = _single_threads(self._threads)
         self._thread = threading.Thread(target=self._run, name="live frames", daemon=True)
         self._thread.start()
 
@@ -47,6 +53,20 @@ class FrameLoop:
         self._arrived.put(session)
         if self._ended.is_set():
             self._release_arrived()
+
+    def draw(self, sessions: Sequence[Session], *, late: bool = False) -> None:
+        """The next frame of each; late: the picture before, with the sound that is due."""
+        self.frames += len(sessions)
+        self.late += len(sessions) if late else 0
+        begun = self._each(lambda session: (session, session.due_frame(late=late)), sessions)
+        ready = [(session, due) for session, due in begun if due is not None]
+        try:
+            drawn = self._drawn([due for _, due in ready])
+        except Exception as error:  # noqa: BLE001 (whatever it is, whoever waits for a frame is told)
+            for session, _ in ready:
+                session.fail(error)
+            return
+        self._each(lambda one: one[0][0].show(*one[1]), list(zip(ready, drawn, strict=True)))
 
     def close(self) -> None:
         """End the thread; sessions that are left are released."""
@@ -84,23 +104,16 @@ class FrameLoop:
                     session.release()
                 if not sessions or self._ended.is_set():
                     return
-                self._draw(sessions, late)
+                self.draw(sessions, late=late)
         finally:
             for session in sessions:
                 session.release()
 
-    def _draw(self, sessions: Sequence[Session], late: bool) -> None:
-        self.frames += len(sessions)
-        self.late += len(sessions) if late else 0
-        begun = self._each(lambda session: (session, session.due_frame(late=late)), sessions)
-        ready = [(session, due) for session, due in begun if due is not None]
-        try:
-            drawn = with_patches(self.person, [due for _, due in ready])
-        except Exception as error:  # noqa: BLE001 (whatever it is, whoever waits for a frame is told)
-            for session, _ in ready:
-                session.fail(error)
-            return
-        self._each(lambda one: one[0][0].show(*one[1]), list(zip(ready, drawn, strict=True)))
+    def _drawn(self, due: Sequence[Due]) -> list[tuple[Due, np.ndarray]]:
+        batches = self._threads if self.person.compositor.limit.device.type == "cpu" else 1
+        size = max(1, math.ceil(len(due) / batches))
+        parts = [due[start : start + size] for start in range(0, len(due), size)]
+        return [one for part in self._each(lambda part: with_patches(self.person, part), parts) for one in part]
 
     def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Beside each other; for a single one, torch's own threads are faster."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -56,7 +55,6 @@ class LivePerson:
             self.compositor.compile(1)
         lost = ~np.isfinite(places[:, 0, 0])
         self.held = lost if options.lost == "hold" else np.zeros_like(lost)  # (N,) bool of the clip's frames
-        self._drawing = threading.Lock()
 
     @property
     def frame_s(self) -> float:
@@ -70,7 +68,6 @@ class LivePerson:
 
     def draw(self, cuts: Sequence[Cut]) -> list[np.ndarray]:
         """(n, S, S, 3) uint8 of each of the cuts, in one batch; one by one where the network is compiled for that."""
-        with self._drawing:
-            if self.options.compiled:
-                return [self.compositor.patches([cut])[0] for cut in cuts]
-            return self.compositor.patches(cuts) if cuts else []
+        if self.options.compiled:
+            return [self.compositor.patches([cut])[0] for cut in cuts]
+        return self.compositor.patches(cuts) if cuts else []

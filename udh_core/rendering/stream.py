@@ -29,7 +29,6 @@ from ..media.audio import SAMPLE_RATE_HZ
 from ..prefetch import prefetch
 from .live_person import LivePerson
 from .live_speech import LiveSpeech
-from .mark import mark_of
 from .options import RenderOptions
 from .playback import first_frame, play, stretches
 
