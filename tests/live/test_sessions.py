@@ -210,7 +210,7 @@ def test_whoever_speaks_may_finish_when_the_server_is_ended(live_person: LivePer
             with closing(visit(address)) as late:
                 assert until_closed(late) == ([], [{"error": CLOSING}], websocket.STATUS_TRY_AGAIN_LATER)
             code, figures = health(address)
-            assert (code, figures["status"], figures["sessions"]) == (503, "closing", 1)
+            assert code == 503 and figures["status"] == "closing" and figures["sessions"] > 0
             speaking.send(json.dumps({"say": "And another thing."}))
             rest, messages, code = until_closed(speaking)
         assert messages == [{"closing": CLOSING}, {"error": CLOSING}] and code == websocket.STATUS_GOING_AWAY

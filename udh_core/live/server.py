@@ -28,7 +28,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 MOST_BEHIND = 25  # messages on their way; behind that no new pictures are drawn
 MOST_MESSAGE = 1 << 20  # bytes of one: half a minute of sound
 LEAVING_S = 2.0  # that whoever comes waits for whoever leaves: a page that is loaded again is both
-POLL_S = 0.2  # how often it is looked whether somebody still speaks
+POLL_S = 0.1  # how often it is looked whether somebody still speaks, or has left
 BUSY = "somebody else is talking to this person, and no place is left; try again when they have left"
 CLOSING = "this server is being ended: what is being said is finished, nothing new is taken; try again later"
 Outbox: TypeAlias = asyncio.Queue[bytes | dict[str, Any] | WSCloseCode]
@@ -50,7 +50,6 @@ class LiveServer:
 
     def __init__(self, person: LivePerson, sessions: int = 1, token: str = "") -> None:
         self._person, self._capacity, self._token = person, sessions, token
-        self._places = asyncio.Semaphore(sessions)
         self._visitors: set[Visitor] = set()
         self._closing = False
 
@@ -109,22 +108,20 @@ class LiveServer:
     async def _talk(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(timeout=2.0, heartbeat=20, max_msg_size=MOST_MESSAGE)
         await socket.prepare(request)
-        if not await self._place_found():
-            return await _turned_away(socket, CLOSING if self._closing else BUSY)
-        try:
-            if self._closing:
-                return await _turned_away(socket, CLOSING)
+        if await self._place_found():
             await self._serve(Visitor(socket), request.app[_FRAMES])
-        finally:
-            self._places.release()
+        else:
+            await socket.send_json({"error": CLOSING if self._closing else BUSY})
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
         return socket
 
     async def _place_found(self) -> bool:
-        try:
-            await asyncio.wait_for(self._places.acquire(), LEAVING_S)
-        except asyncio.TimeoutError:
-            return False
-        return True
+        """Whether there is a place, which has to be taken at once; waits a little for whoever leaves."""
+        now_s = asyncio.get_running_loop().time
+        ends_s = now_s() + LEAVING_S
+        while len(self._visitors) >= self._capacity and not self._closing and now_s() < ends_s:
+            await asyncio.sleep(POLL_S)
+        return len(self._visitors) < self._capacity and not self._closing
 
     async def _serve(self, visitor: Visitor, frames: FrameLoop) -> None:
         self._visitors.add(visitor)
@@ -155,8 +152,9 @@ class LiveServer:
 
     async def _finish(self, visitor: Visitor, grace_s: float) -> None:
         visitor.outbox.put_nowait({"closing": CLOSING})
-        ends_s = asyncio.get_running_loop().time() + grace_s
-        while visitor.session and visitor.session.talks and asyncio.get_running_loop().time() < ends_s:
+        now_s = asyncio.get_running_loop().time
+        ends_s = now_s() + grace_s
+        while visitor.session and visitor.session.talks and now_s() < ends_s:
             await asyncio.sleep(POLL_S)
         visitor.outbox.put_nowait(WSCloseCode.GOING_AWAY)
         while visitor in self._visitors:
@@ -205,12 +203,6 @@ def _signals() -> Iterator[asyncio.Queue[int]]:
         with contextlib.suppress(NotImplementedError):
             for kind in kinds:
                 loop.remove_signal_handler(kind)
-
-
-async def _turned_away(socket: web.WebSocketResponse, why: str) -> web.WebSocketResponse:
-    await socket.send_json({"error": why})
-    await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
-    return socket
 
 
 def _sender(outbox: Outbox) -> Send:
