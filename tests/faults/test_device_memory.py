@@ -16,6 +16,7 @@ from udh_core.avatar.dataset import TrainingData, load_training_data
 from udh_core.avatar.folder import open_avatar
 from udh_core.inference.compositor import Compositor
 from udh_core.models.checkpoint import open_generator
+from udh_core.models.guided_warp import GuidedWarpNet
 from udh_core.models.memory import BatchLimit
 from udh_core.models.warping import WarpNet
 from udh_core.training.generator import GeneratorRun
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 DEVICE = torch.device("cpu", 0)  # computes like the CPU, and is another device by name
 
 
-class Crowded(WarpNet):
+class Crowded(GuidedWarpNet):
     """A network on a device that has memory for `most` crops."""
 
     most: Callable[[], int]
