@@ -22,11 +22,21 @@ LISTS = {
     *("applehttp", "avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi"),
     *("rtsp", "sap", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest"),
 }
+PYAV = int(av.__version__.split(".")[0])
 READABLE = ",".join(sorted(av.formats_available - LISTS))
 GENERATED_STAMPS = Flags.gen_pts.value
 BEGINNINGS = (b"ftyp", b"FLV\x01", b"RIFF", b"\x1a\x45\xdf\xa3")  # mp4, FLV, AVI and wav, Matroska
 CHUNK_BYTES = 1 << 20
 TEXT = "tty"  # any text file, as a picture of a terminal
+
+
+def open_container(
+    path: Path, *, options: dict[str, str] | None = None, container_options: dict[str, str] | None = None
+) -> InputContainer:
+    """As `av.open`. Texts in the file that are no UTF-8 are no error; before PyAV 19 that has to be said."""
+    if PYAV >= 19:
+        return av.open(url(path), options=options, container_options=container_options)
+    return av.open(url(path), options=options, container_options=container_options, metadata_errors="replace")
 
 
 @contextmanager
@@ -35,7 +45,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     path = check_readable(path)
     options = {"protocol_whitelist": "file", "format_whitelist": READABLE}
     try:
-        container = av.open(url(path), container_options=options, metadata_errors="replace")
+        container = open_container(path, container_options=options)
     except FFmpegError as error:
         if error.errno == errno.EINVAL:  # so libav refuses what is not on the whitelist
             raise MediaError(

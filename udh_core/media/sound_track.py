@@ -19,7 +19,8 @@ from av.error import ArgumentError, FFmpegError
 from av.packet import Packet
 
 from ..errors import MediaError
-from .ffmpeg import LISTS, check_readable, no_media, url
+from .container import open_container
+from .ffmpeg import LISTS, check_readable, no_media
 
 TOLERANCE_S = 0.05  # time stamps may wander by this much; what wanders further is padded or cut
 BEGINS_ANEW_S = 1.0  # a clock that goes back further than this is that of another recording, joined to the first
@@ -84,7 +85,7 @@ def _opened(path: Path) -> InputContainer:
     path = check_readable(path)
     options = {"format_whitelist": _formats(), "protocol_whitelist": "file"}
     try:
-        return av.open(url(path), metadata_errors="replace", options=options)
+        return open_container(path, options=options)
     except ArgumentError as e:
         raise MediaError(f"{path} is a list of other files, or no media; give the video or audio file itself") from e
     except FFmpegError as e:
