@@ -25,7 +25,7 @@ PROGRAMS = {  # Debian's packages that the tests need, and the programs that do 
     "libimage-exiftool-perl": ("exiftool",),
 }
 WHOLE = ["-n2", "--no-loadscope-reorder", "--cov=udh_core", "--cov-report=term:skip-covered"]
-EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "udh": "demo"}
+EXTRAS = {"demo": "demo", "test": "demo,test,wenet", "lowest": "demo,test,wenet", "udh": "demo"}
 
 
 def main() -> int:
@@ -35,8 +35,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "command",
-        choices=("demo", "test", "udh"),
-        help="demo: the whole chain; test: ruff, pyright and pytest, what follows is pytest's; udh: the CLI",
+        choices=tuple(EXTRAS),
+        help="demo: the whole chain; test: ruff, pyright and pytest, what follows is pytest's; lowest: pytest with the "
+        "lowest versions of what is required; udh: the CLI",
     )
     command, rest = parser.parse_args(sys.argv[1:2]), sys.argv[2:]
     if not sys.version_info[:2] >= (3, 10):
@@ -44,6 +45,8 @@ def main() -> int:
     set_up(EXTRAS[command.command])
     if command.command == "test":
         return test(rest)
+    if command.command == "lowest":
+        return run(["-m", "udh_core", "weights", "fetch"], ROOT) or run(["tests/lowest.py", ".lowest", *rest], ROOT)
     return run(["-m", "udh_core", *(["demo"] if command.command == "demo" else []), *rest])
 
 
