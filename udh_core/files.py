@@ -15,7 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -61,11 +61,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, locked: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` at success, nothing on failure.
 
     FileError when there is something already, when it cannot be made, while another run makes it, and when the disk is
-    full.
+    full. locked: the caller is inside `output_lock` already.
     """
     path = Path(path)
     temporary = _temporary(path)
@@ -78,7 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except OSError as e:
         raise FileError(f"cannot make a folder in {path.parent}: {e.strerror or e}; choose another place") from e
     try:
-        with _lock(path):
+        with nullcontext() if locked else _lock(path):
             _remove(part for part in _parts_of(path) if part != temporary)
             yield temporary
             _replace(temporary, path)

@@ -51,7 +51,7 @@ class RenderJob(_Places):
     """A video of a person who says something. OptionError: person or speech is given twice, or not at all."""
 
     makes: ClassVar[str] = "out"
-    out: Path = required("The mp4 to write.")
+    out: Path = required("The mp4 to write; with `overlay` a .mov, or a new folder.")
     avatar: Path | None = option(None, "Folder of the prepared avatar.")
     generator: Path | None = option(None, "The trained generator.")
     bundle: Path | None = option(None, "Both in one file, a bundle of udh export.")

@@ -34,6 +34,7 @@ def render_command(
     ends_at_rest: Annotated[bool, quoted(RenderOptions, "ends_at_rest", "--ends-at-rest")] = RenderOptions.ends_at_rest,
     another_clip: Annotated[bool, quoted(RenderOptions, "another_clip", "--another-clip")] = RenderOptions.another_clip,
     mark: Annotated[str, quoted(RenderOptions, "mark")] = RenderOptions.mark,
+    overlay: Annotated[bool, quoted(RenderOptions, "overlay", "--overlay")] = RenderOptions.overlay,
     compiled: Annotated[bool, quoted(RenderOptions, "compiled", "--compile")] = RenderOptions.compiled,
     device: Device = "cpu",
 ) -> None:
@@ -50,6 +51,7 @@ def render_command(
         ends_at_rest=ends_at_rest,
         another_clip=another_clip,
         mark=mark,
+        overlay=overlay,
     )
     run(render_job(RenderJob(out, avatar, generator, bundle, audio, text, device, options)))
     console.print(f"{out} is ready", soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 
 def smooth_known(
@@ -15,6 +14,8 @@ def smooth_known(
     weights end `truncate` sigmas away. A row that is not known has no weight in its neighbours: the others' weights are
     raised (normalised convolution, Knutsson and Westin 1993).
     """
+    from scipy.ndimage import gaussian_filter1d  # takes a quarter of a second, and a render smooths nothing
+
     borders = np.flatnonzero(np.diff(shots)) + 1
     filled = np.where(known[:, None], values.astype(np.float64), 0.0)
     result = np.zeros_like(filled)

@@ -16,15 +16,13 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, UdhError
-from ..face import crop
 from ..face.crop import CropSpec
 from ..face.occlusion import Occlusion
-from ..media.colours import Colours
 from ..models.memory import BatchLimit, is_out_of_memory
 from ..models.retrieval_warp import RetrievalWarpNet
 from ..models.tensors import autocast_dtype, to_input, to_uint8
 from ..models.warping import WarpNet, sample_bilinear
-from .pixels import Pixels, PlanePixels, RgbPixels
+from .pixels import Pixels, pixels_for
 from .retrieval import choose
 from .tint import Tint
 
@@ -62,19 +60,18 @@ class Compositor:
         network: WarpNet,
         spec: CropSpec,
         transforms: np.ndarray,
-        feather: float = crop.FEATHER,
+        pixels: Pixels | None = None,
         occlusion: Occlusion | None = None,
-        colours: Colours | None = None,
         tint: Tint | None = None,
     ) -> None:
         """transforms: (N, 2, 3) source px → crop px of every frame, NaN where there is no face to draw.
 
-        occlusion: what lies before the face; None: nothing. colours: of frames that come in planes; None: frames are
-        RGB. tint: of frames of another clip than the network was trained on; None: they are of that one.
+        pixels: what frames are made of, and what becomes of them; None: RGB. occlusion: what lies before the face;
+        None: nothing. tint: of frames of another clip than the network was trained on; None: they are of that one.
         """
         self.spec, self.transforms, self.tint = spec, transforms, tint
         self.occlusion = Occlusion.nothing() if occlusion is None else occlusion
-        self._pixels: Pixels = RgbPixels(spec, feather) if colours is None else PlanePixels(spec, feather, colours)
+        self._pixels = pixels_for(spec) if pixels is None else pixels
         self.limit = BatchLimit(network.mask.device, "crops")
         self._network = copy.deepcopy(network).eval()
         dtype = autocast_dtype(self.limit.device)
@@ -209,7 +206,7 @@ class Compositor:
     def composite(self, frames: Sequence[np.ndarray], numbers: Sequence[int], shapes: Tensor) -> list[np.ndarray]:
         """Frames of the given numbers with other mouths; without a face a frame stays as it is.
 
-        frames: (H, W, 3) uint8, or with `colours` planes (H * 3 / 2, W) uint8. shapes: (n, frames, shape_width). Pixels
+        frames: as `pixels` takes them. shapes: (n, frames, shape_width). Pixels
         outside the mask, and of what lies before the face, are the input's own bytes.
         """
         return self.paste(frames, numbers, self.cut(frames, numbers, shapes))

@@ -44,6 +44,32 @@ class RgbPixels:
 
 
 @dataclass(frozen=True)
+class OverlayPixels:
+    """Of frames (H, W, 3) uint8 RGB, which become overlays: (H, W, 4) RGBA, straight alpha, the mouth alone.
+
+    Laid over the frame, an overlay gives what `RgbPixels` would, within 1 of 255.
+    """
+
+    spec: CropSpec
+    feather: float
+
+    def crop(self, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return crop.crop(frame, place, self.spec)
+
+    def paste(self, frame: np.ndarray, patch: np.ndarray, place: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
+        pasted = crop.paste(frame, patch, place, self.spec, self.feather, occluder)
+        mask = crop.mask_in_frame(frame.shape[:2], place, self.spec, self.feather, occluder)
+        alpha = np.ceil(mask * 255)  # never too little for what has changed
+        overlay = np.zeros((*frame.shape[:2], 4), np.uint8)
+        inside = alpha > 0
+        share = alpha[inside, None] / 255
+        colour = frame[inside] + (pasted[inside].astype(np.float32) - frame[inside]) / share
+        overlay[inside, :3] = np.rint(np.clip(colour, 0, 255))
+        overlay[inside, 3] = alpha[inside]
+        return overlay
+
+
+@dataclass(frozen=True)
 class PlanePixels:
     """Of frames (H * 3 / 2, W) in planes, uint8, or of 10 bits uint16.
 
@@ -80,3 +106,12 @@ class PlanePixels:
         y, u, v = cv2.split(cv2.transform(self._as_stored(patch), self._from_rgb))
         crop.paste_planes(split(result), (y, u, v), place, self.spec, self.feather, occluder)
         return result
+
+
+def pixels_for(
+    spec: CropSpec, feather: float = crop.FEATHER, colours: Colours | None = None, *, overlay: bool = False
+) -> Pixels:
+    """For frames in planes of these colours, or without them in RGB, which may become overlays."""
+    if colours is not None:
+        return PlanePixels(spec, feather, colours)
+    return OverlayPixels(spec, feather) if overlay else RgbPixels(spec, feather)

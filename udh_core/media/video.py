@@ -26,6 +26,11 @@ from .provenance import COMMENT, append_xmp
 TO_BT709 = f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuv420p"
 # 48 kHz, because an AAC block of 1024 samples is then shorter than any frame; a late start is padded with silence.
 AAC = ["-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
+WAVE = ["-c:a", "pcm_s16le", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
+PRORES_4444 = [
+    *("-vf", f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuva444p10le"),
+    *("-c:v", "prores_ks", "-profile:v", "4444", "-alpha_bits", "16", "-vendor", "apl0"),
+]
 MP4 = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart"]
 COMMENTED = ["-metadata", f"comment={COMMENT}"]
 DEEP_CODECS = ("h264", "hevc")  # in which an mp4 holds 10 bits in 4:2:0
@@ -140,7 +145,8 @@ class VideoWriter:
     the edge. With `colours`, frames are planes, of even sizes only, that are encoded as they are and tagged so, those
     of 10 bits by x265 unless x264 is asked for; else they are RGB and become BT.709. `gop`: a seek decodes at most this
     many frames in vain. `generated`: the file says so, see `provenance`. At once FileError if the file cannot be
-    written; MediaError if the audio is none, or NVENC is asked for and missing.
+    written; MediaError if the audio is none, or NVENC is asked for and missing. `overlay`: frames are RGBA, and the
+    file is a .mov of ProRes 4444 with straight alpha of 16 bits, and of uncompressed sound.
     """
 
     def __init__(
@@ -157,25 +163,31 @@ class VideoWriter:
         colours: Colours | None = None,
         gop: int | None = None,
         generated: bool = False,
+        overlay: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.shape = (height, width, 3) if colours is None else (height * 3 // 2, width)
+        self.shape = (height, width, 4 if overlay else 3) if colours is None else (height * 3 // 2, width)
         self._dtype = np.uint8 if colours is None or colours.bits == 8 else np.uint16
         self.frame_count = 0
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         if audio is not None:
             check_audio(audio)
         size = f"{width + width % 2}x{height + height % 2}"
-        sound = [] if audio is None else ["-i", url(audio), "-map", "0:v:0", "-map", "1:a:0", *AAC]
-        pixels = "rgb24" if colours is None else colours.pixels
+        codec = WAVE if overlay else AAC
+        sound = [] if audio is None else ["-i", url(audio), "-map", "0:v:0", "-map", "1:a:0", *codec]
+        pixels = ("rgba" if overlay else "rgb24") if colours is None else colours.pixels
         arguments = [*FED, "-f", "rawvideo", "-pix_fmt", pixels, "-s", size, "-r", str(fps), "-i", "pipe:0", *sound]
-        arguments += ["-vf", TO_BT709 if colours is None else colours.filter()]
-        arguments += _encoder(encoder, crf, preset, deep=self._dtype == np.uint16)
+        if overlay:
+            arguments += PRORES_4444
+        else:
+            arguments += ["-vf", TO_BT709 if colours is None else colours.filter()]
+            arguments += _encoder(encoder, crf, preset, deep=self._dtype == np.uint16)
         arguments += [] if gop is None else ["-g", str(gop)]
-        arguments += [*(colours or BT709).arguments(), *MP4, *(COMMENTED if generated else []), "-f", "mp4", "-y"]
+        arguments += [*(colours or BT709).arguments(), *MP4, *(COMMENTED if generated else [])]
+        arguments += ["-f", "mov" if overlay else "mp4", "-y"]
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
-            self._to_mark = temporary if generated else None
+            self._to_mark = temporary if generated and not overlay else None
             self._child: Child = stack.enter_context(process([*arguments, url(temporary)], "stdin"))
             self._stack = stack.pop_all()
 

@@ -12,8 +12,8 @@ from ..errors import MismatchError, OptionError
 from ..files import output_lock
 from ..media.audio import SAMPLE_RATE_HZ, load_waveform
 from ..progress import Progress, job
+from ..rendering.output import check_output, write_video
 from ..rendering.playback import stretches
-from ..rendering.render import check_output, write_video
 from .dataset import PublishedDataset
 from .model import PublishedCompositor, open_published
 

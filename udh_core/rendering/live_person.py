@@ -11,6 +11,7 @@ import numpy as np
 from ..avatar.folder import Avatar
 from ..inference.compositor import Compositor, Cut
 from ..inference.live_driving import LiveDriving
+from ..inference.pixels import pixels_for
 from ..models.checkpoint import open_generator
 from ..speech.encoders import open_encoder
 from .another_clip import check_clip
@@ -50,7 +51,8 @@ class LivePerson:
         self.driving().warm_up()
         places = drawn_places(avatar)
         occlusion = avatar.occlusion()
-        self.compositor = Compositor(self.network.warp, avatar.crop, places, options.feather, occlusion, tint=tint)
+        pixels = pixels_for(avatar.crop, options.feather)
+        self.compositor = Compositor(self.network.warp, avatar.crop, places, pixels, occlusion, tint)
         if options.compiled:
             self.compositor.compile(1)
         lost = ~np.isfinite(places[:, 0, 0])

@@ -11,13 +11,13 @@ import numpy as np
 from ..avatar.folder import Avatar
 from ..errors import MismatchError
 from ..files import output_lock
-from ..inference.pixels import Pixels, PlanePixels, RgbPixels
+from ..inference.pixels import Pixels, pixels_for
 from ..progress import Progress, job
 from .mark import mark_of
 from .options import RenderOptions
+from .output import check_output, write_video
 from .places import Places, places_of
 from .playback import colours_of_clip, plan, play
-from .render import check_output, write_video
 
 
 @job
@@ -38,7 +38,7 @@ def paste_mouths(
     audio, out = Path(audio), Path(out)
     check_output(out, (audio,), avatar.root)
     colours, spec = colours_of_clip(avatar, options.codec != "h264"), avatar.crop
-    pixels = RgbPixels(spec, options.feather) if colours is None else PlanePixels(spec, options.feather, colours)
+    pixels = pixels_for(spec, options.feather, colours)
     played = play(avatar, plan(avatar, total, options), colours)
     pasted, mark = _pasted(played, mouths, places_of(avatar, total, options), pixels), mark_of(avatar, options)
     with output_lock(out), closing(pasted if mark is None else mark.on_all(pasted, colours)) as frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..errors import OptionError
 from ..options import check, option
 
 # Forwards and backwards in turn; from the start again; the last frame; the clip slower
@@ -85,6 +86,17 @@ class RenderOptions:
         "",
         "A visible mark: this text in a corner of every frame, away from the mouth, such as AI-generated. Empty: none.",
     )
+    overlay: bool = option(
+        False,
+        "Only the mouth, with alpha, to be laid over the clip in an editor: ProRes 4444 where the output ends in .mov, "
+        "PNG files and the sound where it is a new folder.",
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        if self.overlay and self.lost == "hold":
+            raise OptionError("an `overlay` lies over the clip's own frames: choose pass or fail as `lost`")
+        if self.overlay and self.mark.strip():
+            raise OptionError(
+                "an `overlay` holds the mouth alone: leave out `mark`, and put it into the finished video"
+            )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,16 +14,14 @@ import torch
 from torch import Tensor
 
 from ..avatar.folder import Avatar
-from ..errors import FileError, MismatchError, NoFaceError
-from ..files import check_writable, output_lock, scratch_folder, without_links
+from ..errors import MismatchError, NoFaceError, OptionError
+from ..files import output_lock, scratch_folder
 from ..inference.compositor import Compositor, Cut, check_compilable
 from ..inference.driving import eased, mouth_shapes
+from ..inference.pixels import pixels_for
 from ..inference.tint import Tint
 from ..intervals import describe_ranges, runs
-from ..media.audio import SAMPLE_RATE_HZ, plain_sound
-from ..media.colours import Colours
-from ..media.probe import VideoInfo
-from ..media.video import VideoWriter
+from ..media.audio import SAMPLE_RATE_HZ
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..models.generator import with_neighbours
@@ -38,6 +35,7 @@ from ..speech.voice import load_voice, log_notes
 from .another_clip import check_clip
 from .mark import Mark, mark_of
 from .options import RenderOptions
+from .output import check_output, write_video
 from .places import Places, lost_frames, places_of
 from .playback import colours_of_clip, first_frame, plan, play
 
@@ -68,7 +66,9 @@ def render(
     models: Path | None = None,
     device: str = "cpu",
 ) -> Generator[Progress, None, Path]:
-    """Make the avatar say `audio`; `out` (mp4), which is the result, appears when it is complete, and not before.
+    """Make the avatar say `audio`; `out`, which is the result, appears when it is complete, and not before.
+
+    It is an mp4; with `options.overlay` a .mov, or where its name has no ending a folder of PNG files.
 
     `driving` are features of that audio, where they are known already. `space` is called before the work with the
     shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
@@ -89,14 +89,11 @@ def render(
     log_notes(audio, voice)
     waveform = voice.waveform
     duration_s = len(waveform) / SAMPLE_RATE_HZ
-    check_output(out, (generator, audio), avatar.root)
+    check_output(out, (generator, audio), avatar.root, options.overlay)
     total = frame_count(avatar, duration_s, options)
     if options.lost == "fail":
         refuse_lost(avatar, places_of(avatar, total, options).numbers)
-    kept = Kept(
-        None if space is None else space((total, avatar.info.height, avatar.info.width, 3)),
-        None if mouths is None else mouths((total, avatar.crop.size, avatar.crop.size, 3)),
-    )
+    kept = _kept(avatar, total, space, mouths, options)
     with output_lock(out):
         with scratch_folder() as scratch:
             if driving is None:
@@ -122,17 +119,14 @@ def frame_count(avatar: Avatar, duration_s: float, options: RenderOptions) -> in
     return max(total, left) if options.when_audio_shorter == "keep" else total
 
 
-def check_output(out: Path, made_from: Sequence[Path], folder: Path) -> None:
-    """FileError before the work when `out` is no mp4, cannot be written, or would replace what it is made of.
-
-    folder: of the person's clip; nothing is written into it.
-    """
-    if not out.name.lower().endswith(".mp4"):
-        raise FileError(f"{out}: the output is an mp4; give a name that ends in .mp4")
-    place = without_links(out)
-    if place in [without_links(path) for path in made_from] or place.is_relative_to(without_links(folder)):
-        raise FileError(f"{out} is what the video is made of, or lies in {folder}; give another name")
-    check_writable(out)
+def _kept(avatar: Avatar, total: int, space: Space | None, mouths: Space | None, options: RenderOptions) -> Kept:
+    """Where `render` keeps what it is asked to; OptionError of an overlay."""
+    if options.overlay and (space is not None or mouths is not None):
+        raise OptionError("an `overlay` is given on as a file alone; render it without keeping frames or mouths")
+    return Kept(
+        None if space is None else space((total, avatar.info.height, avatar.info.width, 3)),
+        None if mouths is None else mouths((total, avatar.crop.size, avatar.crop.size, 3)),
+    )
 
 
 def refuse_lost(avatar: Avatar, numbers: np.ndarray) -> None:
@@ -188,14 +182,13 @@ def _render_frames(
 ) -> Iterator[Progress]:
     total = len(conditions)
     places = places_of(avatar, total, options)
-    colours = None  # frames that are kept are RGB
-    if kept.frames is None:
+    colours = None  # frames that are kept are RGB, and so are overlays
+    if kept.frames is None and not options.overlay:
         colours = colours_of_clip(avatar, options.codec != "h264")
     elif avatar.is_deep:
-        _log.warning("frames that are given on have 8 bits, and so has this video; the clip has more")
-    compositor = Compositor(
-        generator.warp, avatar.crop, places.transforms, options.feather, places.occlusion, colours, tint
-    )
+        _log.warning("frames that are given on, and overlays, have 8 bits, and so has this video; the clip has more")
+    pixels = pixels_for(avatar.crop, options.feather, colours, overlay=options.overlay)
+    compositor = Compositor(generator.warp, avatar.crop, places.transforms, pixels, places.occlusion, tint)
     if options.compiled:
         yield Progress("compile", 0)
         with _workers(compositor.limit.device):
@@ -204,41 +197,15 @@ def _render_frames(
     frames = drawn_frames(
         compositor, play(avatar, plan(avatar, total, options), colours), conditions, options.batch, held
     )
+    if options.overlay:
+        frames = _transparent(frames)
     if kept.mouths is not None:
         frames = _cut_into(kept.mouths, frames, places, compositor)
     if mark is not None:
         frames = mark.on_all(frames, colours)
     if kept.frames is not None:
         frames = _kept_in(kept.frames, frames)
-    yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours)
-
-
-def write_video(
-    out: Path,
-    info: VideoInfo,
-    frames: Iterator[np.ndarray],
-    total: int,
-    audio: Path,
-    track: int = 1,
-    crf: int = 16,
-    colours: Colours | None = None,
-) -> Iterator[Progress]:
-    """Encode `total` frames with a sound track, while the next ones are drawn in another thread.
-
-    Frames are (H, W, 3) uint8 RGB, or with `colours` planes (H * 3 / 2, W) uint8. The file says that it is generated.
-    """
-    width, height = info.width, info.height
-    with (
-        plain_sound(audio, track) as sound,
-        VideoWriter(
-            out, width=width, height=height, fps=info.fps, audio=sound, crf=crf, colours=colours, generated=True
-        ) as writer,
-        closing(prefetch(frames, 8)) as ready,
-    ):
-        begun_s = time.monotonic()
-        for done, frame in enumerate(ready, 1):
-            writer.write(frame)
-            yield Progress("frames", done, total, f"{done / (time.monotonic() - begun_s):.1f} frames/s")
+    yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours, options.overlay)
 
 
 def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
@@ -247,6 +214,13 @@ def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Gene
         for k, frame in enumerate(drawn):
             np.divide(frame, 255.0, out=kept[k], dtype=np.float32)
             yield frame
+
+
+def _transparent(drawn: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
+    """Overlays (H, W, 4) uint8 RGBA; those of frames in which nothing was drawn are empty."""
+    with closing(drawn):
+        for frame in drawn:
+            yield frame if frame.shape[2] == 4 else np.zeros((*frame.shape[:2], 4), np.uint8)
 
 
 def _cut_into(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_erosion
 
 from ..media.audio import SAMPLE_RATE_HZ
 from ..weights import registry
@@ -174,18 +173,21 @@ def loud_db(level: np.ndarray) -> float:
 
 def _opened(marked: np.ndarray, length_s: float) -> np.ndarray:
     """(n,) bool rows without runs of marked ones shorter than this; beyond the ends everything counts as marked."""
-    rows = _window(length_s)
-    return binary_dilation(binary_erosion(marked, rows, border_value=1), rows)
+    half = round(length_s * LEVEL_RATE_HZ / 2)
+    return _near(~_near(~marked, half), half)
 
 
 def _closed(marked: np.ndarray, length_s: float) -> np.ndarray:
     """(n,) bool rows without inner gaps shorter than this between marked ones."""
-    rows = _window(length_s)
-    return binary_erosion(binary_dilation(marked, rows), rows, border_value=1)
+    half = round(length_s * LEVEL_RATE_HZ / 2)
+    return ~_near(~_near(marked, half), half)
 
 
-def _window(length_s: float) -> np.ndarray:
-    return np.ones(2 * round(length_s * LEVEL_RATE_HZ / 2) + 1, bool)
+def _near(marked: np.ndarray, reach: int) -> np.ndarray:
+    """(n,) bool: whether a row that is marked lies within `reach` rows."""
+    before = np.concatenate([[0], np.cumsum(marked)])
+    rows = np.arange(len(marked))
+    return before[np.minimum(rows + reach + 1, len(marked))] > before[np.maximum(rows - reach, 0)]
 
 
 def _since_s(marked: np.ndarray) -> np.ndarray:
