@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..weights.registry import weight_path
-from .crop import similarities, square
+from .crop import square
+from .similarity import similarities
 from .topology import LEFT_EYE_INNER, LEFT_EYE_OUTER, NOSE_BASE, RIGHT_EYE_INNER, RIGHT_EYE_OUTER
 
 WEIGHTS = "face_recognition.safetensors"
