@@ -6,6 +6,7 @@ version needs gigabytes of CUDA, and runs pytest there: the tests named, or thos
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("opencv", "speech", "live", "wenet", "export", "remote")  # not torch, not ray
-TESTS = (
-    *("tests/test_api.py", "tests/test_chain.py", "tests/media", "tests/speech", "tests/cli", "tests/face"),
-    *("tests/models", "tests/export", "tests/batch/test_lines.py"),
-)
+TESTS = ("tests/test_api.py", "tests/cli")  # a clip is prepared, trained on, rendered and refused
 
 
 def main(folder: Path, tests: list[str]) -> int:
@@ -33,7 +31,7 @@ def main(folder: Path, tests: list[str]) -> int:
     uv("pip", "sync", "-q", "--python", str(python), str(wanted))
     link_torch(folder, python)
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(tests or TESTS)]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode
 
 
 def uv(*arguments: str) -> None:
