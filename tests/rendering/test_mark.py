@@ -10,7 +10,7 @@ import pytest
 
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.errors import OptionError
-from udh_core.face.crop import CropSpec, redrawn_part
+from udh_core.face.crop import FEATHER, CropSpec, mask_in_frame
 from udh_core.media import lettering
 from udh_core.media.colours import BT709, Colours
 from udh_core.media.planes import split
@@ -62,7 +62,7 @@ def grey(level: int, colours: Colours | None) -> np.ndarray:
     """A frame of 320×200 px of one grey, 0..255, in RGB or in planes."""
     if colours is None:
         return np.full((200, 320, 3), level, np.uint8)
-    planes = np.empty((300, 320), np.uint8)
+    planes = np.empty((300, 320), np.uint8 if colours.bits == 8 else np.uint16)
     for plane, value in zip(split(planes), colours.from_rgb() @ (level, level, level, 1), strict=True):
         plane[:] = round(float(value))
     return planes
@@ -76,19 +76,30 @@ def box_in_white(mark: Mark, frame: np.ndarray, colours: Colours | None) -> np.n
     return (split(frame)[0][mark.part] - black) / (white - black)
 
 
-@pytest.mark.parametrize("colours", [None, BT709, Colours(6, True, 6, 6)], ids=["rgb", "bt709", "bt601 of full range"])
+SEEN = {  # the colours of frames, and how bright white letters are in them
+    "rgb": (None, 1.0),
+    "bt709": (BT709, 1.0),
+    "bt601 of full range": (Colours(6, True, 6, 6), 1.0),
+    "10 bits": (Colours(1, False, 1, 1, 10), 1.0),
+    "PQ": (Colours(9, False, 9, 16, 10), 0.58),
+    "HLG": (Colours(9, False, 9, 18, 10), 0.75),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_letters_are_white_on_a_darker_plate(mark: Mark, colours: Colours | None, level: int) -> None:
+def test_letters_are_white_on_a_darker_plate(mark: Mark, name: str, level: int) -> None:
+    colours, bright = SEEN[name]
     here = Mark((slice(100, 100 + mark.keep.shape[0]), slice(40, 40 + mark.keep.shape[1])), mark.keep, mark.white)
     frame = grey(level, colours)
     untouched, marked = frame.copy(), here.on(frame, colours)
     assert np.array_equal(frame, untouched)  # it may be shown again
     seen = box_in_white(here, marked, colours)
-    assert seen[mark.white == 1].min() > 0.99 and (mark.white == 1).sum() > 20
+    assert np.abs(seen[mark.white == 1] - bright).max() < 0.01 and (mark.white == 1).sum() > 20
     assert np.abs(seen[mark.white == 0] - level / 510).max() < 0.01
-    if colours is None:
-        assert np.array_equal(marked[beside(here, (200, 320))], frame[beside(here, (200, 320))])
-    else:
+    outside, luma, was = beside(here, (200, 320)), marked[:200], frame[:200]
+    assert np.array_equal(luma[outside], was[outside])
+    if colours is not None:
         assert all(np.ptp(plane) == 0 for plane in split(marked)[1:])  # grey stays grey
 
 
@@ -108,9 +119,7 @@ def test_it_lies_in_the_first_corner_without_a_mouth(x: float, y: float, corner:
     place = place_of(x, y, 1.0)
     rows, columns = free_corner((20, 80), (240, 320), place[None], SPEC)
     assert (rows, columns) == (slice(208, 228), slice(224, 304) if corner == "right below" else slice(16, 96))
-    frame = np.zeros((240, 320), bool)
-    frame[redrawn_part(frame.shape, place, SPEC)] = True
-    assert not frame[rows, columns].any()
+    assert not mask_in_frame((240, 320), place, SPEC, FEATHER, None)[rows, columns].any()
 
 
 def test_it_goes_up_where_mouths_are_in_both_corners_below() -> None:

@@ -169,9 +169,12 @@ def source_part(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -
     return _even(_source_box(shape, transform, ((0, 0), (spec.size, spec.size)), margin=4 * shrink))
 
 
-def redrawn_part(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> tuple[slice, slice]:
-    """Rows and columns of a frame of shape (H, W, …) beyond which `paste` and `paste_planes` change nothing; even."""
-    return _even(_source_box(shape, transform.astype(np.float64), _mask_corners(spec), margin=2))
+def changes(part: tuple[slice, slice], transform: np.ndarray, spec: CropSpec) -> bool:
+    """Whether `paste` or `paste_planes` may change a pixel in these rows and columns of a frame, or two px beside."""
+    top, left = (edge.start - 2 for edge in part)
+    to_region = transform.astype(np.float64) @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+    height, width = (edge.stop - edge.start + 4 for edge in part)
+    return bool(_alpha(to_region, (width, height), spec, FEATHER, None).any())
 
 
 def _even(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
@@ -299,7 +302,7 @@ def paste_planes(
     place stays as it is. U and V lie in the middle of four pixels, where libav's conversion to RGB has them.
     """
     transform = transform.astype(np.float64)
-    rows, columns = redrawn_part(planes[0].shape, transform, spec)
+    rows, columns = _even(_source_box(planes[0].shape, transform, _mask_corners(spec), margin=2))
     to_region = transform @ np.array([[1, 0, columns.start], [0, 1, rows.start], [0, 0, 1]])
     size = (columns.stop - columns.start, rows.stop - rows.start)
     alpha, times = _alpha(to_region, size, spec, feather, occluder), len(patch[0]) / spec.size

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..avatar.folder import Avatar
 from ..errors import OptionError
-from ..face.crop import CropSpec, redrawn_part
+from ..face.crop import CropSpec, changes
 from ..media.colours import Colours
 from ..media.lettering import lettering
 from ..media.planes import halved, split
@@ -90,16 +90,11 @@ def free_corner(size: tuple[int, int], shape: tuple[int, int], places: np.ndarra
     if high[0] < low[0] or high[1] < low[1]:
         room = shape[1] - 2 * low[1]
         raise OptionError(f"`mark` takes {size[1]} px of the {room} px across that are safe; give a shorter text")
-    redrawn = [redrawn_part(shape, place, spec) for place in places]
     for top, left in ((high[0], high[1]), (high[0], low[1]), (low[0], high[1]), (low[0], low[1])):
         part = slice(top, top + size[0]), slice(left, left + size[1])
-        if not any(_overlap(part, mouth) for mouth in redrawn):
+        if not any(changes(part, place, spec) for place in places):
             return part
     raise OptionError("`mark` would lie on the mouth in every corner; give a shorter text")
-
-
-def _overlap(one: Part, other: Part) -> bool:
-    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
 
 
 def _mix(part: np.ndarray, keep: np.ndarray, added: np.ndarray) -> None:
