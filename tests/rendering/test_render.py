@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,10 @@ def test_the_sound_track_that_drives_the_mouth_is_in_the_video(
     assert np.corrcoef(said[: len(given)], given[: len(said)])[0, 1] > 0.95
     with pytest.raises(OptionError, match="`audio_track` = 3: choose 1 or 2"):
         render(open_avatar(person_avatar), generator_file, two, out, RenderOptions(audio_track=3)).run()
+
+
+def test_a_render_imports_nothing_that_it_can_do_without() -> None:
+    heavy = "scipy librosa transformers sympy matplotlib skimage torch._dynamo"
+    code = f"import sys, udh_core.rendering.render; print([one for one in '{heavy}'.split() if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
