@@ -126,12 +126,13 @@ def main() -> None:
     figures = measure(given.avatar, given.generator, given.audio)
     console.print(figures)
     lines = [
-        "| workers | jobs/h | hours of video/h | workers busy | hand-out busy | network busy |",
-        "|---|" + "---|" * 5,
+        "| workers | jobs/h | hours of video/h | hours of work/hour of video | busy: workers | hand-out | network |",
+        "|---|" + "---|" * 6,
     ]
     for workers in WORKERS:
         jobs, shares = simulate(figures, workers, given.gigabit * 1e9 / 8)
-        cells = [str(workers), f"{jobs:.0f}", f"{jobs * SPEECH_S / 3600:.1f}"]
+        video = jobs * SPEECH_S / 3600  # hours in an hour
+        cells = [str(workers), f"{jobs:.0f}", f"{video:.1f}", f"{workers / video:.2f}"]
         lines.append(f"| {' | '.join([*cells, *(f'{share:.1%}' for share in shares.values())])} |")
     about = (
         f"One worker, measured: start {figures.start_s:.1f} s, a job {figures.job_s:.2f} s and "

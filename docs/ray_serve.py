@@ -1,7 +1,7 @@
 """The live page as a Ray Serve application, one replica for each machine's worth of visitors.
 
     pip install "ray[serve]" "ultralight-digital-human[torch,opencv,live]"
-    UDH_AVATAR=/data/me UDH_GENERATOR=/data/me.safetensors UDH_TOKEN=secret serve run examples.ray_serve:live
+    UDH_AVATAR=/data/me UDH_GENERATOR=/data/me.safetensors UDH_TOKEN=secret serve run docs.ray_serve:live
 
 Open http://127.0.0.1:8000/?token=secret. Ray Serve's proxy takes the connections and passes them on to replicas; page
 and WebSocket are those of `udh serve`. Avatar and generator have the same names on each machine.
