@@ -5,40 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from warps import HIDDEN, INSIDE, SIZE, SPEC, crops, fill, shapes
 
-from udh_core.face import crop
-from udh_core.face.crop import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.guided_warp import TEMPERATURE, GuidedWarpNet
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import WarpConfig, WarpNet
 
-SIZE = 96
-SPEC = CropSpec(SIZE)
-INSIDE = torch.from_numpy(crop.mask(SPEC) == 1)
-HIDDEN = torch.from_numpy(crop.hidden(SPEC).copy())
 SMALL = {"widths": (8, 12), "condition": 16, "flows": 2}
 
 
 def network(references: int = 1) -> GuidedWarpNet:
     """Untrained, of a person whose mesh does not move yet. Reference k has 10 k as its first number."""
     made = GuidedWarpNet(WarpConfig(SIZE, references=references, **SMALL), SPEC).eval()
-    smooth = torch.rand(references, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    enlarged = torch.nn.functional.interpolate(smooth, size=SIZE, mode="bicubic").clamp(0, 1)
-    made.references.copy_((enlarged * 255).round())
-    made.reference_description[:, 0] = 10.0 * torch.arange(references)
-    made.metric[0, 0] = 1.0
+    fill(made, apart=10.0)
     return made
-
-
-def shapes(*first: float) -> Tensor:
-    made = torch.zeros(len(first), 3, 12)
-    made[:, 1, 0] = torch.tensor(first)
-    return made
-
-
-def crops(count: int) -> Tensor:
-    return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
 def drawn(warp: WarpNet, *first: float) -> Tensor:

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from warps import HIDDEN, INSIDE, SIZE, SPEC, crops, fill, shapes
 
-from udh_core.face import crop
-from udh_core.face.crop import CropSpec
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.guided_warp import described_by
 from udh_core.models.motion import MotionConfig
 from udh_core.models.retrieval_warp import APART, LIPS_TEMPERATURE, RetrievalWarpNet
 from udh_core.models.warping import WarpConfig, WarpNet
 
-SIZE = 96
-SPEC = CropSpec(SIZE)
-INSIDE = torch.from_numpy(crop.mask(SPEC) == 1)
-HIDDEN = torch.from_numpy(crop.hidden(SPEC).copy())
 SMALL = {"widths": (8, 12), "condition": 16}
 
 
 def network(bank: int = 6, per_frame: int = 1) -> RetrievalWarpNet:
     """Untrained: it draws what the mesh says, and the mesh does not move yet. Picture k has k as its first number."""
     made = RetrievalWarpNet(WarpConfig(SIZE, references=bank, per_frame=per_frame, **SMALL), SPEC).eval()
-    smooth = torch.rand(bank, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    enlarged = torch.nn.functional.interpolate(smooth, size=SIZE, mode="bicubic").clamp(0, 1)
-    made.references.copy_((enlarged * 255).round())
-    made.reference_description[:, 0] = torch.arange(bank)
+    fill(made, apart=1.0)
     made.bank_frames.copy_(100 * torch.arange(bank))
-    made.metric[0, 0] = 1.0
     return made
-
-
-def shapes(*first: float) -> Tensor:
-    made = torch.zeros(len(first), 3, 12)
-    made[:, 1, 0] = torch.tensor(first)
-    return made
-
-
-def crops(count: int) -> Tensor:
-    return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
 def test_the_nearest_pictures_are_taken_but_none_next_to_the_edited_frame() -> None:
