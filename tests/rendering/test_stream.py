@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -54,8 +55,13 @@ def stream(avatar: Avatar, moving_generator: Path, models: Path) -> Iterator[Spe
 
 
 @pytest.fixture
-def speech(network: Generator, models: Path) -> LiveSpeech:
-    return LiveSpeech(LiveDriving(network, open_encoder("mel80"), models=models), FPS, 1)
+def speech(network: Generator, models: Path) -> Iterator[LiveSpeech]:
+    with closing(speech_of(network, models, FPS)) as opened:
+        yield opened
+
+
+def speech_of(network: Generator, models: Path, fps: Fraction) -> LiveSpeech:
+    return LiveSpeech(LiveDriving(network, open_encoder("mel80"), models=models), fps, 1)
 
 
 def pictures(frames: list[Frame]) -> np.ndarray:
@@ -195,6 +201,43 @@ def test_the_mouth_never_jumps_between_rest_and_speech(
     assert torch.allclose(after[-1], rest)
     steps = [float((b - a).norm()) for a, b in pairwise(after)]
     assert max(steps) <= share * 2 * furthest
+
+
+@pytest.mark.parametrize("fps", [Fraction(5), Fraction(25), Fraction(60)])
+def test_hops_are_predicted_before_they_are_needed(
+    network: Generator, models: Path, waveform: np.ndarray, fps: Fraction
+) -> None:
+    with closing(speech_of(network, models, fps)) as ahead, closing(speech_of(network, models, fps)) as waits:
+        ahead.push(waveform), waits.push(waveform)
+        for number in range(int(2 * fps)):
+            known = set(ahead._hops)
+            assert torch.equal(ahead.take()[0], waits.take()[0]), number  # the voice is learnt in the same order
+            assert number == 0 or set(ahead._hops) <= known  # nothing but the first is begun when it is due
+            ahead.predict_ahead()
+        assert len(ahead._hops) == len(waits._hops) + 1
+
+
+def test_what_was_predicted_ahead_is_forgotten_with_its_sound(speech: LiveSpeech, waveform: np.ndarray) -> None:
+    speech.push(waveform)
+    shapes_of(speech, 10)
+    speech.predict_ahead()
+    speech.flush()
+    speech.push(np.zeros_like(waveform))
+    speech.predict_ahead()
+    after = shapes_of(speech, 60)
+    assert torch.equal(after[-1], speech._driving.rest_pose)
+    assert not torch.equal(after[0], after[-1])
+
+
+def test_a_prediction_that_fails_ahead_is_told_when_it_is_due(
+    speech: LiveSpeech, waveform: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech.push(waveform)
+    shapes_of(speech, 1)
+    monkeypatch.setattr(speech._driving, "predict", lambda window, final: [][0])
+    speech.predict_ahead()
+    with pytest.raises(IndexError):
+        shapes_of(speech, 30)
 
 
 def test_a_mouth_rests_in_noise_in_which_nobody_speaks(speech: LiveSpeech, network: Generator) -> None:

@@ -1,6 +1,6 @@
 """The thread that draws the frames of all sessions: those due at one time together.
 
-They are one batch of the network; on a CPU one for each of the threads that compute, see `one_thread_each`.
+They are one batch of the network; on a CPU one for each of the threads that compute, see `single_threads`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-import torch
 
-from ..models.threads import one_thread_each
+from ..models.threads import single_threads
 from ..rendering.live_person import LivePerson
 from ..rendering.stream import Due, pace, with_patches
 from .session import Session
@@ -39,7 +37,7 @@ class FrameLoop:
         self._arrived: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._threads = min(MOST_THREADS, os.cpu_count() or 1)
-        self._pool = _single_threads(self._threads)
+        self._pool = single_threads(self._threads, "live worker")
         self._thread = threading.Thread(target=self._run, name="live frames", daemon=True)
         self._thread.start()
 
@@ -116,18 +114,6 @@ class FrameLoop:
         return [one for part in self._each(lambda part: with_patches(self.person, part), parts) for one in part]
 
     def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Beside each other; for a single one, torch's own threads are faster."""
-        return list(self._pool.map(work, items)) if len(items) > 1 else [work(item) for item in items]
-
-
-def _single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads in which torch computes with one thread each."""
-    pool, all_there = ThreadPoolExecutor(count, "live worker"), threading.Barrier(count)
-
-    def begin(_: int) -> int:
-        all_there.wait()
-        return torch.get_num_threads()  # decides about those of this thread
-
-    with one_thread_each():
-        list(pool.map(begin, range(count)))
-    return pool
+        """Beside each other; a single one with torch's own threads, where decoding and encoder leave some of them."""
+        alone = len(items) == 1 and self._threads > 2
+        return [work(item) for item in items] if alone else list(self._pool.map(work, items))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -28,3 +29,16 @@ def one_thread_each() -> Iterator[int]:
         with _lock:
             before = _usual.pop()
             torch.set_num_threads(1 if _usual else before)
+
+
+def single_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """Threads, begun at once, in which torch computes with one thread each."""
+    pool, all_there = ThreadPoolExecutor(count, name), threading.Barrier(count)
+
+    def begin(_: int) -> int:
+        all_there.wait()
+        return torch.get_num_threads()  # decides about those of this thread
+
+    with one_thread_each():
+        list(pool.map(begin, range(count)))
+    return pool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import Future
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from ..inference.live_driving import HISTORY, HOP, LOOK_AHEAD, WINDOW, HopShapes, LiveDriving
 from ..media.audio import SAMPLE_RATE_HZ
+from ..models.threads import single_threads
 
 JOIN_S = 0.1  # how long the mouth takes between the rest pose and speech, and to leave what is broken off
 
@@ -75,12 +78,13 @@ class LiveSpeech:
     """Sound is appended at the end of the line; `next` is the frame that is shown next, up to where sound is spent."""
 
     def __init__(self, driving: LiveDriving, fps: Fraction, neighbours: int) -> None:
-        """neighbours: shapes to either side of its own that a frame is drawn from."""
+        """neighbours: shapes to either side of its own that a frame is drawn from. To be closed."""
         self.next = 0
         self.finished = False  # after the end there is silence
         self._fps, self._driving, self._neighbours = fps, driving, neighbours
         self._line = SampleLine()
-        self._hops: dict[int, HopShapes] = {}
+        self._hops: dict[int, Future[HopShapes]] = {}
+        self._predicting = single_threads(1, "live speech")  # a hop after the other: they tell what the voice is like
         self._settled = 0  # hops before this one are final
         self._mouths: dict[int, _Mouth] = {}
         self._left = (0, _Mouth(driving.rest_pose, 1.0))  # frame from which on the mouth leaves a shape behind
@@ -93,7 +97,7 @@ class LiveSpeech:
     def is_ready(self, more: int = 0) -> bool:
         """Whether the sound that decides about the next frame is there, and so many samples more."""
         needed = self._hop_of(self._rows(self.next + self._neighbours)[1])
-        return self.waiting > 0 and (self.finished or self._line.end >= _end(needed) + more)
+        return self.waiting > 0 and self._is_decided(needed, more)
 
     def push(self, samples: np.ndarray) -> None:
         """samples (m,) float32 -1..1 at 16 kHz that follow on those before."""
@@ -129,6 +133,23 @@ class LiveSpeech:
         self._forget()
         return shapes, sound, rest
 
+    def predict_ahead(self) -> None:
+        """Begin to predict the hop that is needed next, where its sound is there; nobody waits for it.
+
+        Only once sound is shown: while it is held, its place on the line is not known yet.
+        """
+        first = self.next + self._neighbours
+        for number in range(first, first + math.ceil(HOP / SAMPLE_RATE_HZ * self._fps)):
+            for hop in map(self._hop_of, self._rows(number)[:2]):
+                if hop not in self._hops:
+                    if self._is_decided(hop):
+                        self._begin(hop)
+                    return
+
+    def close(self) -> None:
+        """End the thread that predicts."""
+        self._predicting.shutdown(cancel_futures=True)
+
     def _start(self, number: int) -> int:
         return sample_of(number, self._fps)
 
@@ -145,11 +166,19 @@ class LiveSpeech:
         """(shape_width,) and the weight of the rest pose."""
         hop, place = divmod(row, self._driving.rows_per_hop)
         if hop not in self._hops:
-            final = hop >= self._settled and (self.finished or self._line.end >= _end(hop))
-            self._hops[hop] = self._driving.predict(self._line.read(hop * HOP - HISTORY, WINDOW), final=final)
-            self._settled = max(self._settled, hop + final)
-        found = self._hops[hop]
+            self._begin(hop)
+        found = self._hops[hop].result()
         return found.shapes[place], float(found.rest[place])
+
+    def _is_decided(self, hop: int, more: int = 0) -> bool:
+        """Whether all of its window is there, and so many samples more."""
+        return self.finished or self._line.end >= _end(hop) + more
+
+    def _begin(self, hop: int) -> None:
+        final = hop >= self._settled and self._is_decided(hop)
+        window = self._line.read(hop * HOP - HISTORY, WINDOW)
+        self._hops[hop] = self._predicting.submit(self._driving.predict, window, final=final)
+        self._settled = max(self._settled, hop + final)
 
     def _mouth(self, number: int) -> _Mouth:
         if number not in self._mouths:

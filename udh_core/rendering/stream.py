@@ -85,8 +85,8 @@ class SpeechStream:
     def _begin(self, person: LivePerson) -> None:
         self.person = person
         self.fps: Fraction = person.fps
-        self._speech = LiveSpeech(person.driving(), self.fps, person.network.config.warp.frames // 2)
         self._clip = _Clip(person)
+        self._speech = LiveSpeech(person.driving(), self.fps, person.network.config.warp.frames // 2)
         self._run = Run()
         self._last: np.ndarray | None = None
         self._speaking = False  # sound was shown, and more of it waits
@@ -125,7 +125,9 @@ class SpeechStream:
     def ready_frames(self) -> Iterator[Frame]:
         """The frames whose sound is there, with all that decides about them: for files, as fast as they are drawn."""
         while self._speech.is_ready():
-            yield _drawn(self, self._take(draw=True))
+            due = self._take(draw=True)
+            self._speech.predict_ahead()
+            yield _drawn(self, due)
 
     def next_frame(self, *, draw: bool = True) -> Frame:
         """The frame that is due: speech where there is any, else the mouth at rest, in silence.
@@ -144,7 +146,10 @@ class SpeechStream:
             self._held += 1
         else:
             self._speaking, self._held = waiting, 0
-        return self._take(draw)
+        due = self._take(draw)
+        if self._speaking:
+            self._speech.predict_ahead()
+        return due
 
     def drawn(self, due: Due, patches: np.ndarray) -> Frame:
         """The last part of `next_frame`: with what the network has drawn of `due.cut`, (n, S, S, 3) uint8."""
@@ -156,8 +161,9 @@ class SpeechStream:
         return Frame(due.number, picture, due.sound, due.speaking)
 
     def close(self) -> None:
-        """Stop decoding."""
+        """Stop decoding and predicting."""
         self._clip.close()
+        self._speech.close()
 
     def __enter__(self) -> SpeechStream:
         return self
