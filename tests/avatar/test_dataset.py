@@ -91,6 +91,19 @@ def test_half_precision_in_training_is_native_bfloat16_or_none(
     assert set(asked) == {second}
 
 
+@pytest.mark.parametrize(
+    ("has", "training", "drawing"), [("", None, None), ("avx512_bf16", 1, None), ("amx_tile", 1, 1)]
+)
+def test_a_processor_multiplies_in_bfloat16_where_that_pays(
+    monkeypatch: pytest.MonkeyPatch, has: str, training: int | None, drawing: int | None
+) -> None:
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name == has)
+    half = {None: None, 1: torch.bfloat16}
+    processor = torch.device("cpu")
+    assert (training_dtype(processor), autocast_dtype(processor)) == (half[training], half[drawing])
+
+
 # Sampling
 
 

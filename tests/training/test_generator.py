@@ -21,6 +21,7 @@ from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator
 from udh_core.progress import Job
 from udh_core.rendering.render import render
+from udh_core.training import motion, syncnet, warp
 from udh_core.training.generator import GeneratorRun, train_generator
 from udh_core.training.loop import StepReport
 from udh_core.training.options import GeneratorOptions, SyncNetOptions
@@ -63,6 +64,20 @@ def test_stopped_and_resumed_equals_uninterrupted(person_avatar, tmp_path):
     assert [report.step for report in again[1:]] == [5, 6]
     first, second = tensors(whole), tensors(halves)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_half_precision_learns_the_same(person_avatar, tmp_path, monkeypatch):
+    """Forced, because most processors have but one; what listens to the sound meanwhile has no half precision."""
+    found = []
+    for number, precision in enumerate((None, torch.bfloat16)):
+        for module in (motion, syncnet, warp):
+            monkeypatch.setattr(module, "training_dtype", lambda _, precision=precision: precision)
+        options = replace(TINY, steps=4, motion_steps=2, check_every=2)
+        generator = trained(person_avatar, tmp_path / f"g{number}.safetensors", options)[-1]
+        judge = SyncNetOptions(steps=2, neighbourhoods=2)
+        judging = train_syncnet(open_avatar(person_avatar), tmp_path / f"s{number}.safetensors", judge, encoder="mel80")
+        found.append([generator.metrics["held_out_l1"], generator.losses["loss"], steps_of(judging)[-1].losses["loss"]])
+    assert found[0] != found[1] and np.allclose(*found, rtol=0.03)
 
 
 @pytest.mark.parametrize("kind", ["generator", "syncnet"])

@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import OptionError
 from udh_core.inference.sync_scorer import open_syncnet
+from udh_core.models.tensors import training_dtype
 from udh_core.training.generator import train_generator
 from udh_core.training.options import GeneratorOptions, SyncNetOptions
 from udh_core.training.processes import Processes
@@ -23,7 +25,8 @@ from udh_core.training.run_log import open_log
 from udh_core.training.syncnet import train_syncnet
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN = 1e-4  # relative, of a loss; 1e-6 is measured
+# Relative, of a loss; 1e-6 is measured, and 1e-3 where the parts of a batch are added up in bfloat16
+WITHIN = 1e-4 if training_dtype(torch.device("cpu")) is None else 5e-3
 LIMIT_S = 200
 
 GENERATOR = GeneratorOptions(steps=3, motion_steps=1, batch=5, model_size="small")

@@ -33,6 +33,8 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The half precision in which a finished network runs faster on this device, or None where there is none."""
     if device.type == "cuda" and not _computes_bfloat16(device):
         return torch.float16
+    if device.type == "cpu" and not _processor_has("amx_tile"):
+        return None  # with AVX-512 a picture alone is drawn 3 to 7 % faster in bfloat16: not worth its rounding
     return training_dtype(device)
 
 
@@ -41,9 +43,13 @@ def training_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.bfloat16 if _computes_bfloat16(device) else None
     if device.type == "cpu":
-        fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        return torch.bfloat16 if fast() else None
+        return torch.bfloat16 if _processor_has("amx_tile") or _processor_has("avx512_bf16") else None
     return None
+
+
+def _processor_has(what: str) -> bool:
+    """Whether torch can multiply in bfloat16 by it."""
+    return bool(getattr(torch.cpu, f"_is_{what}_supported", lambda: False)())
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

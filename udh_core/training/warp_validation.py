@@ -67,9 +67,10 @@ class WarpValidation:
         """By frames trained on: how far the mouth moves, and, conditioned on the audio, how sharp it is."""
         training, frames = self._training, self.calibrated_by
         some = frames[::_SHARP_EVERY]
+        real, conditions = self._real, self._audio_conditions[some]  # other networks than those that are trained
         with training.autocast():
-            calibrate_amplitude(training.warp, self._real, training.conditions[frames])
-            calibrate_sharpness(training.warp, training.data.crops[some], self._audio_conditions[some], some)
+            calibrate_amplitude(training.warp, real, training.conditions[frames])
+            calibrate_sharpness(training.warp, training.data.crops[some], conditions, some)
 
     @cached_property
     def _real(self) -> RealMouths:
