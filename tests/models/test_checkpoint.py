@@ -24,6 +24,7 @@ from udh_core.models.checkpoint import (
     resume_path,
     save,
     save_generator,
+    save_resume,
     unflatten,
 )
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -71,6 +72,20 @@ def test_tensors_that_share_memory_are_saved_apart(tmp_path: Path) -> None:
     loaded = load(tmp_path / "model.safetensors", "generator")[1]
     assert loaded["part"].tolist() == [2, 3]
     assert torch.equal(loaded["same"], loaded["whole"])
+
+
+@pytest.mark.parametrize("kind", ["generator", "resume"])
+def test_what_was_loaded_stays_when_its_file_is_written_over(kind: str, tmp_path: Path) -> None:
+    path, values = tmp_path / "model.safetensors", tensors()
+    if kind == "resume":
+        save_resume(path, INFO, values)
+        loaded, written = load_resume(path)[1], resume_path(path)
+    else:
+        save(path, INFO, values)
+        loaded, written = load(path, "generator")[1], path
+    with written.open("r+b") as file:  # in place, as `cp` does
+        file.write(b"\xff" * written.stat().st_size)
+    assert all(torch.equal(loaded[name], value) for name, value in values.items())
 
 
 def test_generator_round_trip(tmp_path: Path) -> None:

@@ -80,10 +80,14 @@ def read_info(path: Path, kind: Kind | None = None) -> Checkpoint:
 
 
 def load(path: Path, kind: Kind) -> tuple[Checkpoint, dict[str, Tensor]]:
-    """Description and tensors (on the CPU) of a checkpoint of the given kind; errors as in `read_info`."""
+    """Description and tensors (on the CPU) of a checkpoint of the given kind; errors as in `read_info`.
+
+    The tensors are copies: those of safetensors lie in the file, which Windows then lets nobody replace, and are other
+    ones, or gone, when somebody writes over it. A resumed run keeps some of them, and replaces that file.
+    """
     opened = _open(Path(path), kind)
     with safe_open(path, "pt") as file:
-        return opened.info, {name: file.get_tensor(stored) for name, stored in opened.tensors.items()}
+        return opened.info, {name: file.get_tensor(stored).clone() for name, stored in opened.tensors.items()}
 
 
 def stored_format(path: Path) -> int:
@@ -92,7 +96,10 @@ def stored_format(path: Path) -> int:
 
 
 def load_as_stored(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and tensors by the names the file itself uses, whatever its format; FormatError as in `read_info`."""
+    """Description and tensors by the names the file itself uses, whatever its format; FormatError as in `read_info`.
+
+    The tensors lie in the file: to look at them, not to keep them.
+    """
     opened = _open(Path(path), None)
     with safe_open(path, "pt") as file:
         return opened.description, {stored: file.get_tensor(stored) for stored in opened.tensors.values()}
