@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from udh_core.errors import MediaError
 from udh_core.media import sound_track
-from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
+from udh_core.media.audio import SAMPLE_RATE_HZ, load_channels, load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
 
 
@@ -77,6 +78,26 @@ def test_own_wav_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path, lost
     whole = load_waveform(tmp_path / "a.wav")
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-lost])
     assert np.array_equal(load_waveform(tmp_path / "a.wav"), whole[: -((lost + 1) // 2)])
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype", "bytes_each"),
+    [("WAV", "PCM_16", 2), ("WAV", "PCM_24", 3), ("WAV", "FLOAT", 4), ("AIFF", "PCM_24", 3), ("W64", "PCM_16", 2)],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_file_that_ends_within_a_sample_has_all_before(
+    tmp_path: Path, form: str, subtype: str, bytes_each: int, channels: int
+) -> None:
+    """Its header says that there are more."""
+    path, sample_bytes = tmp_path / "a.sound", bytes_each * channels
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (16000, channels))
+    soundfile.write(path, noise, SAMPLE_RATE_HZ, subtype=subtype, format=form)
+    whole = load_channels(path).samples
+    assert whole.shape == noise.shape
+    content = path.read_bytes()
+    for left in {1, sample_bytes - 1}:  # bytes of the last sample
+        path.write_bytes(content[: left - sample_bytes * 300])
+        np.testing.assert_array_equal(load_channels(path).samples, whole[:-300])
 
 
 def test_a_part_equals_the_slice_of_the_whole(clips: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ SHORTER_S = 1.0  # than the file says: its end is missing
 UNTIMED = {"aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mp3", "truehd"}
 UNNAMED = "NONE"  # libav's name of a channel of which the file says nothing
 USUAL = {1: ("FC",), 2: ("FL", "FR")}
+PCM = re.compile(r"pcm_(?:(?:[su]|f(?=32|64))(?P<bits>\d+)|alaw|mulaw)")  # codecs; where no bits are named it is 8
 PADDED_SAMPLES = 1 << 18  # of silence at a time: 1 MB a channel
 
 _log = logging.getLogger(__name__)
@@ -139,6 +141,7 @@ class _Reader:
     def __init__(self, path: Path, container: InputContainer, stream: AudioStream) -> None:
         self.path, self.container, self.stream = path, container, stream
         self.timed = container.format.name not in UNTIMED
+        self.sample_bytes = _sample_bytes(stream)
         self.lost, self.lost_s = 0, 0.0  # packets, and what they last that follow on the last good frame
         self.cut_off = False
 
@@ -174,12 +177,28 @@ class _Reader:
 
     def _decoded(self, packet: Packet[AudioStream] | None) -> list[AudioFrame]:
         try:
-            return self.stream.decode(packet)
+            return self.stream.decode(None if packet is None else _whole_samples(packet, self.sample_bytes))
         except FFmpegError:
             self.lost += 1
             if packet is not None and packet.duration is not None:
                 self.lost_s += float(packet.duration * packet.time_base)
             return []
+
+
+def _sample_bytes(stream: AudioStream) -> int:
+    """How many bytes a sample of all channels takes in the file; 1 where they are compressed."""
+    found = PCM.match(stream.codec_context.name)
+    return int(found["bits"] or 8) // 8 * max(1, stream.layout.nb_channels) if found else 1
+
+
+def _whole_samples(packet: Packet[AudioStream], sample_bytes: int) -> Packet:
+    """Without a part of a sample at its end, for which PyAV before 18 drops the rest of the packet, too."""
+    surplus = packet.size % sample_bytes
+    if not surplus:
+        return packet
+    whole = Packet(bytes(packet)[:-surplus])
+    whole.stream, whole.time_base, whole.pts, whole.dts = packet.stream, packet.time_base, packet.pts, packet.dts
+    return whole
 
 
 class _Clock:
