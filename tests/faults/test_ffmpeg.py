@@ -59,6 +59,12 @@ def test_killed_while_it_imports(forks: Forks, clip: Path, killed: Path, tmp_pat
     assert forks.udh(tmp_path / "log", *command).code == 0
 
 
+def test_a_crash_is_none_of_other_programs(forks: Forks, clip: Path, killed: Path, tmp_path: Path) -> None:
+    killed.write_text(killed.read_text(encoding="utf-8").replace("kill -9", "kill -SEGV"), encoding="utf-8")
+    line = refused(forks, killed, tmp_path, "prepare", clip, "--avatar", tmp_path / "avatar", "--encoder", "mel80")
+    assert line.endswith("ffmpeg was ended by SIGSEGV, update imageio-ffmpeg with pip")
+
+
 def test_killed_while_it_encodes(forks: Forks, made: Made, killed: Path, tmp_path: Path) -> None:
     out = tmp_path / "talk.mp4"
     out.write_bytes(b"from before")

@@ -95,8 +95,12 @@ class Child:
 
     def _how_it_ended(self) -> str:
         code = self.process.returncode
-        if code is not None and code < 0:  # a signal, such as that of the system when memory is short
-            return f"ffmpeg was ended by {signal.Signals(-code).name}, close other programs and run it again"
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            remedy = "update imageio-ffmpeg with pip"  # it crashed
+            if name in ("SIGKILL", "SIGTERM"):  # by the system when memory is short
+                remedy = "close other programs and run it again"
+            return f"ffmpeg was ended by {name}, {remedy}"
         return f"ffmpeg ended with code {code}"
 
     def finish(self, failure: str) -> None:
