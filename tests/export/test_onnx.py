@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -19,7 +20,7 @@ from benchmarks.sounds import without_pauses
 from udh_core.cli import app
 from udh_core.demo.sentences import NEW_SPEECH
 from udh_core.errors import UdhError
-from udh_core.export.onnx import _write, describe, export_onnx
+from udh_core.export.onnx import OLDEST, _write, describe, export_onnx
 from udh_core.face import crop as crop_module
 from udh_core.face.crop import CropSpec
 from udh_core.inference.driving import mouth_shapes
@@ -192,6 +193,19 @@ def test_missing_package_names_pip(shaken, tmp_path, monkeypatch):
     with pytest.raises(UdhError, match=r"pip install .*onnxscript"):
         export_onnx(shaken, tmp_path / "made").run()
     assert not (tmp_path / "made").exists()
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", OLDEST)
+def test_a_package_that_is_too_old_is_named(shaken, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(importlib.import_module(name), "__version__", "0.6.2")
+    with pytest.raises(UdhError, match=rf"needs {name} {OLDEST[name]} or newer, this is 0.6.2: run `pip install -U"):
+        export_onnx(shaken, tmp_path / "export").run()
+
+
+def test_the_oldest_packages_are_those_that_are_required():
+    required = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(required.count(f'"{name}>={oldest}"') == 2 for name, oldest in OLDEST.items())
 
 
 def test_description_is_plain(shaken):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from ..errors import FileError, UdhError
@@ -24,6 +25,7 @@ from ..speech.encoders import open_encoder
 
 FORMAT = 3  # of the JSON
 OPSET = 18
+OLDEST = {"onnx": "1.17", "onnxscript": "0.7.1"}  # before, what draws from a bank was other than in torch: off by 1
 WARP, MOTION, DESCRIPTION = "warp.onnx", "motion.onnx", "generator.json"
 _STEPS = (
     "Extract the audio features of 16 kHz mono speech with the encoder; row k describes (k + 0.5) / rate_hz seconds.",
@@ -129,11 +131,15 @@ def _socket(name: str, shape: list[str | int], holds: str) -> dict[str, Any]:
 
 
 def _check_packages() -> None:
-    for module in ("onnx", "onnxscript"):
+    for module, oldest in OLDEST.items():
         try:
-            importlib.import_module(module)
+            found = importlib.import_module(module).__version__
         except ImportError as error:
             raise UdhError(f"the ONNX export needs {module}: run `pip install onnx onnxscript onnxruntime`") from error
+        if Version(found) < Version(oldest):
+            raise UdhError(
+                f"the ONNX export needs {module} {oldest} or newer, this is {found}: run `pip install -U {module}`"
+            )
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9):
         raise UdhError(f"the ONNX export needs torch 2.9 or newer, this is {torch.__version__}: update torch")
 
