@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from serving import served
 
@@ -15,6 +20,12 @@ SEEN = """() => {
   const sum = pixels.reduce((total, value, k) => total + value * (k % 251), 0);
   return [canvas.width, canvas.height, new Set(pixels).size, sum];
 }"""
+
+MINUTES = float(os.environ.get("UDH_LIVE_MINUTES", "0.5"))  # of the long conversation
+SAYS_S = 6.5  # until it is spoken again; it is 6 s long
+# How far ahead of the sound card frames come, those that wait, frames in all, and bytes that the page holds.
+HELD = """() => [due - audio.currentTime, pictures.length + sources.size, stats.frames,
+                 performance.memory.usedJSHeapSize]"""
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +71,40 @@ def test_the_person_talks_on_the_page(chromium, address: str, person: Path) -> N
     assert other.text_content("#note") == ""
     context.close()
     assert errors == []
+
+
+def resident_mb() -> float:
+    """Of this process, which serves; 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    return int(re.findall(r"VmRSS:\s*(\d+) kB", status.read_text())[0]) / 1024 if status.exists() else 0.0
+
+
+def test_a_long_conversation_is_as_quick_at_its_end(
+    chromium: Any, address: str, person: Path, figure: Callable[[str], None]
+) -> None:
+    """UDH_LIVE_MINUTES=10 measures what half a minute only tries."""
+    page = chromium.new_page()
+    page.goto(f"http://{address}/")
+    page.click("#start")
+    page.wait_for_function("stats.frames > 10")
+    begun_s, found = time.monotonic(), []
+    while time.monotonic() - begun_s < 60 * MINUTES:
+        page.set_input_files("#file", person / "speech.wav")
+        page.wait_for_timeout(1000 * SAYS_S)
+        ahead_s, waiting, frames, heap = page.evaluate(HELD)
+        found.append([ahead_s, waiting, frames / 25 - (time.monotonic() - begun_s), heap / 2**20])
+        found[-1].append(resident_mb())
+    page.goto("about:blank")
+    page.close()
+    rows = np.array(found)
+    third = max(1, len(rows) // 3)
+    first, last = np.median(rows[:third], axis=0), np.median(rows[-third:], axis=0)
+    grown = last - first
+    figure(
+        f"A conversation of {MINUTES:g} minutes: frames lie {last[0]:.2f} s ahead of the sound card at its end "
+        f"({first[0]:.2f} s at its beginning), the page holds {grown[3]:+.1f} MB, the server {grown[4]:+.1f} MB"
+    )
+    assert 0 < last[0] < 0.6 and grown[0] < 0.1
+    assert rows[:, 1].max() < 60 and grown[1] < 5
+    assert abs(grown[2]) < 0.2  # seconds that frames fell behind the clock, or ran ahead of it
+    assert grown[3] < 10 and grown[4] < 20 + 2 * MINUTES
