@@ -104,7 +104,7 @@ def test_a_long_conversation_is_as_quick_at_its_end(
         f"A conversation of {MINUTES:g} minutes: frames lie {last[0]:.2f} s ahead of the sound card at its end "
         f"({first[0]:.2f} s at its beginning), the page holds {grown[3]:+.1f} MB, the server {grown[4]:+.1f} MB"
     )
-    assert 0 < last[0] < 0.6 and grown[0] < 0.1
+    assert 0 < last[0] < 0.5  # the page keeps to 0.4 s, in which frames that come unevenly are evened out
     assert rows[:, 1].max() < 60 and grown[1] < 5
     assert abs(grown[2]) < 0.2  # seconds that frames fell behind the clock, or ran ahead of it
     assert grown[3] < 10 and grown[4] < 20 + 2 * MINUTES

@@ -8,9 +8,9 @@ from torch import Tensor
 from warps import HIDDEN, INSIDE, SIZE, SPEC, crops, fill, shapes
 
 from udh_core.models.generator import Generator, GeneratorConfig
-from udh_core.models.guided_warp import TEMPERATURE, GuidedWarpNet
+from udh_core.models.guided_warp import TEMPERATURE, GuidedWarpNet, described_by
 from udh_core.models.motion import MotionConfig
-from udh_core.models.warping import WarpConfig, WarpNet
+from udh_core.models.warping import FLOW_REACH, WarpConfig, WarpNet
 
 SMALL = {"widths": (8, 12), "condition": 16, "flows": 2}
 
@@ -92,8 +92,26 @@ def test_nothing_leaks_from_the_hidden_area(filling: float) -> None:
     assert torch.equal(first[:, :, INSIDE], again[:, :, INSIDE])
 
 
+def test_the_body_moves_a_reference_alone() -> None:
+    """By what the visible part of the crop says of it, within what was shown."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        warp = GuidedWarpNet(WarpConfig(SIZE, **{**SMALL, "flows": 3}), SPEC).eval()
+    fill(warp, 0.0)
+    assert warp.mesh_flow.shape[0] == warp.metric.shape[0] == described_by(warp.config) == 23
+    still = warp.guide(warp.mask_input(crops(2)), shapes(0.0, 0.0)).flows
+    assert not still.any()
+    warp.mesh_flow[-4, 0], warp.body_bias[0] = 1.0, 0.02
+    moved = warp.guide(warp.mask_input(crops(2)), shapes(0.0, 0.0)).flows
+    assert torch.allclose(moved[:, :, 0] * FLOW_REACH, torch.tensor(-0.02)) and not moved[:, :, 1].any()
+    warp.shown[1, -4] = 0.01
+    held = warp.guide(warp.mask_input(crops(2)), shapes(0.0, 0.0)).flows
+    assert torch.allclose(held[:, :, 0] * FLOW_REACH, torch.tensor(-0.01))
+
+
 def test_older_configurations_begin_at_no_movement() -> None:
     config = GeneratorConfig(MotionConfig(4), WarpConfig(SIZE, **SMALL), 5).to_dict()
-    assert type(Generator(GeneratorConfig.from_dict(config), SPEC).warp) is GuidedWarpNet
+    older = Generator(GeneratorConfig.from_dict(config), SPEC).warp
+    assert type(older) is GuidedWarpNet and not hasattr(older, "body_weight")
     del config["warp"]["flows"]
     assert type(Generator(GeneratorConfig.from_dict(config), SPEC).warp) is WarpNet

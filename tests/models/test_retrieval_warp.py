@@ -89,7 +89,7 @@ def test_a_generator_is_built_as_its_configuration_says() -> None:
     assert type(Generator(plain, SPEC).warp) is WarpNet
     again = Generator(GeneratorConfig.from_dict(bank.to_dict()), SPEC).warp
     assert isinstance(again, RetrievalWarpNet)
-    assert again.reference_description.shape == (9, described_by(12))
+    assert again.reference_description.shape == (9, described_by(again.config))
 
 
 def test_older_configurations_draw_from_all_references() -> None:

@@ -76,6 +76,7 @@ class Generator(nn.Module):
     | warp.bank_frames | (K,) | frames | training/bank.py | `RetrievalWarpNet` |
     | warp.lips | (1, 1, h, w) | 0..1 | training/bank.py | `RetrievalWarpNet` |
     | warp.pose_weight and pose_bias | (V, 4), (4,) | σ | `WarpNet.fit_pose_inputs` | `WarpNet.pose` |
+    | warp.body_weight and body_bias | (V, 4), (4,) | crop widths | training/guide.py | `GuidedWarpNet` |
     | warp.amplitude | () | factor | training/calibration.py | `WarpNet.draw`, eval mode |
     | warp.sharpening | () | share | training/calibration.py | `WarpNet.draw`, eval mode |
 
@@ -135,7 +136,7 @@ def warp_network(config: WarpConfig, spec: CropSpec) -> WarpNet:
     """The kind of warp network that a description asks for, untrained."""
     if config.retrieves:
         return RetrievalWarpNet(config, spec)
-    return (GuidedWarpNet if config.flows == 2 else WarpNet)(config, spec)
+    return (GuidedWarpNet if config.flows >= 2 else WarpNet)(config, spec)
 
 
 def with_neighbours(shapes: Tensor, frames: int, shots: Tensor | None = None) -> Tensor:

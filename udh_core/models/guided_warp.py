@@ -1,9 +1,9 @@
-"""A warp network whose flows begin where the mesh of the face says that they lead.
+"""A warp network whose flows begin where the mesh of the face and the place of the body say that they lead.
 
-The description of a picture, D numbers: the mouth shape, the pose of the head, and the products of its two angles. The
-places of landmarks are linear in it (fitted to the clip), and the flow from one picture to another is linear in the
-movement of landmarks (`mesh_warp`); so the flow that a reference needs is one matrix times the difference of two
-descriptions. The network adds what that flow lacks.
+The description of a picture, D numbers: the mouth shape, the pose of the head, the products of its two angles, and the
+movement of the body (`body_motion`). The places of landmarks are linear in it (fitted to the clip), and the flow from
+one picture to another is linear in the movement of landmarks (`mesh_warp`), and below the jaw in that of the body; so
+the flow that a reference needs is one matrix times the difference of two descriptions. The network adds what it lacks.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..face.body_motion import NUMBERS
 from ..face.crop import CropSpec
-from .warping import FLOW_REACH, POSE, Guide, WarpConfig, WarpNet
+from .warping import FLOW_REACH, POSE, POSE_INPUT_PX, Guide, WarpConfig, WarpNet
 
 ANGLES = 2  # components of the pose whose products describe a picture, too
 UNBOUNDED = 100.0  # standard deviations: before anything is fitted
 TEMPERATURE = 3.0  # difference of distances by which one reference weighs e times another before training; chosen
 
 
-def described_by(shape_width: int) -> int:
+def described_by(config: WarpConfig) -> int:
     """How many numbers describe a picture."""
-    return shape_width + POSE + ANGLES * (ANGLES + 1) // 2
+    return config.shape_width + POSE + ANGLES * (ANGLES + 1) // 2 + (NUMBERS if config.knows_body else 0)
 
 
-def describe(shapes: Tensor, pose: Tensor) -> Tensor:
-    """Shapes (…, shape_width) and pose (…, POSE), both in standard deviations → (…, D)."""
+def describe(shapes: Tensor, pose: Tensor, body: Tensor | None = None) -> Tensor:
+    """Shapes (…, shape_width) and pose (…, POSE), both in standard deviations, movements of the body (…, NUMBERS) in
+    crop widths → (…, D)."""
     products = [pose[..., i] * pose[..., k] for i in range(ANGLES) for k in range(i, ANGLES)]
-    return torch.cat([shapes, pose, torch.stack(products, dim=-1)], dim=-1)
+    return torch.cat([shapes, pose, torch.stack(products, dim=-1), *([] if body is None else [body])], dim=-1)
 
 
 class GuidedWarpNet(WarpNet):
@@ -37,22 +39,29 @@ class GuidedWarpNet(WarpNet):
     shown: Tensor
     mesh_flow: Tensor
     metric: Tensor
+    body_weight: Tensor
+    body_bias: Tensor
 
     def __init__(self, config: WarpConfig, spec: CropSpec) -> None:
         super().__init__(config, spec)
-        described = described_by(config.shape_width)
+        described = described_by(config)
         self.register_buffer("reference_description", torch.zeros(config.references, described))
         self.register_buffer("shown", torch.tensor([[-UNBOUNDED], [UNBOUNDED]]).repeat(1, described))
         cells = ((part.stop - part.start) // config.stride for part in self.box)
         self.register_buffer("mesh_flow", torch.zeros(described, 2, *cells))
         self.register_buffer("metric", torch.zeros(described, described))
+        if config.knows_body:
+            self.register_buffer("body_weight", torch.zeros(3 * POSE_INPUT_PX**2, NUMBERS))
+            self.register_buffer("body_bias", torch.zeros(NUMBERS))
 
     def description(self, masked: Tensor, shapes: Tensor) -> Tensor:
         """(B, D) float32 of masked crops (B, 4, S, S) and shapes (B, frames, shape_width), within what was `shown`.
 
         Beyond that nothing is known of the landmarks, and products run away.
         """
-        whole = describe(self._scaled(shapes[:, shapes.shape[1] // 2].float()), self.pose(masked))
+        own = self._scaled(shapes[:, shapes.shape[1] // 2].float())
+        body = self._regressed(masked, self.body_weight, self.body_bias) if self.config.knows_body else None
+        whole = describe(own, self.pose(masked), body)
         return torch.maximum(torch.minimum(whole, self.shown[1]), self.shown[0])
 
     def guide(self, masked: Tensor, shapes: Tensor) -> Guide:

@@ -27,7 +27,7 @@ POSE_INPUT_PX = 16  # px squared: the pose of the head is regressed from the mas
 POSE = 4  # principal components of the places of what speech does not move
 Sample = Callable[[Tensor, Tensor], Tensor]  # as `sample_bilinear`
 _HALO = 3  # cells around the mask's box: as far as the last block and the flows' convolution see
-RIDGE = 0.1  # as a share of the summed variance of the masked, shrunk crops
+RIDGE = 0.1  # of the regression of the pose
 
 
 def sample_bilinear(references: Tensor, grids: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class WarpConfig(Config):
     frames: int = 3  # mouth shapes of this many consecutive frames condition one output
     widths: tuple[int, ...] = (64, 96, 128, 192)
     condition: int = 256
-    flows: int = 1  # 1: begin at no movement; 2: where the mesh says (`guided_warp.py`)
+    flows: int = 1  # 1: begin at no movement; 2: where the mesh says (`guided_warp.py`); 3: and the body
     residual: int = 1  # 1: pixels as they are shuffled; 2: without what repeats from cell to cell, seen as dots
 
     def __post_init__(self) -> None:
@@ -71,6 +71,11 @@ class WarpConfig(Config):
     def retrieves(self) -> bool:
         """Whether each frame has its own references."""
         return self.per_frame < self.references
+
+    @property
+    def knows_body(self) -> bool:
+        """Whether flows begin below the jaw where the body is."""
+        return self.flows >= 3
 
     @property
     def enlarged(self) -> int:
@@ -204,22 +209,34 @@ class WarpNet(nn.Module):
 
     def pose(self, masked: Tensor) -> Tensor:
         """Masked crops (B, 4, S, S) → (B, POSE) pose of the head in standard deviations, at most 4, as it is seen."""
-        return (self._pose_input(masked) @ self.pose_weight + self.pose_bias).clamp(-4, 4)
+        return self._regressed(masked, self.pose_weight, self.pose_bias).clamp(-4, 4)
 
     @torch.no_grad()
-    def fit_pose_inputs(self, crops: Iterable[Tensor], pose: Tensor) -> None:
-        """Ridge regression of pose (n, POSE) on masked crops, which come in batches (b, 3, S, S) RGB 0..1."""
-        views = torch.cat([self._pose_input(self.mask_input(part)) for part in crops]).double()
-        middle, mean = views.mean(0), pose.double().mean(0)
+    def regression(self, crops: Iterable[Tensor], values: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+        """Of values (n, V) on masked crops, which come in batches (b, 3, S, S) RGB 0..1: weight and bias.
+
+        ridge: as a share of the summed variance of the masked, shrunk crops.
+        """
+        views = torch.cat([self._seen_coarsely(self.mask_input(part)) for part in crops]).double()
+        middle, mean = views.mean(0), values.double().mean(0)
         x = views - middle
         gram = x.T @ x
-        ridge = RIDGE * gram.trace() / len(x) * torch.eye(len(gram), dtype=gram.dtype)
-        found = torch.linalg.solve(gram + ridge, x.T @ (pose.double() - mean))
-        self.pose_weight.copy_(found)
-        self.pose_bias.copy_(mean - middle @ found)
+        damping = ridge * gram.trace() / len(x) * torch.eye(len(gram), dtype=gram.dtype)
+        found = torch.linalg.solve(gram + damping, x.T @ (values.double() - mean))
+        return found, mean - middle @ found
+
+    def fit_pose_inputs(self, crops: Iterable[Tensor], pose: Tensor) -> None:
+        """Ridge regression of pose (n, POSE) on masked crops, as `regression` takes them."""
+        weight, bias = self.regression(crops, pose, RIDGE)
+        self.pose_weight.copy_(weight)
+        self.pose_bias.copy_(bias)
+
+    def _regressed(self, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(B, V) float32 of masked crops (B, 4, S, S), by what `regression` has found."""
+        return self._seen_coarsely(masked) @ weight + bias
 
     @staticmethod
-    def _pose_input(masked: Tensor) -> Tensor:
+    def _seen_coarsely(masked: Tensor) -> Tensor:
         """(B, 4, S, S) → (B, 3 · POSE_INPUT_PX²) float32."""
         with torch.autocast(masked.device.type, enabled=False):
             return F.avg_pool2d(masked[:, :3].float(), masked.shape[-1] // POSE_INPUT_PX).flatten(1)

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from ..avatar.dataset import TrainingData
 from ..face.topology import LIPS
-from ..models.guided_warp import describe
 from ..models.retrieval_warp import RetrievalWarpNet
-from .guide import cells_of, fit_guide, places_in_crop, spread_frames
+from .guide import by_landmarks, cells_of, fit_guide, places_in_crop, spread_frames
 
 _AROUND_LIPS = 0.04  # of the crop's width: so far around the lips nothing is blended, and as far again less; chosen
 _PERCENTILES = (2, 98)  # of where the lips are: a single wide frame does not count; chosen
@@ -17,12 +16,12 @@ _PERCENTILES = (2, 98)  # of where the lips are: a single wide frame does not co
 
 def fit_bank(warp: RetrievalWarpNet, data: TrainingData, shapes: Tensor, seed: int) -> None:
     """Fill the bank and fit what is computed from it. shapes: (N, shape_width) of all frames."""
-    fit_guide(warp, data, shapes, seed)
+    described = fit_guide(warp, data, shapes, seed)
     warp.lips.copy_(_near_lips(warp, places_in_crop(data)[:, LIPS]))
-    train, descriptions = data.train_frames, describe(shapes, data.pose)
-    bank = spread_frames(train, (descriptions[train] @ warp.metric).numpy(), len(warp.references), seed)
+    train = data.train_frames
+    bank = spread_frames(train, by_landmarks(warp, data, shapes)[train].numpy(), len(warp.references), seed)
     warp.references.copy_(torch.from_numpy(data.crops[bank]).permute(0, 3, 1, 2))
-    warp.reference_description.copy_(descriptions[bank])
+    warp.reference_description.copy_(described(bank))
     warp.bank_frames.copy_(torch.from_numpy(bank))
 
 

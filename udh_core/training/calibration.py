@@ -25,7 +25,7 @@ from ..inference.driving import mean_of, mouth_amplitude, speech_rows
 from ..intervals import describe_ranges, runs
 from ..media.audio import load_waveform
 from ..models.generator import Generator
-from ..models.guided_warp import GuidedWarpNet, describe
+from ..models.guided_warp import GuidedWarpNet
 from ..models.motion import MotionTrainingConfig
 from ..models.retrieval_warp import RetrievalWarpNet
 from ..models.tensors import to_input, to_uint8
@@ -114,8 +114,7 @@ def fit_references(generator: Generator, data: TrainingData, seed: int) -> None:
     chosen = choose_references(data, len(warp.references), seed)
     warp.references.copy_(torch.from_numpy(data.crops[chosen]).permute(0, 3, 1, 2))
     if isinstance(warp, GuidedWarpNet):
-        fit_guide(warp, data, shapes, seed)
-        warp.reference_description.copy_(describe(shapes, data.pose)[chosen])
+        warp.reference_description.copy_(fit_guide(warp, data, shapes, seed)(chosen))
 
 
 def fit_pose(generator: Generator, data: TrainingData) -> None:
