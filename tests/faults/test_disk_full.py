@@ -108,7 +108,7 @@ def test_training_keeps_what_it_had(forks: Forks, made: Made, disk: Disk, tmp_pa
     assert not leftovers(disk.folder)
     disk.clear()
     assert forks.udh(tmp_path / "log", *command, "--steps", 2, "--resume").code == 0
-    assert read_info(out).step == 2
+    assert read_info(resume_path(out), "resume").step == 2  # `out` is the step that did best
 
 
 # Render, evaluate, export

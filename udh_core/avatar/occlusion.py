@@ -18,9 +18,10 @@ from ..intervals import describe_ranges, runs
 from ..progress import Progress
 from .folder import FILES, Avatar, read_state
 
-MIN_SAMPLES = 50  # frames that show the face: fewer say nothing about what is usual
+MIN_SAMPLES = 60  # pictures of the face that differ: fewer say nothing about what is usual
 MAX_SAMPLES = 300  # frames that the usual appearance is fitted to
 _BATCH = 32  # frames looked at at a time
+_SAME = 1.0  # grey levels, the mean difference of two small crops of one picture, coded twice; chosen
 
 
 def write_occlusion(path: Path, occlusion: Occlusion) -> None:
@@ -64,7 +65,7 @@ def look_for_occluders(avatar: Avatar) -> Generator[Progress, None, None]:
 
 
 def find_occluders(avatar: Avatar) -> Generator[Progress, None, Occlusion]:
-    """Look at every crop of an avatar; nothing is found where fewer than MIN_SAMPLES frames show the whole face.
+    """Look at every crop of an avatar; nothing is found in fewer than MIN_SAMPLES different ones of the whole face.
 
     Holds MAX_SAMPLES small crops, and the masks that it finds.
     """
@@ -75,13 +76,29 @@ def find_occluders(avatar: Avatar) -> Generator[Progress, None, Occlusion]:
         return Occlusion.nothing()
     yield Progress("occlusion", 0, total)
     chosen = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), MAX_SAMPLES)).astype(int))]
-    finder = OccluderFinder(*_small(crops, track, chosen), avatar.crop)
+    small, points = _small(crops, track, chosen)
+    differ = _different(small)
+    if len(differ) < MIN_SAMPLES:
+        return Occlusion.nothing()
+    finder = OccluderFinder(small[differ], points[differ], avatar.crop)
     found: dict[int, Occluder] = {}
     for numbers in np.array_split(seen, -(-len(seen) // _BATCH)):
         occluders = finder.find(*_small(crops, track, numbers))
         found |= {int(i): one for i, one in zip(numbers, occluders, strict=True) if one is not None}
         yield Progress("occlusion", int(numbers[-1]) + 1, total)
     return steady(found, np.cumsum(track.shot_starts))
+
+
+def _different(small: np.ndarray) -> np.ndarray:
+    """(m,) rows of small crops (n, SIDE, SIDE, 3) uint8 that differ from the one before that counts.
+
+    A picture that stands still would count as often as it is shown, and everything else as strange.
+    """
+    rows = [0]
+    for row in range(1, len(small)):
+        if np.abs(small[row].astype(np.float32) - small[rows[-1]]).mean() > _SAME:
+            rows.append(row)
+    return np.array(rows)
 
 
 def _small(crops: np.ndarray, track: FaceTrack, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
