@@ -380,6 +380,7 @@ def warp_variants() -> Iterator[Variant]:
     yield from (Variant(f"shapes of {count} frame(s)", sizes={"frames": count}) for count in (1, 5))
     yield Variant("head's pose not told", network=PoseUnknown)
     yield Variant("flows begin at no movement", sizes={"flows": 1})
+    yield Variant("flows begin where the mesh alone says", sizes={"flows": 2})
     yield Variant("flows at 1/8, a level less", sizes={"stride": 8, "widths": (64, 128, 192)})
     yield Variant("painted, no real pixels", network=Painted)
     yield Variant("no residual", network=NoResidual)
