@@ -23,7 +23,7 @@ def main(folder: Path, tests: list[str]) -> int:
     """The exit code of pytest."""
     own, wanted = folder / "own.txt", folder / "lowest.txt"
     uv("venv", "-q", "--python", sys.executable, "--allow-existing", str(folder))
-    own.write_text("\n".join([lowest_pytest(), *of_torch()]))
+    own.write_text("\n".join([*of_tests(), *of_torch()]))
     extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     uv("pip", "compile", "-q", "--resolution", "lowest-direct", "pyproject.toml", str(own), *extras, "-o", str(wanted))
     print(*(line for line in wanted.read_text().splitlines() if "==" in line), flush=True)
@@ -40,10 +40,9 @@ def uv(*arguments: str) -> None:
     subprocess.run([find_uv_bin(), *arguments], cwd=ROOT, check=True)
 
 
-def lowest_pytest() -> str:
-    """As the extra `test` asks for it; the rest of that extra are tools."""
-    found = re.search(r'"(pytest>=[\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return found[1] if found else "pytest"
+def of_tests() -> list[str]:
+    """What the tests themselves import, as the extra `test` asks for it; the rest of that extra are tools."""
+    return re.findall(r'"((?:pytest|websocket-client)>=[\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def of_torch() -> list[str]:
