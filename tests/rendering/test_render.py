@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from udh_core.errors import MismatchError, OptionError
 from udh_core.inference.compositor import Compositor
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform, write_wave
 from udh_core.media.ffmpeg import run, url
+from udh_core.media.sound_track import sound_tracks
 from udh_core.media.video import read_frames
 from udh_core.models.checkpoint import Checkpoint, save_generator
 from udh_core.models.generator import Generator, GeneratorConfig
@@ -174,6 +176,32 @@ def test_the_sound_track_that_drives_the_mouth_is_in_the_video(
     assert np.corrcoef(said[: len(given)], given[: len(said)])[0, 1] > 0.95
     with pytest.raises(OptionError, match="`audio_track` = 3: choose 1 or 2"):
         render(open_avatar(person_avatar), generator_file, two, out, RenderOptions(audio_track=3)).run()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "kept"),
+    [
+        ("a.m4a", "aac", RenderOptions(), "aac"),
+        ("a.ac3", "ac3", RenderOptions(), "ac3"),
+        ("a.ac3", "ac3", RenderOptions(codec="h264"), "aac"),  # plays everywhere
+    ],
+)
+def test_sound_that_an_mp4_holds_is_taken_over(
+    person_avatar: Path,
+    generator_file: Path,
+    speech: Path,
+    tmp_path: Path,
+    name: str,
+    codec: str,
+    options: RenderOptions,
+    kept: str,
+) -> None:
+    run(["-i", url(speech), "-c:a", codec, url(tmp_path / name)], "test")
+    out = render(open_avatar(person_avatar), generator_file, tmp_path / name, tmp_path / "o.mp4", options).run()
+    with av.open(str(tmp_path / name)) as given, av.open(str(out)) as made:
+        packets = [[bytes(one) for one in file.demux(audio=0) if one.size] for file in (given, made)]
+    assert sound_tracks(out)[0].codec == kept
+    assert (packets[0] == packets[1]) == (kept == codec)
 
 
 def test_a_render_imports_nothing_that_it_can_do_without() -> None:

@@ -25,6 +25,7 @@ from .ffmpeg import LISTS, check_readable, no_media
 
 TOLERANCE_S = 0.05  # time stamps may wander by this much; what wanders further is padded or cut
 BEGINS_ANEW_S = 1.0  # a clock that goes back further than this is that of another recording, joined to the first
+STEADY_S = 0.002  # what whole milliseconds, as in Matroska, make of two time stamps
 MAX_GAP_S = 600.0  # a longer silence between two time stamps is a fault of theirs
 SHORTER_S = 1.0  # than the file says: its end is missing
 # Formats of bare frames: their time stamps are counted by libav, which takes the first rate for that of all.
@@ -43,6 +44,8 @@ class SoundTrack(NamedTuple):
     number: int  # counted from 1 among all sound tracks of the file
     rate_hz: int
     name: str  # title and language, for people; "" where the file says nothing
+    codec: str  # libav's name, "aac", "mp3"
+    channels: int
 
 
 class Block(NamedTuple):
@@ -57,7 +60,10 @@ def sound_tracks(path: Path) -> list[SoundTrack]:
     """The sound tracks that have a decoder, at least one. MediaError: no such file, no sound, no media file."""
     with _opened(path) as container:
         sounds = _sounds(container, path)
-        return [SoundTrack(number, stream.rate, _name(stream)) for number, stream in sounds.items()]
+        return [
+            SoundTrack(number, stream.rate, _name(stream), stream.codec_context.codec.canonical_name, stream.channels)
+            for number, stream in sounds.items()
+        ]
 
 
 def decode(path: Path, *, track: int = 1, until_s: float | None = None) -> Iterator[Block]:
@@ -80,6 +86,27 @@ def decode(path: Path, *, track: int = 1, until_s: float | None = None) -> Itera
             if until_s is not None and clock.end_s >= until_s:
                 return
         reader.report(clock.end_s)
+
+
+def steady_ends_s(path: Path, track: int = 1) -> Iterator[float]:
+    """When each decoded frame of a sound track ends, by the samples before it, from the container's zero.
+
+    MediaError where anything is out of the ordinary: damage, another rate or layout in mid-file, a time stamp that
+    differs from the sum of the samples by more than STEADY_S, and whatever `decode` raises.
+    """
+    with _opened(path) as container:
+        reader = _Reader(path, container, _sounds(container, path)[track])
+        zero_s, end_s, first = (container.start_time or 0) / av.time_base, None, None
+        for frame in reader.frames():
+            time_s = end_s if frame.time_s is None else frame.time_s - zero_s
+            first = first or frame.block
+            end_s = time_s if end_s is None else end_s
+            if time_s is None or end_s is None or abs(time_s - end_s) > STEADY_S or frame.block[1:] != first[1:]:
+                raise MediaError(f"{path}: its sound has gaps or changes in mid-file")
+            end_s += frame.lasts_s
+            yield end_s
+        if reader.lost or reader.cut_off:
+            raise MediaError(f"{path}: its sound is damaged")
 
 
 def _opened(path: Path) -> InputContainer:

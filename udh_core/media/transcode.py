@@ -21,8 +21,9 @@ from .ffmpeg import run_iter, url
 from .planes import DEEP_PIXELS
 from .probe import VideoInfo, check_audio, inspect, picture_info
 from .provenance import COMMENT, append_xmp, is_generated
+from .stored_sound import sound_for_mp4
 from .timeline import MICROSECONDS
-from .video import AAC, MP4, VideoWriter, has_deep_planes, has_planes
+from .video import AAC, AS_STORED, MP4, VideoWriter, has_deep_planes, has_planes
 
 MAX_FPS = 60  # of an imported video; mouths gain nothing from more
 IMPORT_CRF = 12  # x264: no visible loss
@@ -175,18 +176,18 @@ def _capped(fps: Fraction) -> Fraction:
 def mux(
     video: Path, audio: Path, out: Path, metadata: Mapping[str, str] | None = None
 ) -> Generator[Progress, None, Path]:
-    """Put the picture of `video` and the sound of `audio`, as AAC, into `out`, which is the result.
+    """Put the picture of `video` and the sound of `audio` into `out`, which is the result.
 
-    The picture is copied where an mp4 of its codec can be played, else encoded almost without loss. `metadata` are
-    texts that the file keeps by their names. A picture that says it is generated goes on saying so. MediaError: no
-    picture in the one or no sound in the other. FileError: `out` cannot be written. Progress counts frames; closing
-    the job leaves nothing behind.
+    The picture is copied where an mp4 of its codec can be played, else encoded almost without loss; the sound is taken
+    over where `stored_sound.sound_for_mp4` does so, else encoded to AAC. `metadata` are texts that the file keeps by
+    their names. A picture that says it is generated goes on saying so. MediaError: no picture in the one or no sound in
+    the other. FileError: `out` cannot be written. Progress counts frames; closing the job leaves nothing behind.
     """
     info, picture = inspect(video)
     if info.video is None or picture is None:
         raise MediaError(f"{video} has no picture; give a video file")
     check_audio(audio)
-    with atomic_write(out) as temporary, scratch_folder() as scratch:
+    with atomic_write(out) as temporary, scratch_folder() as scratch, sound_for_mp4(audio) as sound:
         notes, playable, place = Path(scratch) / "metadata.txt", video, picture.index
         marked = is_generated(video)
         texts = {**({"comment": COMMENT} if marked else {}), **(metadata or {})}
@@ -194,8 +195,8 @@ def mux(
         if info.video_codec not in PLAYABLE:
             playable, place = Path(scratch) / "picture.mp4", 0
             yield from _encode(video, info.video, picture, playable, info.video.fps, 0.0, None)
-        inputs = ["-i", url(playable), "-i", url(audio), "-f", "ffmetadata", "-i", url(notes)]
-        streams = ["-map", f"0:{place}", "-map", "1:a:0", "-c:v", "copy", *AAC]
+        inputs = ["-i", url(playable), "-i", url(sound.path), "-f", "ffmetadata", "-i", url(notes)]
+        streams = ["-map", f"0:{place}", "-map", "1:a:0", "-c:v", "copy", *(AS_STORED if sound.as_stored else AAC)]
         container = [*MP4, "-map_metadata", "2", "-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
         failure = f"{out} cannot be made of {video} and {audio}"
         arguments = [*inputs, *streams, *container, "-y", url(temporary)]

@@ -26,6 +26,7 @@ from .provenance import COMMENT, append_xmp
 TO_BT709 = f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuv420p"
 # 48 kHz, because an AAC block of 1024 samples is then shorter than any frame; a late start is padded with silence.
 AAC = ["-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
+AS_STORED = ["-c:a", "copy"]
 WAVE = ["-c:a", "pcm_s16le", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
 PRORES_4444 = [
     *("-vf", f"scale=out_color_matrix=bt709:out_range=tv:flags={SCALER},format=yuva444p10le"),
@@ -141,7 +142,8 @@ def _frames(
 class VideoWriter:
     """Encode frames to an mp4, one at a time; a context manager. The file appears when the block ends well, or never.
 
-    `audio` is encoded to AAC beside them at its full length, both starting at zero. Odd sizes are padded by repeating
+    `audio` is encoded to AAC beside them at its full length, both starting at zero; `audio_as_stored`: it is a file of
+    `stored_sound.sound_for_mp4` that is taken over without encoding. Odd sizes are padded by repeating
     the edge. With `colours`, frames are planes, of even sizes only, that are encoded as they are and tagged so, those
     of 10 bits by x265 unless x264 is asked for; else they are RGB and become BT.709. `gop`: a seek decodes at most this
     many frames in vain. `generated`: the file says so, see `provenance`. At once FileError if the file cannot be
@@ -157,6 +159,7 @@ class VideoWriter:
         height: int,
         fps: Fraction,
         audio: Path | None = None,
+        audio_as_stored: bool = False,
         crf: int = 16,
         preset: str = "veryfast",
         encoder: Literal["auto", "x264", "nvenc"] = "auto",
@@ -173,7 +176,7 @@ class VideoWriter:
         if audio is not None:
             check_audio(audio)
         size = f"{width + width % 2}x{height + height % 2}"
-        codec = WAVE if overlay else AAC
+        codec = AS_STORED if audio_as_stored else WAVE if overlay else AAC
         sound = [] if audio is None else ["-i", url(audio), "-map", "0:v:0", "-map", "1:a:0", *codec]
         pixels = ("rgba" if overlay else "rgb24") if colours is None else colours.pixels
         arguments = [*FED, "-f", "rawvideo", "-pix_fmt", pixels, "-s", size, "-r", str(fps), "-i", "pipe:0", *sound]

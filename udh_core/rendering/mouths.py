@@ -42,7 +42,10 @@ def paste_mouths(
     played = play(avatar, plan(avatar, total, options), colours)
     pasted, mark = _pasted(played, mouths, places_of(avatar, total, options), pixels), mark_of(avatar, options)
     with output_lock(out), closing(pasted if mark is None else mark.on_all(pasted, colours)) as frames:
-        yield from write_video(out, avatar.info, frames, total, audio, crf=options.crf, colours=colours)
+        plain = options.codec == "h264"
+        yield from write_video(
+            out, avatar.info, frames, total, audio, crf=options.crf, colours=colours, plays_everywhere=plain
+        )
     return out
 
 

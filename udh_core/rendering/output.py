@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import FileError
 from ..files import check_writable, without_links
-from ..media.audio import plain_sound
 from ..media.colours import Colours
 from ..media.pictures import PictureFolder
 from ..media.probe import VideoInfo
+from ..media.stored_sound import EVERYWHERE, HELD, Sound, sound_for_mp4
 from ..media.video import VideoWriter
 from ..prefetch import prefetch
 from ..progress import Progress
@@ -49,14 +49,19 @@ def write_video(
     crf: int = 16,
     colours: Colours | None = None,
     overlay: bool = False,
+    plays_everywhere: bool = False,
 ) -> Iterator[Progress]:
     """Encode `total` frames with a sound track, while the next ones are drawn in another thread.
+
+    In an mp4 the sound is taken over as it is stored, where `stored_sound.sound_for_mp4` does so; `plays_everywhere`:
+    only one that browsers play. Else it becomes AAC, that of an overlay PCM, which all editors read.
 
     Frames are (H, W, 3) uint8 RGB, or with `colours` planes (H * 3 / 2, W), or of an `overlay` (H, W, 4) RGBA; errors
     as in `VideoWriter`. The file says that it is generated.
     """
+    codecs = () if overlay else EVERYWHERE if plays_everywhere else HELD
     with (
-        plain_sound(audio, track) as sound,
+        sound_for_mp4(audio, track, codecs) as sound,
         _writer(out, info, sound, crf, colours, overlay) as writer,
         closing(prefetch(frames, 8)) as ready,
     ):
@@ -67,16 +72,17 @@ def write_video(
 
 
 def _writer(
-    out: Path, info: VideoInfo, sound: Path, crf: int, colours: Colours | None, overlay: bool
+    out: Path, info: VideoInfo, sound: Sound, crf: int, colours: Colours | None, overlay: bool
 ) -> AbstractContextManager[VideoWriter | PictureFolder]:
     if overlay and not out.suffix:
-        return PictureFolder(out, sound)
+        return PictureFolder(out, sound.path)
     return VideoWriter(
         out,
         width=info.width,
         height=info.height,
         fps=info.fps,
-        audio=sound,
+        audio=sound.path,
+        audio_as_stored=sound.as_stored,
         crf=crf,
         colours=colours,
         generated=True,

@@ -205,7 +205,8 @@ def _render_frames(
         frames = mark.on_all(frames, colours)
     if kept.frames is not None:
         frames = _kept_in(kept.frames, frames)
-    yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours, options.overlay)
+    plain = options.codec == "h264"
+    yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours, options.overlay, plain)
 
 
 def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
