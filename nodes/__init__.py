@@ -7,7 +7,8 @@ from comfy_api.latest import ComfyExtension, io
 from .evaluate import SyncReport
 from .export import ExportAvatar
 from .features import ExtractAudioFeatures
-from .host import folders, queueing
+from .host import folders, live_pages, queueing
+from .live import LivePreview
 from .mouths import PasteMouths
 from .person import LoadPerson
 from .prepare import DetectLandmarks, LoadAvatarVideo
@@ -22,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     TrainSyncNet,
     TrainGenerator,
     LipSyncRender,
+    LivePreview,
     PasteMouths,
     MuxVideo,
     SyncReport,
@@ -40,6 +42,7 @@ class Extension(ComfyExtension):
     async def on_load(self) -> None:
         folders.register_folder()
         queueing.register()
+        live_pages.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -33,7 +33,7 @@ BOUNDING_BOX = io.Custom("BOUNDING_BOX")
 UNLINKED = object()  # in `validate_inputs`: the default of an input that is not there; one that is linked is None
 # Options whose widgets lie below "Show advanced inputs": what works for nearly everybody as it is
 ADVANCED = {"steps", "motion_steps", "batch", "seed", "crf", "lost", "ends_at_rest", "another_clip", "codec"}
-ADVANCED |= {"audio_track", "video_track", "mark"}
+ADVANCED |= {"audio_track", "video_track", "mark", "sessions"}
 MOST = 2**31 - 1  # of a number whose option has no upper bound
 
 
@@ -93,6 +93,11 @@ def reopened(avatar: Avatar, *stages: str) -> Avatar:
     Without the stage "track" the face is still to be chosen: then only the clip has to be the same.
     """
     worker.wait_for_worker()
+    return on_disk(avatar, *stages)
+
+
+def on_disk(avatar: Avatar, *stages: str) -> Avatar:
+    """As `reopened`, from any thread: what a cancelled run still saves is not waited for."""
     now = open_avatar(avatar.root, stages) if stages else open_avatar(avatar.root)
     same = now.identity == avatar.identity if not stages or "track" in stages else now.clip == avatar.clip
     if not same or now.crop != avatar.crop:

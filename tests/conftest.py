@@ -38,8 +38,10 @@ TOGETHER = {
     "the running ComfyUI": (
         "comfy/test_server.py",
         "comfy/test_long.py",
+        "comfy/test_live.py",
         "browser/test_browser.py",
         "browser/test_files.py",
+        "browser/test_live_node.py",
     ),
     "the chain": ("test_chain.py",),
     "a real minute": (

@@ -14,7 +14,7 @@ from serving import free_port
 from typer.testing import CliRunner
 
 from udh_core.cli import app
-from udh_core.live.server import CLOSING
+from udh_core.live.room import CLOSING
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 import websocket
 from serving import served
 
-from udh_core.live.server import BUSY
+from udh_core.live.room import BUSY
 from udh_core.live.session import HEADER
 from udh_core.media.audio import load_waveform
 

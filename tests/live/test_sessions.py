@@ -25,7 +25,8 @@ from serving import free_port, served
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.live.capacity import measured_capacity, spoken_frame_s
-from udh_core.live.server import BUSY, CLOSING, LiveServer, serve
+from udh_core.live.room import BUSY, CLOSING
+from udh_core.live.server import LiveServer, serve
 from udh_core.live.session import HEADER, packed
 from udh_core.media.audio import load_waveform
 from udh_core.rendering.live_person import LivePerson

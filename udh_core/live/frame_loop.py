@@ -75,7 +75,7 @@ class FrameLoop:
 
     def _run(self) -> None:
         try:
-            while (session := self._arrived.get()) is not None and not self._ended.is_set():
+            while not self._ended.is_set() and (session := self._arrived.get()) is not None:
                 self._show([session])
         finally:
             self._ended.set()
