@@ -3,7 +3,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const NODE = "UDH_LivePreview";
-const HEIGHT = 420;    // px, at least; the page scrolls where it needs more
+const HEIGHT = 580;    // px, at least; the page scrolls where it needs more
 const STYLE = "width: 100%; border: 0; border-radius: 8px; background: #17181b";
 
 function addPage(node) {
