@@ -170,7 +170,8 @@ class Room:
                 if visitor.session is not None:
                     await asyncio.to_thread(visitor.session.close)
             finally:  # also where the server cancels this because the visitor has left
-                forwarding.cancel()
+                forwarding.cancel()  # it may end later, and holds nothing of the person then
+                visitor.session = None
                 self._visitors.discard(visitor)
 
     async def _listen(self, visitor: Visitor, session: Session) -> None:
