@@ -10,6 +10,7 @@ from .features import ExtractAudioFeatures
 from .host import folders, live_pages, queueing
 from .live import LivePreview
 from .mouths import PasteMouths
+from .overlay import SaveOverlay
 from .person import LoadPerson
 from .prepare import DetectLandmarks, LoadAvatarVideo
 from .render import LipSyncRender, MuxVideo
@@ -26,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     LivePreview,
     PasteMouths,
     MuxVideo,
+    SaveOverlay,
     SyncReport,
     LoadPerson,
     LoadAvatar,

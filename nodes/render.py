@@ -97,7 +97,7 @@ class LipSyncRender(io.ComfyNode):
                     tooltip="Where the mouth was drawn, in every frame: 1 = all of it, with the soft edge that it was "
                     "pasted with.",
                 ),
-                PLACED.Output("placed", tooltip="Where the mouths belong, for Paste Mouths."),
+                PLACED.Output("placed", tooltip="Where the mouths belong, for Paste Mouths and Save Overlay."),
                 BOUNDING_BOX.Output(
                     "face_boxes",
                     tooltip="The square of the face crop in every frame, px, for nodes that crop by boxes.",
@@ -145,7 +145,7 @@ class LipSyncRender(io.ComfyNode):
         out = _rendered(found, generator, sound, options, features, kept)
         made.note(out)
         display.say(_described(out))
-        placed = Placed(found, sound, options, picture_info(out).frame_count)
+        placed = Placed(found, generator, sound, options, picture_info(out).frame_count)
         pictures = kept["frames"].image(), float(found.info.fps), kept["mouths"].image()
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), *pictures, *where(placed, kept["mask"]))
 

@@ -66,9 +66,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Placed:
-    """A render, as far as it says where the mouth is in each of its frames."""
+    """A render: where the mouth is in each of its frames, and what it was drawn from."""
 
     avatar: Avatar
+    generator: Trained
     sound: Path  # wav
     options: RenderOptions
     frames: int

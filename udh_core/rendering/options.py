@@ -95,8 +95,6 @@ class RenderOptions:
     def __post_init__(self) -> None:
         check(self)
         if self.overlay and self.lost == "hold":
-            raise OptionError("an `overlay` lies over the clip's own frames: choose pass or fail as `lost`")
+            raise OptionError("an overlay lies over the clip's own frames: choose pass or fail as `lost`")
         if self.overlay and self.mark.strip():
-            raise OptionError(
-                "an `overlay` holds the mouth alone: leave out `mark`, and put it into the finished video"
-            )
+            raise OptionError("an overlay holds the mouth alone: leave out `mark`, and put it into the finished video")

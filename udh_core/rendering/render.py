@@ -122,7 +122,7 @@ def frame_count(avatar: Avatar, duration_s: float, options: RenderOptions) -> in
 def _kept(avatar: Avatar, total: int, space: Space | None, mouths: Space | None, options: RenderOptions) -> Kept:
     """Where `render` keeps what it is asked to; OptionError of an overlay."""
     if options.overlay and (space is not None or mouths is not None):
-        raise OptionError("an `overlay` is given on as a file alone; render it without keeping frames or mouths")
+        raise OptionError("an overlay is given on as a file alone; render it without keeping frames or mouths")
     return Kept(
         None if space is None else space((total, avatar.info.height, avatar.info.width, 3)),
         None if mouths is None else mouths((total, avatar.crop.size, avatar.crop.size, 3)),

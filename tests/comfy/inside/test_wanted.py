@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import av
 import comfy.model_management
+import cv2
+import folder_paths
+import numpy as np
 import pack
 import pytest
 import torch
@@ -114,6 +119,35 @@ def test_mouths_go_through_a_restorer_and_back(host):
     result = host.run(graph)
     assert result.status == "error"
     assert f"got {2 * len(drawn)} mouths for {len(drawn)} frames" in result.error
+
+
+@pytest.mark.parametrize("kind", ["ProRes 4444", "PNG files"])
+def test_an_overlay_is_saved_that_laid_over_the_clip_is_the_render(host, kind):
+    graph = spoken(12) | kept("drawn")
+    graph["9"] = node("UDH_SaveOverlay", placed=["6", 5], kind=kind, filename_prefix="udh/overlay")
+    graph["10"] = node("PreviewAny", source=["9", 0])
+    drawn = (frames(host, "drawn", graph) * 255).numpy()
+    saved = Path(host.run(graph).ui["10"]["text"][0])
+    assert saved.parent == Path(folder_paths.get_output_directory()) / "udh"
+    assert host.texts("9")[-1] == f"output/udh/{saved.name}"
+    if kind == "PNG files":
+        pictures = [cv2.imread(str(one), cv2.IMREAD_UNCHANGED) for one in sorted(saved.glob("*.png"))]
+        overlays = np.stack([cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA) for picture in pictures])
+        assert (saved / "sound.wav").is_file()
+    else:
+        assert host.core("media.probe").probe(saved).has_audio
+        with av.open(str(saved)) as container:
+            overlays = np.stack([frame.to_ndarray(format="rgba") for frame in container.decode(video=0)])
+    avatar = host.core("avatar.folder").open_avatar(host.module("host.folders").saved_path("avatars", "tester"))
+    clip_frames = np.stack(list(host.core("media.video").read_frames(avatar.video, count=len(overlays))))
+    alpha = overlays[..., 3:] / 255
+    assert len(overlays) == len(drawn) and 0 < (alpha > 0).mean() < 0.2
+    laid_over = clip_frames * (1 - alpha) + overlays[..., :3] * alpha
+    assert np.abs(laid_over - drawn).mean() < 0.1
+    assert "9" in host.run(graph).cached
+    graph["6"]["inputs"]["mark"] = "AI-generated"
+    result = host.run(graph)
+    assert result.status == "error" and "leave out `mark`" in result.error
 
 
 def test_frames_that_do_not_fit_are_refused(host):
