@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from udh_core.avatar.prepare import import_clip
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.colours import BT709, Colours
 from udh_core.media.ffmpeg import run, url
+from udh_core.media.hdr_metadata import Mastering, StaticHdr
 from udh_core.media.planes import split
 from udh_core.media.tone_map import from_screen, to_screen
 from udh_core.media.transcode import import_deep
@@ -27,18 +29,22 @@ from udh_core.rendering.render import render
 
 FRAMES = 6
 SDR, HLG = Colours(1, False, 1, 1, bits=10), Colours(9, False, 9, 18, bits=10)
+STUDIO = StaticHdr(Mastering((34000, 16000, 13250, 34500, 7500, 3000, 15635, 16450), (50, 10_000_000)), (993, 401))
+GRADED = replace(HLG, hdr=STUDIO)
 TO_HLG = "zscale=min=709:tin=709:pin=709:rin=limited:m=2020_ncl:t=arib-std-b67:p=2020:npl=203:r=limited,"
-TAGS = {SDR: BT709.arguments(), HLG: HLG.arguments()}
-HEVC = ["-c:v", "libx265", "-x265-params", "log-level=error:lossless=1"]
+TAGS = {SDR: BT709.arguments(), HLG: HLG.arguments(), GRADED: HLG.arguments()}
+LOSSLESS = "log-level=error:lossless=1"
+HEVC = ["-c:v", "libx265", "-x265-params", LOSSLESS]
 
 
 def with_ten_bits(avatar: Path, colours: Colours, root: Path) -> Avatar:
     """A copy of an avatar whose first frames are there in 10 bits, too."""
     shutil.copytree(avatar, root)
     made = open_avatar(root)
-    to_hlg = TO_HLG if colours == HLG else ""
+    to_hlg = "" if colours == SDR else TO_HLG
+    hevc = [*HEVC[:-1], LOSSLESS if colours.hdr is None else f"{LOSSLESS}:{colours.hdr.parameters('libx265')}"]
     filters = f"format=yuv444p10le,{to_hlg}format=yuv420p10le"
-    picture = ["-frames:v", str(FRAMES), "-vf", filters, *HEVC, *TAGS[colours]]
+    picture = ["-frames:v", str(FRAMES), "-vf", filters, *hevc, *TAGS[colours]]
     run(["-i", url(made.video), *picture, "-tag:v", "hvc1", url(made.deep)], "test")
     state = json.loads((root / "avatar.json").read_text(encoding="utf-8"))
     state["stages"]["deep"] = "a key"
@@ -53,7 +59,7 @@ def words(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("colours", [SDR, HLG], ids=["ordinary", "HLG"])
+@pytest.mark.parametrize("colours", [SDR, HLG, GRADED], ids=["ordinary", "HLG", "with HDR10's metadata"])
 def test_ten_bits_and_colours_of_the_clip_are_kept(
     person_avatar: Path,
     generator_file: Path,

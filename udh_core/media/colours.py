@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from av.video.frame import VideoFrame
 
+from .hdr_metadata import StaticHdr, static_hdr
 from .planes import DEEP_PIXELS
 from .tone_map import dynamic_range
 
@@ -38,6 +39,7 @@ class Colours:
     primaries: int
     transfer: int
     bits: int = 8  # of a sample; 10: stored in 16
+    hdr: StaticHdr | None = None  # of a picture of more than 8 bits
 
     @property
     def pixels(self) -> Literal["yuv420p", "yuv420p10le"]:
@@ -92,4 +94,5 @@ def colours_of(frame: VideoFrame) -> Colours:
     primaries = frame.color_primaries if frame.color_primaries in PRIMARIES else 1
     transfer = frame.color_trc if frame.color_trc in TRANSFERS else 1
     bits = 10 if frame.format.name == DEEP_PIXELS else 8
-    return Colours(assumed_matrix(frame), full_range, primaries, transfer, bits)
+    hdr = static_hdr(frame) if frame.format.components[0].bits > 8 else None
+    return Colours(assumed_matrix(frame), full_range, primaries, transfer, bits, hdr)

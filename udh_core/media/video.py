@@ -19,6 +19,7 @@ from .canvas import SCALER, Canvas, Painter
 from .colours import BT709, LUMA_WEIGHTS, Colours
 from .decode import PictureSource, check_usable, on_grid, shown_frames
 from .ffmpeg import FED, QUIET, Child, process, url
+from .hdr_metadata import StaticHdr
 from .planes import DEEP_PIXELS, PIXELS
 from .probe import MediaInfo, check_audio, inspect
 from .provenance import COMMENT, append_xmp
@@ -35,7 +36,6 @@ PRORES_4444 = [
 MP4 = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart"]
 COMMENTED = ["-metadata", f"comment={COMMENT}"]
 DEEP_CODECS = ("h264", "hevc")  # in which an mp4 holds 10 bits in 4:2:0
-X264, X265 = ["-c:v", "libx264"], ["-c:v", "libx265", "-tag:v", "hvc1", "-x265-params", "log-level=error"]
 
 
 def read_frames(
@@ -184,7 +184,8 @@ class VideoWriter:
             arguments += PRORES_4444
         else:
             arguments += ["-vf", TO_BT709 if colours is None else colours.filter()]
-            arguments += _encoder(encoder, crf, preset, deep=self._dtype == np.uint16)
+            deep = colours if self._dtype == np.uint16 else None
+            arguments += _encoder(encoder, crf, preset, deep)
         arguments += [] if gop is None else ["-g", str(gop)]
         arguments += [*(colours or BT709).arguments(), *MP4, *(COMMENTED if generated else [])]
         arguments += ["-f", "mov" if overlay else "mp4", "-y"]
@@ -237,14 +238,23 @@ class VideoWriter:
             append_xmp(self._to_mark)
 
 
-def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str, deep: bool) -> list[str]:
-    if deep:
-        return [*(X264 if wanted == "x264" else X265), "-crf", str(crf), "-preset", preset]
+def _encoder(wanted: Literal["auto", "x264", "nvenc"], crf: int, preset: str, deep: Colours | None) -> list[str]:
+    """ffmpeg's options; deep: the colours of a picture in 10 bits, None of one in 8."""
+    quality = ["-crf", str(crf), "-preset", preset]
+    if deep is not None:
+        return [*_deep_encoder("libx264" if wanted == "x264" else "libx265", deep.hdr or StaticHdr()), *quality]
     if wanted == "nvenc" and not nvenc_works():
         raise MediaError("NVENC does not work on this machine (no such GPU or driver); use encoder x264 or auto")
     if wanted == "x264" or not nvenc_works():
-        return [*X264, "-crf", str(crf), "-preset", preset]
+        return ["-c:v", "libx264", *quality]
     return ["-c:v", "h264_nvenc", "-rc", "vbr", "-cq", str(crf), "-b:v", "0", "-preset", "p4"]
+
+
+def _deep_encoder(name: Literal["libx264", "libx265"], hdr: StaticHdr) -> list[str]:
+    said = hdr.parameters(name)
+    if name == "libx264":
+        return ["-c:v", name, *(["-x264-params", said] if said else [])]
+    return ["-c:v", name, "-tag:v", "hvc1", "-x265-params", ":".join(filter(None, ["log-level=error", said]))]
 
 
 @functools.cache
