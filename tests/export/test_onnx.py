@@ -27,6 +27,8 @@ from udh_core.inference.driving import mouth_shapes
 from udh_core.media.audio import SAMPLE_RATE_HZ
 from udh_core.models.checkpoint import open_generator
 from udh_core.models.generator import Generator
+from udh_core.models.motion import MotionConfig, MotionNet
+from udh_core.models.motion_prior import PriorConfig
 from udh_core.models.retrieval_warp import RetrievalWarpNet
 from udh_core.models.warping import WarpConfig
 from udh_core.speech.features import AudioFeatures
@@ -127,6 +129,26 @@ def test_motion_agrees_with_torch(exported, times):
         wanted = exported.network.motion(features).numpy()
     assert wanted.std() > 1e-3
     assert np.abs(exported.run("motion", features=features.numpy()) - wanted).max() <= PARITY
+
+
+@needs_onnx
+def test_motion_with_a_prior_agrees_with_torch(tmp_path):
+    """The distance of each voice is an input."""
+    import onnxruntime
+
+    torch.manual_seed(3)
+    prior = PriorConfig(80, channels=16, dilations=(1,), members=2)
+    network = MotionNet(MotionConfig(80, channels=16, members=2, prior=prior)).eval()
+    network.prior_share.fill_(0.7)
+    inputs = {"features": torch.randn(2, 50, 80), "distance": torch.rand(2)}
+    _write(network, inputs, "shapes", ("batch", "time"), tmp_path / "motion.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "motion.onnx"), providers=["CPUExecutionProvider"])
+    features, distance = torch.randn(3, 131, 80), torch.tensor([0.0, 0.4, 1.0])
+    with torch.inference_mode():
+        wanted, near = network(features, distance).numpy(), network(features).numpy()
+    found = np.asarray(session.run(["shapes"], {"features": features.numpy(), "distance": distance.numpy()})[0])
+    assert np.abs(found - wanted).max() <= PARITY
+    assert np.abs(near - wanted)[2].max() > 0.1
 
 
 @needs_onnx

@@ -18,16 +18,19 @@ from udh_core.inference.driving import (
     amplitude_gain,
     at_times,
     feature_shift,
+    gain_of,
     mean_of,
     mouth_amplitude,
     mouth_shapes,
     predict_rows,
     speech_rows,
+    voice_distance,
 )
 from udh_core.media.audio import load_waveform
 from udh_core.metrics import correlation
 from udh_core.models.generator import AdaptationConfig, Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
+from udh_core.models.motion_prior import PriorConfig
 from udh_core.models.warping import WarpConfig
 from udh_core.speech import augmentation, features
 from udh_core.speech.features import AudioFeatures
@@ -123,7 +126,55 @@ def test_without_a_voice_in_the_clip_nothing_is_changed(generator: Generator, kn
 def test_gain_has_limits(generator: Generator, factor: float) -> None:
     shapes = factor * float(generator.mouth_amplitude) / 12**0.5 * torch.randn(3000, 12)
     wanted = AdaptationConfig.max_gain if factor < 1 else 1 / AdaptationConfig.max_gain
-    assert amplitude_gain(generator, shapes, 60.0) == pytest.approx(wanted)
+    assert amplitude_gain(generator, shapes, 60.0, 0.0) == pytest.approx(wanted)
+
+
+@pytest.fixture
+def generator_with_prior() -> Generator:
+    """As `generator`, with a motion prior whose heads say something."""
+    torch.manual_seed(0)
+    prior = PriorConfig(WIDTH, channels=16, dilations=(1,), members=1)
+    motion = MotionConfig(feature_width=WIDTH, channels=16, members=1, prior=prior)
+    warp = WarpConfig(160, references=1, widths=(16, 24), condition=16)
+    made = Generator(GeneratorConfig(motion, warp, shape_points=20), CropSpec(160)).eval()
+    made.motion.prior_share.fill_(0.7)
+    made.mouth_amplitude.fill_(1.0)
+    made.motion.general_amplitude.fill_(1.0)
+    return made
+
+
+def test_a_voice_is_the_further_the_more_its_mean_differs_and_the_more_is_heard(generator: Generator) -> None:
+    def distance(mean: float, seconds: float) -> float:
+        return voice_distance(generator, torch.full((WIDTH,), mean), seconds)
+
+    assert distance(0.0, 60.0) == distance(0.13, 1e6) == distance(1.0, 0.1) == 0  # of two recordings; too short
+    assert 0 < distance(0.3, 4.0) < distance(0.3, 60.0) < distance(0.5, 60.0) < distance(3.0, 60.0) < 1
+    generator.mouth_amplitude.zero_()  # the clip holds no voice to compare with
+    assert distance(3.0, 60.0) == 0
+
+
+def test_others_are_followed_by_the_general_head_and_the_own_voice_by_the_persons(
+    generator_with_prior: Generator,
+) -> None:
+    """What the general head says has a say in another voice alone, the more the further that is."""
+    made, (heard, waveform) = generator_with_prior, seconds_of_speech(20)
+    changed = []
+    for offset in (0.0, 0.3, 1.0):
+        other = AudioFeatures(heard.values - heard.values.mean(0) + np.float32(offset), RATE_HZ, "mel80")
+        before = mouth_shapes(made, other, times_in(other), waveform, rest=False)
+        bias = made.motion.general_head.bias.clone()
+        made.motion.general_head.bias.data.add_(0.5)
+        after = mouth_shapes(made, other, times_in(other), waveform, rest=False)
+        made.motion.general_head.bias.data.copy_(bias)
+        changed.append(float((after - before).abs().mean()))
+    assert changed[0] == 0 < 0.1 < changed[1] < changed[2]
+
+
+def test_others_are_brought_to_the_amplitude_of_the_general_head(generator_with_prior: Generator) -> None:
+    made = generator_with_prior
+    made.motion.general_amplitude.fill_(1.4)
+    gains = [gain_of(made, 1.0, 1e9, distance) for distance in (0.0, 0.5, 1.0)]
+    assert gains == pytest.approx([1.0, 1.2, 1.4])
 
 
 def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
@@ -131,7 +182,7 @@ def test_the_less_is_heard_the_less_is_changed(generator: Generator) -> None:
     shapes *= 0.8 * float(generator.mouth_amplitude) / mouth_amplitude(generator, shapes)
     seconds = (0.1, 0.6, 2.0, 10.0, 1000.0)
     shifts = [float(feature_shift(generator, mean, s).norm()) for s in seconds]
-    gains = [amplitude_gain(generator, shapes, s) for s in seconds]
+    gains = [amplitude_gain(generator, shapes, s, 0.0) for s in seconds]
     assert shifts == sorted(shifts) and gains == sorted(gains)
     assert shifts[0] == 0 and gains[0] == 1
     assert shifts[-1] == pytest.approx(0.4 * WIDTH**0.5, rel=0.01)

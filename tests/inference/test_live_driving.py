@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from udh_core.face.crop import CropSpec
-from udh_core.inference.driving import feature_shift, mouth_amplitude
+from udh_core.inference.driving import feature_shift, mouth_amplitude, voice_distance
 from udh_core.inference.live_driving import RunningVoice
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
@@ -41,6 +41,7 @@ def test_a_voice_is_adapted_to_in_time_and_without_jumps(generator: Generator) -
     whole = feature_shift(generator, torch.full((6,), 0.9), 60.0)
     torch.testing.assert_close(voice.shift, whole, atol=0.05, rtol=0)
     assert voice.gain == pytest.approx(1 / 0.8, rel=0.03)
+    assert voice.distance == pytest.approx(voice_distance(generator, torch.full((6,), 0.9), 60.0), abs=0.02)
     assert voice.loud_db == pytest.approx(-20)
     assert not shifts[:3].any() and shifts[round(4 * RATE_HZ / ROWS)] < -0.6
     assert np.abs(np.diff(shifts, prepend=0)).max() < 0.16
@@ -49,6 +50,7 @@ def test_a_voice_is_adapted_to_in_time_and_without_jumps(generator: Generator) -
 def test_the_own_voice_is_left_alone(generator: Generator) -> None:
     voice, shifts = run(generator, 10, mean=0.0, movement=1.0)
     assert np.abs(shifts).max() < 0.05 and voice.gain == pytest.approx(1, abs=0.03)
+    assert voice.distance == 0
 
 
 def test_another_speaker_takes_the_place_of_the_first(generator: Generator) -> None:

@@ -29,6 +29,7 @@ from udh_core.models.checkpoint import (
 )
 from udh_core.models.generator import Generator, GeneratorConfig
 from udh_core.models.motion import MotionConfig
+from udh_core.models.motion_prior import PriorConfig
 from udh_core.models.warping import WarpConfig
 
 INFO = Checkpoint(
@@ -100,6 +101,24 @@ def test_generator_round_trip(tmp_path: Path) -> None:
     assert not loaded.training
     for name, value in generator.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_generator_of_before_there_was_a_general_head(tmp_path: Path) -> None:
+    """The person's head on the prior, which then served all voices, still serves those at any distance."""
+    prior = PriorConfig(80, channels=8, dilations=(1,), members=1)
+    config = GeneratorConfig(
+        MotionConfig(80, channels=8, members=1, prior=prior), WarpConfig(160, references=1, widths=(8, 8)), 53
+    )
+    generator = Generator(config, CropSpec(160)).eval()
+    generator.motion.prior_share.fill_(1.0)
+    generator.mouth_amplitude.fill_(0.5)
+    older = {name: value for name, value in generator.state_dict().items() if not name.startswith("motion.general_")}
+    save(tmp_path / "g.safetensors", replace(INFO, config={"model": config.to_dict()}), older)
+    _, loaded = open_generator(tmp_path / "g.safetensors")
+    features = torch.randn(1, 20, 80)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.motion(features, torch.ones(1)), generator.motion(features))
+    assert float(loaded.motion.general_amplitude) == 0.5
 
 
 def test_generator_whose_tensors_do_not_fit(tmp_path: Path) -> None:

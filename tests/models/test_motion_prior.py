@@ -56,6 +56,20 @@ def test_share_leads_from_the_members_to_the_prior() -> None:
     assert (none - all_).abs().max() > 0.01
 
 
+def test_the_further_a_voice_is_the_more_the_general_head_says() -> None:
+    """Each voice of a batch by its own distance."""
+    features, made = torch.randn(1, 30, 6).expand(3, -1, -1), network(0.6)
+    with torch.no_grad():
+        own, half, other = made(features, torch.tensor([0.0, 0.5, 1.0]))
+        assert torch.equal(own, made(features)[0])
+        general = made.general_head(made.prior_hidden(features))[0] * made.variance_gain
+        torch.testing.assert_close(other, general)
+        torch.testing.assert_close(half, (own + other) / 2)
+        assert (own - other).abs().max() > 0.01
+        made.prior = None
+        assert torch.equal(made(features, torch.ones(3)), made(features))
+
+
 def test_prior_depends_on_how_speech_differs_from_its_mean() -> None:
     """A voice whose features are all shifted, with the mean that is known of it, moves the mouth as before."""
     features, shift = torch.randn(1, 30, 6), torch.randn(6)

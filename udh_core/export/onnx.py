@@ -23,7 +23,7 @@ from ..models.generator import Generator as GeneratorNet
 from ..progress import Progress, job
 from ..speech.encoders import open_encoder
 
-FORMAT = 3  # of the JSON
+FORMAT = 4  # of the JSON
 OPSET = 18
 OLDEST = {"onnx": "1.17", "onnxscript": "0.7.1"}  # before, what draws from a bank was other than in torch: off by 1
 WARP, MOTION, DESCRIPTION = "warp.onnx", "motion.onnx", "generator.json"
@@ -33,9 +33,12 @@ _STEPS = (
     "voice.mouth_amplitude 0, leave out the two steps beginning with “Voice”.",
     "Voice: with d = voice.mean - the mean of those rows, add "
     "d * max(0, 1 - voice.mean_variance / n / mean((d / voice.deviation)^2)) to all rows.",
-    "Run motion on them, all at once or in blocks that overlap by 30 rows: one mouth shape per row.",
-    "Voice: over the same rows, with "
-    "r = log(voice.mouth_amplitude / sqrt(sum(variance of the shapes * shape_deviation^2))), "
+    "Run motion on them, all at once or in blocks that overlap by 30 rows: one mouth shape per row. Where it has an "
+    "input `distance`, that is "
+    "max(0, 1 - (voice.mean_variance / n + voice.voice_variance) / mean((d / voice.deviation)^2)), "
+    "0 where the step before is left out.",
+    "Voice: over the same rows, with a = voice.mouth_amplitude + distance * (voice.general_amplitude - "
+    "voice.mouth_amplitude) and r = log(a / sqrt(sum(variance of the shapes * shape_deviation^2))), "
     "scale the distance of all shapes from `rest` by exp(r * r^2 / (r^2 + voice.amplitude_variance / n)), kept between "
     "1 / voice.most and voice.most; no value goes beyond voice.limit by that.",
     "Take the shapes at the middle of every video frame, (i + 0.5) / fps seconds, linearly between rows: any fps.",
@@ -73,7 +76,10 @@ def export_onnx(generator: str | Path, folder: str | Path) -> Generator[Progress
         yield Progress("export", 0, len(files), files[0].name)
         _write(network.warp, {"crops": crops, "shapes": shapes}, "drawn", ("batch",), files[0])
         yield Progress("export", 1, len(files), files[1].name)
-        _write(network.motion, {"features": features}, "shapes", ("batch", "time"), files[1])
+        motion_inputs = {"features": features}
+        if network.motion.prior is not None:
+            motion_inputs["distance"] = torch.rand(2)
+        _write(network.motion, motion_inputs, "shapes", ("batch", "time"), files[1])
         with atomic_write(files[2]) as temporary:
             temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
     yield Progress("export", len(files), len(files))
@@ -84,6 +90,11 @@ def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
     """Everything that is needed to use the two files, as plain values for JSON."""
     config, size = network.config, info.crop.size
     shape, frames, adaptation = config.motion.shape_width, config.warp.frames, config.adaptation
+    motion_inputs = [_socket("features", ["batch", "time", config.motion.feature_width], "rows of the encoder")]
+    amplitude = general_amplitude = float(network.mouth_amplitude)
+    if network.motion.prior is not None:
+        motion_inputs.append(_socket("distance", ["batch"], "0..1, of the voice from that of the clip"))
+        general_amplitude = float(network.motion.general_amplitude)
     picture = "RGB, 0..1"
     deviations = "standard deviations, about -3..3"
     return {
@@ -100,7 +111,9 @@ def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
             "mean": network.motion.speech_mean.tolist(),
             "deviation": network.motion.feature_std.tolist(),
             "mean_variance": adaptation.mean_variance,
-            "mouth_amplitude": float(network.mouth_amplitude),
+            "voice_variance": adaptation.voice_variance,
+            "mouth_amplitude": amplitude,
+            "general_amplitude": general_amplitude,
             "amplitude_variance": adaptation.movement_variance,
             "most": adaptation.max_gain,
             "limit": adaptation.max_deviation,
@@ -110,7 +123,7 @@ def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
         "crop": crop.description(info.crop),
         "motion": {
             "file": MOTION,
-            "inputs": [_socket("features", ["batch", "time", config.motion.feature_width], "rows of the encoder")],
+            "inputs": motion_inputs,
             "outputs": [_socket("shapes", ["batch", "time", shape], deviations)],
         },
         "warp": {
@@ -156,7 +169,7 @@ def _write(network: nn.Module, inputs: dict[str, Tensor], output: str, free: tup
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=[output],
-            dynamic_shapes=tuple(dimensions for _ in inputs),
+            dynamic_shapes=tuple({k: d for k, d in dimensions.items() if k < one.ndim} for one in inputs.values()),
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")

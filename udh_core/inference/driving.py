@@ -5,6 +5,9 @@ the features is shifted to that of the clip, and the amplitude of the mouth scal
 clip. Passages of one voice differ, too, the more the shorter they are, so both corrections are shrunk towards none: the
 shift as James and Stein (1961) do it, by 1 − expected variance / observed difference², not below 0; the logarithm of
 the gain r by r² / (r² + expected variance). The variances are in `AdaptationConfig`.
+
+The same evidence says how far a voice is from the clip's (`voice_distance`): this person's networks follow the own
+voice best, what the motion prior says of anybody follows others best.
 """
 
 from __future__ import annotations
@@ -42,10 +45,10 @@ def mouth_shapes(
     `models`: folder of the weight files.
     """
     spoken = speech_rows(waveform, len(features.values), features.rate_hz, times_s, models=models)
-    seconds = len(spoken) / features.rate_hz
-    shift = feature_shift(generator, mean_of(features.values, spoken), seconds)
-    rows, resting = predict_rows(generator, features, shift), generator.rest_pose.cpu()
-    gain *= amplitude_gain(generator, rows[torch.from_numpy(spoken)], seconds)
+    seconds, mean = len(spoken) / features.rate_hz, mean_of(features.values, spoken)
+    shift, distance = feature_shift(generator, mean, seconds), voice_distance(generator, mean, seconds)
+    rows, resting = predict_rows(generator, features, shift, distance), generator.rest_pose.cpu()
+    gain *= amplitude_gain(generator, rows[torch.from_numpy(spoken)], seconds, distance)
     at_frames = at_times(rows, features.rate_hz, times_s)
     shapes = scale_movement(at_frames, resting, gain, generator.config.adaptation.max_deviation)
     if not rest:
@@ -78,26 +81,46 @@ def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
     return difference * shrinkage(difference / motion.feature_std.cpu(), seconds, config)
 
 
-def shrinkage(difference: Tensor, seconds: float, config: AdaptationConfig) -> Tensor:
-    """() 0..1: what part of a difference (D,) of means, in standard deviations, is not chance in so many seconds."""
+def voice_distance(generator: Generator, mean: Tensor, seconds: float) -> float:
+    """0..1: how far a voice, which in so many seconds of speech has this mean (D,) of the features, is from the clip's.
+
+    0 where one person may differ as much from one recording to another, and where nothing is known.
+    """
+    motion, config = generator.motion, generator.config.adaptation
+    if generator.mouth_amplitude == 0:
+        return 0.0
+    difference = (motion.speech_mean.cpu() - mean) / motion.feature_std.cpu()
+    return float(shrinkage(difference, seconds, config, config.voice_variance))
+
+
+def shrinkage(difference: Tensor, seconds: float, config: AdaptationConfig, other_variance: float = 0.0) -> Tensor:
+    """() 0..1: what part of a difference (D,) of means, in standard deviations, is not chance in so many seconds.
+
+    other_variance: of the difference, that does not come from how short the passage is.
+    """
     if seconds < config.least_s:
         return torch.zeros(())
     evidence = difference.square().mean().clamp_min(1e-9)
-    return (1 - config.mean_variance / seconds / evidence).clamp_min(0)
+    return (1 - (config.mean_variance / seconds + other_variance) / evidence).clamp_min(0)
 
 
-def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float) -> float:
+def amplitude_gain(generator: Generator, shapes: Tensor, seconds: float, distance: float) -> float:
     """What brings the movement of shapes (k, shape_width), so many seconds of speech, to that predicted of the clip."""
     spoken = seconds >= generator.config.adaptation.least_s
-    return gain_of(generator, mouth_amplitude(generator, shapes) if spoken else 0.0, seconds)
+    return gain_of(generator, mouth_amplitude(generator, shapes) if spoken else 0.0, seconds, distance)
 
 
-def gain_of(generator: Generator, predicted: float, seconds: float) -> float:
-    """What brings a movement of this amplitude, predicted of so many seconds of speech, to that of the clip."""
-    config = generator.config.adaptation
-    if predicted == 0 or generator.mouth_amplitude == 0 or seconds < config.least_s:
+def gain_of(generator: Generator, predicted: float, seconds: float, distance: float) -> float:
+    """What brings a movement of this amplitude, predicted of so many seconds of speech, to that of the clip.
+
+    distance: of the voice, see `voice_distance`.
+    """
+    config, wanted = generator.config.adaptation, float(generator.mouth_amplitude)
+    if predicted == 0 or wanted == 0 or seconds < config.least_s:
         return 1.0
-    ratio = np.log(float(generator.mouth_amplitude) / predicted)
+    if generator.motion.prior is not None:
+        wanted += distance * (float(generator.motion.general_amplitude) - wanted)
+    ratio = np.log(wanted / predicted)
     ratio *= ratio**2 / (ratio**2 + config.movement_variance / seconds)
     return float(np.exp(np.clip(ratio, -np.log(config.max_gain), np.log(config.max_gain))))
 
@@ -114,15 +137,18 @@ def at_times(rows: Tensor, rate_hz: float, times_s: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor) -> Tensor:
-    """(T, shape_width) float32 from the features, moved by `shift` (D,). Blockwise: any length fits."""
+def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor, distance: float = 0.0) -> Tensor:
+    """(T, shape_width) float32 from the features, moved by `shift` (D,), of a voice at this distance from the clip's.
+
+    Blockwise: any length fits.
+    """
     total = len(features.values)
     device = next(generator.motion.parameters()).device
-    parts = []
+    distances, parts = torch.tensor([distance], dtype=torch.float32, device=device), []
     for start in range(0, total, _BLOCK_ROWS):
         low, high = max(0, start - _MARGIN_ROWS), min(total, start + _BLOCK_ROWS + _MARGIN_ROWS)
         block = (torch.from_numpy(np.array(features.values[low:high], np.float32)) + shift)[None].to(device)
-        parts.append(generator.motion(block)[0, start - low :][:_BLOCK_ROWS].cpu())
+        parts.append(generator.motion(block, distances)[0, start - low :][:_BLOCK_ROWS].cpu())
     return torch.cat(parts)
 
 

@@ -19,7 +19,7 @@ from ..models.generator import Generator
 from ..speech.activity import levels_db, loud_db, silence, speech_mask
 from ..speech.encoders import Encoder, rows_of_window
 from ..speech.features import AudioFeatures
-from .driving import feature_shift, gain_of, predict_rows, scale_movement
+from .driving import feature_shift, gain_of, predict_rows, scale_movement, voice_distance
 
 # In samples. Multiples of 40 ms, so that the rows of every encoder lie alike in every window.
 HISTORY, HOP, LOOK_AHEAD = 32000, 2560, 3200  # 2 s, 160 ms, 200 ms
@@ -106,7 +106,9 @@ class LiveDriving:
     def _motion(self, features: np.ndarray) -> Tensor:
         """(r, shape_width) of the hop, from the features (t, D) of its window."""
         seen = AudioFeatures(features[self._hop.start - SEEN_ROWS :], self.rate_hz, self._encoder.name)
-        return predict_rows(self._generator, seen, self.voice.shift)[SEEN_ROWS:][: self.rows_per_hop]
+        return predict_rows(self._generator, seen, self.voice.shift, self.voice.distance)[SEEN_ROWS:][
+            : self.rows_per_hop
+        ]
 
 
 class RunningVoice:
@@ -115,6 +117,7 @@ class RunningVoice:
     def __init__(self, generator: Generator, rate_hz: float) -> None:
         config = generator.config.motion
         self.shift = torch.zeros(config.feature_width)  # to add to the features
+        self.distance = 0.0  # from the voice of the clip
         self.gain = 1.0  # of the movement
         self.loud_db: float | None = None  # how loud the loud parts are; None: nobody has spoken
         self._generator = generator
@@ -130,7 +133,9 @@ class RunningVoice:
         movement = self._shapes.variance * self._generator.shape_std.cpu().numpy() ** 2
         share = 1 - np.exp(-len(features) / self._features.rate_hz / SETTLING_S)
         self.shift = self.shift + share * (feature_shift(self._generator, mean, seconds) - self.shift)
-        self.gain *= (gain_of(self._generator, float(np.sqrt(movement.sum())), seconds) / self.gain) ** share
+        self.distance += float(share) * (voice_distance(self._generator, mean, seconds) - self.distance)
+        gain = gain_of(self._generator, float(np.sqrt(movement.sum())), seconds, self.distance)
+        self.gain *= (gain / self.gain) ** share
         self.loud_db = level_db if self.loud_db is None else self.loud_db + share * (level_db - self.loud_db)
 
 

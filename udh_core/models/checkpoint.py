@@ -160,6 +160,7 @@ def _open(path: Path, kind: Kind | None) -> _Opened:
     if kind is not None and info.kind != kind:
         raise FormatError(f"{path} holds a {_title(info.kind)}, where a {_title(kind)} is needed; give another file")
     stored = {renamed.tensor_name(info.kind, name) if description["format"] < FORMAT else name: name for name in names}
+    stored |= {name: stored[other] for name, other in renamed.added_tensors(stored).items()}
     return _Opened(description, info, stored)
 
 

@@ -30,6 +30,7 @@ class AdaptationConfig(Config):
     max_gain: float = 1.6  # a movement is scaled by this factor, or divided by it, at most
     max_deviation: float = 3.0  # standard deviations that scaling may reach: further out the clip showed nothing
     least_s: float = 0.5  # of speech, to say anything about a voice
+    voice_variance: float = 0.02  # of the mean of a feature, from one recording of a voice to the next; chosen
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Generator(nn.Module):
     | motion.speech_mean | (D,) | features | `fit_feature_statistics` | feature shift |
     | motion.variance_gain | (S,) | factor | training/motion.py, held-out folds | `MotionNet.forward` |
     | motion.prior_head | (S, W), (S,) | σ | training/prior_head.py | `MotionNet.forward` |
+    | motion.general_head | (S, W), (S,) | σ | training/prior_head.py | `MotionNet.forward`, other voices |
+    | motion.general_amplitude | () | face units | training/motion.py | amplitude gain, other voices |
     | warp.references | (K, 3, C, C) | RGB 0..255 | training/references.py | `WarpNet.draw` |
     | warp.reference_description | (K, Q) | σ | training/guide.py, bank.py | `GuidedWarpNet` |
     | warp.mesh_flow, metric | (Q, 2, h, w), (Q, Q) | crop widths / σ | training/guide.py | `GuidedWarpNet` |

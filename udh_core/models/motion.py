@@ -49,11 +49,13 @@ class MotionTrainingConfig(Config):
 class MotionNet(nn.Module):
     """Average of a few members, brought back to the variance that averaging and regression take away.
 
-    With a motion prior a share of the shape is that of the prior, which was trained on many speakers and is frozen; its
-    head is this person's. Works at the features' own rate, so a model trained at one frame rate serves any other.
+    With a motion prior, which was trained on many speakers and is frozen, a share of the shape is read from it by this
+    person's head; the less a voice is the clip's, the more is read by a head that knows only the size of this mouth.
+    Works at the features' own rate, so a model trained at one frame rate serves any other.
     """
 
     prior_share: Tensor
+    general_amplitude: Tensor
     feature_mean: Tensor
     feature_std: Tensor
     speech_mean: Tensor
@@ -68,7 +70,9 @@ class MotionNet(nn.Module):
         if config.prior is not None:
             self.prior = MotionPrior(config.prior)
             self.prior_head = nn.Linear(self.prior.hidden_width, config.shape_width)
+            self.general_head = nn.Linear(self.prior.hidden_width, config.shape_width)
             self.register_buffer("prior_share", torch.zeros(()))
+            self.register_buffer("general_amplitude", torch.zeros(()))
         self.register_buffer("feature_mean", torch.zeros(config.feature_width))
         self.register_buffer("feature_std", torch.ones(config.feature_width))
         self.register_buffer("speech_mean", torch.zeros(config.feature_width))  # of the features where somebody speaks
@@ -78,12 +82,19 @@ class MotionNet(nn.Module):
         """(…, D) → (…, D), each feature to zero mean and unit variance over the training split."""
         return (features - self.feature_mean) / self.feature_std
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features (B, T, D) → shape (B, T, shape_width) in standard deviations."""
+    def forward(self, features: Tensor, distance: Tensor | None = None) -> Tensor:
+        """features (B, T, D) → shape (B, T, shape_width) in standard deviations.
+
+        distance: (B,) 0..1 of the voices from that of the clip, as `inference.driving.voice_distance` says; None: 0.
+        Without a motion prior nothing depends on it.
+        """
         normalised = self.normalise(features)
         shape = torch.stack([member(normalised) for member in self.members]).mean(0)
         if self.prior is not None:
-            shape = shape + self.prior_share * (self.prior_head(self.prior_hidden(features)) - shape)
+            hidden = self.prior_hidden(features)
+            shape = shape + self.prior_share * (self.prior_head(hidden) - shape)
+            if distance is not None:
+                shape = shape + distance[:, None, None] * (self.general_head(hidden) - shape)
         return shape * self.variance_gain
 
     def set_prior(self, prior: MotionPrior | None) -> None:
@@ -93,7 +104,7 @@ class MotionNet(nn.Module):
             self.prior.requires_grad_(False).eval()
 
     def prior_hidden(self, features: Tensor) -> Tensor:
-        """features (B, T, D) → (B, T, hidden_width) what the prior's head reads the shape from."""
+        """features (B, T, D) → (B, T, hidden_width) what both heads read the shape from."""
         prior = self.prior
         if prior is None:
             raise ValueError("there is no motion prior in this network")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 Rules = tuple[tuple[str, str], ...]  # (pattern, replacement), all tried in this order
@@ -33,6 +33,11 @@ ADDED = {  # to a generator's configuration: what were constants of the program
         "correlation_gate": [0.3, 0.7],
     },
 }
+GENERAL_HEAD = (  # tensors of a generator: what is missing, and what it was
+    ("motion.general_head.weight", "motion.prior_head.weight"),
+    ("motion.general_head.bias", "motion.prior_head.bias"),
+    ("motion.general_amplitude", "mouth_amplitude"),
+)
 OPTIONS = {"rate": "learning_rate", "size": "model_size"}  # of a training
 PHASES = {"pixels": "warp"}  # of a training, in its log
 
@@ -93,6 +98,19 @@ def generator_name(name: str) -> str:
     if part == "motion":
         return "motion." + _by(_MOTION, rest)
     return _by(_GENERATOR, name)
+
+
+def added_tensors(names: Collection[str]) -> dict[str, str]:
+    """Tensors that a generator or bundle with these lacks, and the names of those that stand for them.
+
+    Before there was a general head, the person's head on the motion prior served all voices.
+    """
+    parts = [
+        name.removesuffix("motion.prior_head.weight") for name in names if name.endswith("motion.prior_head.weight")
+    ]
+    if not parts or f"{parts[0]}motion.general_amplitude" in names:
+        return {}
+    return {f"{parts[0]}{name}": f"{parts[0]}{other}" for name, other in GENERAL_HEAD}
 
 
 def resume_state(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,16 @@ from ..progress import Progress
 from .augmented_features import AugmentedFeatures
 from .calibration import movement_in_speech, predicted_part, spread_gain
 from .loop import Schedule, StepReport, set_learning_rate, update
-from .prior_head import AUGMENTED_WEIGHT, SHARE, SILENT_WEIGHT, PriorHead, general_head, hidden_at, hidden_rows
+from .prior_head import (
+    AUGMENTED_WEIGHT,
+    SHARE,
+    SILENT_WEIGHT,
+    PriorHead,
+    general_amplitude,
+    general_head,
+    hidden_at,
+    hidden_rows,
+)
 
 FOLDS = 10
 GUARD_S = 0.4  # around a left-out fold: its neighbours share its audio windows (0.56 s) and its movement; chosen
@@ -143,13 +152,16 @@ class MotionTraining:
                 yield StepReport.of("motion", report.step, done, report.losses, metrics=report.metrics, steps=steps)
             self.trained.add(k)
         outside = [self._left_out(k) for k in range(count)]
-        if self.motion.prior is not None:
-            outside = self._with_prior(outside)
+        hidden = None if self.motion.prior is None else hidden_rows(self.motion, self.chunks.plain)
+        if hidden is not None:
+            outside = self._with_prior(outside, hidden)
         gain = spread_gain(outside, self.chunks.settings)
         self.motion.variance_gain.copy_(gain)
         if self.generator.mouth_amplitude > 0:  # else it is unknown
             part = predicted_part(self.generator, [(predicted * gain, true) for predicted, true in outside])
             self.generator.mouth_amplitude.fill_(part * self.movement)
+        if hidden is not None:
+            self._fit_general_amplitude(hidden, torch.cat([predicted for predicted, _ in outside]) * gain)
 
     def train_member(self, k: int, schedule: Schedule) -> Steps[StepReport, None, None]:
         """Train one member of the ensemble."""
@@ -210,15 +222,14 @@ class MotionTraining:
         return interpolate_rows(member(self.chunks.plain[None]), rows[None])[0], self.shapes[frames]
 
     @torch.no_grad()
-    def _with_prior(self, outside: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """Fit the head on the prior; (n, S) predicted by both for the left-out frames of every member, and true.
+    def _with_prior(self, outside: list[tuple[Tensor, Tensor]], plain: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Fit the heads on the prior; (n, S) predicted by members and the person's head for what every member left out,
+        and true.
 
-        outside: what the members predict of them.
+        outside: what the members predict of them. plain: (T, W) what the prior sees of the clip's speech.
         """
         motion, chunks, folds = self.motion, self.chunks, self.folds
-        plain = hidden_rows(motion, chunks.plain)
-        general = general_head(self.generator, self.shapes[np.concatenate(folds.tenths)])
-        head = PriorHead(motion, FOLDS + 1, general)  # the last part is of silence, which every head knows
+        head = PriorHead(motion, FOLDS + 1)  # the last part is of silence, which every head knows
         for silence in chunks.silences:
             head.add(FOLDS, hidden_rows(motion, silence), self.rest.expand(len(silence), -1), SILENT_WEIGHT)
         for rows, speed in [(chunks.plain, 1.0), *chunks.augmented]:
@@ -226,9 +237,10 @@ class MotionTraining:
             for tenth, frames in enumerate(folds.tenths):
                 at = hidden_at(hidden, (chunks.rows[frames] + 0.5) / speed - 0.5)
                 head.add(tenth, at, self.shapes[frames], 1.0 if rows is chunks.plain else AUGMENTED_WEIGHT)
-        weight, bias = head.fit()
-        motion.prior_head.weight.copy_(weight)
-        motion.prior_head.bias.copy_(bias)
+        general = general_head(self.generator, self.shapes[np.concatenate(folds.tenths)])
+        for layer, (weight, bias) in ((motion.prior_head, head.fit()), (motion.general_head, general)):
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
         motion.prior_share.fill_(SHARE)
         both = []
         for (predicted, true), tenth in zip(outside, folds.numbers, strict=True):
@@ -236,6 +248,14 @@ class MotionTraining:
             other = hidden_at(plain, chunks.rows[folds.tenths[tenth]]) @ weight.T + bias
             both.append((torch.lerp(predicted, other, motion.prior_share), true))
         return both
+
+    @torch.no_grad()
+    def _fit_general_amplitude(self, plain: Tensor, own: Tensor) -> None:
+        """own: (n, S) predicted of the left-out frames of all members; plain as in `_with_prior`; gain included."""
+        motion, folds = self.motion, self.folds
+        rows = self.chunks.rows[np.concatenate(folds.left_out)]
+        general = motion.general_head(hidden_at(plain, rows)) * motion.variance_gain
+        motion.general_amplitude.fill_(general_amplitude(self.generator, general, own))
 
     def _member(self, k: int) -> MotionMember:
         return cast(MotionMember, self.motion.members[k])

@@ -1,9 +1,8 @@
-"""Fits a person's head on the frozen motion prior.
+"""Fits two heads on the frozen motion prior.
 
-One part of it is a ridge regression of the person's mouth shapes on what the prior sees: it knows the person, and
-follows this voice best. The other is what the prior says of anybody, at the size of this person's mouth: it follows
-other voices best. The sums of the regression are kept for every tenth of the frames apart, so that heads which leave
-one out cost nothing.
+The person's is a ridge regression of the mouth shapes on what the prior sees: it follows this voice best. The general
+one is what the prior says of anybody, at the size of this person's mouth: it follows other voices best. The sums of the
+regression are kept for every tenth of the frames apart, so that heads which leave one out cost nothing.
 """
 
 from __future__ import annotations
@@ -12,26 +11,23 @@ import torch
 from torch import Tensor
 
 from ..face.mouth import lip_gap
+from ..inference.driving import mouth_amplitude
 from ..models.generator import Generator
 from ..models.motion import MotionNet
 from ..models.tensors import interpolate_rows
 
-RIDGE = 4.0  # penalty on a weight, the inputs in standard deviations
+RIDGE = 6.0  # penalty on a weight, the inputs in standard deviations
 AUGMENTED_WEIGHT = 0.25  # of a frame in augmented speech, of which there are four; chosen
 SILENT_WEIGHT = 0.1  # of a row of silence, of which there are thousands; chosen
-# Measured on the news presenter, driven by the own voice and by five others (docs/motion_prior.md): the more of
-# both, the better others are followed, and the worse that one.
-SHARE = 0.7  # of the shape that is the head's; the rest is the members'
-GENERAL = 0.45  # of the head that is what the prior says of anybody
+SHARE = 0.7  # of the shape that is the person's head's; the rest is the members'; measured (docs/motion_prior.md)
 _BLOCK_ROWS, _MARGIN_ROWS = 3000, 64  # of features at a time; the prior sees 30 rows to either side
 
 
 class PriorHead:
     """The regression; add frames, then `fit`."""
 
-    def __init__(self, motion: MotionNet, tenths: int, general: tuple[Tensor, Tensor]) -> None:
-        """tenths: how many parts the frames are cut into; general: see `general_head`."""
-        self._general = general
+    def __init__(self, motion: MotionNet, tenths: int) -> None:
+        """tenths: how many parts the frames are cut into."""
         width, outputs = motion.prior_head.in_features + 1, motion.prior_head.out_features
         self._gram = torch.zeros(tenths, width, width, dtype=torch.float64)
         self._moment = torch.zeros(tenths, width, outputs, dtype=torch.float64)
@@ -53,8 +49,7 @@ class PriorHead:
         target = moment[:-1] - torch.outer(mean, moment[-1])
         weight = torch.linalg.solve(centred + RIDGE * count * torch.diag(variance), target)
         bias = moment[-1] / count - mean @ weight
-        own = weight.T.float(), bias.float()
-        return torch.lerp(own[0], self._general[0], GENERAL), torch.lerp(own[1], self._general[1], GENERAL)
+        return weight.T.float(), bias.float()
 
 
 @torch.no_grad()
@@ -66,11 +61,27 @@ def general_head(generator: Generator, shapes: Tensor) -> tuple[Tensor, Tensor]:
     prior = generator.motion.prior
     if prior is None:
         raise ValueError("there is no motion prior in this generator")
-    points = (shapes * generator.shape_std.to(shapes)) @ generator.shape_basis.to(shapes)
-    opening = torch.from_numpy(lip_gap(points.unflatten(1, (-1, 2)).numpy())).std()
+    opening = opening_spread(generator, shapes)
     to_shapes = opening * generator.shape_basis.to(shapes) / generator.shape_std.to(shapes)[:, None]
     weight, bias = prior.shape_head()
     return to_shapes @ weight, to_shapes @ bias
+
+
+def general_amplitude(generator: Generator, general: Tensor, own: Tensor) -> float:
+    """The `mouth_amplitude` at which shapes of the general head open the lips as far as the person's own do.
+
+    general and own: (n, shape_width) that either predicts of the same frames. In each the lips have another share of
+    what the amplitude measures.
+    """
+    per_opening = mouth_amplitude(generator, general) / max(opening_spread(generator, general), 1e-6)
+    own_per_opening = mouth_amplitude(generator, own) / max(opening_spread(generator, own), 1e-6)
+    return float(generator.mouth_amplitude) * per_opening / max(own_per_opening, 1e-6)
+
+
+def opening_spread(generator: Generator, shapes: Tensor) -> float:
+    """Standard deviation of how far the lips are open in shapes (n, shape_width), face units."""
+    points = (shapes * generator.shape_std.to(shapes)) @ generator.shape_basis.to(shapes)
+    return float(lip_gap(points.unflatten(1, (-1, 2)).numpy()).std(ddof=1))
 
 
 @torch.no_grad()
