@@ -38,7 +38,8 @@ def main() -> None:
     chosen = parser.parse_args()
     data, others = load_training_data(open_avatar(chosen.avatar), ENCODER), [open_person(one) for one in chosen.other]
     lines = [
-        "| seconds | from | own voice, without the prior | with | ±3 semitones, without | with | others, without | with |",
+        "| seconds | from | own voice, without the prior | with | ±3 semitones, without | with | others, without | "
+        "with |",
         "|---" * 8 + "|",
     ]
     for seconds in chosen.seconds:
