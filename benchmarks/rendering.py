@@ -141,7 +141,7 @@ def render(
 ) -> None:
     plan = stretches(avatar.info.frame_count, len(conditions), "loop")
     held = np.zeros(avatar.info.frame_count, bool)
-    drawn = drawn_frames(compositor, play(avatar, plan, colours is not None), conditions, batch, held)
+    drawn = drawn_frames([compositor], play(avatar, plan, colours is not None), [conditions], batch, held)
     for _ in write_video(out, avatar.info, drawn, len(conditions), sound, colours=colours):
         pass
     if picture_info(out).frame_count != len(conditions):

@@ -15,6 +15,7 @@ from .person import LoadPerson
 from .prepare import DetectLandmarks, LoadAvatarVideo
 from .render import LipSyncRender, MuxVideo
 from .saved import LoadAvatar, LoadBundle, LoadGenerator, LoadSyncNet
+from .speakers import AddSpeaker
 from .train import TrainGenerator, TrainSyncNet
 
 NODES: list[type[io.ComfyNode]] = [
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     TrainSyncNet,
     TrainGenerator,
     LipSyncRender,
+    AddSpeaker,
     LivePreview,
     PasteMouths,
     MuxVideo,

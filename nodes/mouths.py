@@ -16,7 +16,7 @@ from ..udh_core.rendering.options import RenderOptions
 from ..udh_core.rendering.places import places_of
 from .host import display, folders, made, wording, worker
 from .host.frames import Frames
-from .types import CATEGORY, PLACED, MakesFiles, Placed, reopened, widget
+from .types import CATEGORY, PLACED, MakesFiles, Placed, check_alone, reopened, widget
 
 BOX = ("x", "y", "width", "height")  # of core's BOUNDING_BOX, px
 
@@ -53,6 +53,7 @@ class PasteMouths(MakesFiles):
     @classmethod
     @wording.reported
     def execute(cls, mouths: torch.Tensor, placed: Placed, crf: int) -> io.NodeOutput:
+        check_alone(placed, "Paste Mouths")
         if len(mouths) != placed.frames:
             raise MismatchError(
                 f"Paste Mouths got {len(mouths)} mouths for {placed.frames} frames; connect all that Lip Sync Render "
@@ -71,14 +72,17 @@ def where(placed: Placed, mask: Frames) -> tuple[object, Placed, list[list[dict[
 
     Black, and no box, where nothing was drawn.
     """
-    places = places_of(placed.avatar, placed.frames, placed.options)
-    kept = mask.space((placed.frames, *places.shape)) if mask.are_wanted else None
+    people = (placed.avatar, *placed.others)
+    found = [
+        places_of(one, placed.frames, placed.options, [other for other in people if other is not one]) for one in people
+    ]
+    kept = mask.space((placed.frames, *found[0].shape)) if mask.are_wanted else None
     boxes = []
     for k in range(placed.frames):
         if kept is not None:
-            kept[k] = places.mask(k)
-        box = places.box(k)
-        boxes.append([] if box is None else [dict(zip(BOX, box, strict=True))])
+            kept[k] = np.max([places.mask(k) for places in found], axis=0)
+        there = [box for places in found if (box := places.box(k)) is not None]
+        boxes.append([dict(zip(BOX, box, strict=True)) for box in there])
     return mask.image(), placed, boxes
 
 

@@ -11,7 +11,7 @@ from ..udh_core.rendering.render import render
 from ..udh_core.speech.encoders import weight_files
 from .host import display, folders, made, wording, worker
 from .host.device import for_inference
-from .types import CATEGORY, PLACED, MakesFiles, Placed, reopened
+from .types import CATEGORY, PLACED, MakesFiles, Placed, check_alone, reopened
 
 KINDS = {"ProRes 4444": ".mov", "PNG files": ""}  # the ending of what is saved; a folder has none
 STAGES = {"features": 10.0, "frames": 90.0}
@@ -56,6 +56,7 @@ class SaveOverlay(MakesFiles):
     @classmethod
     @wording.reported
     def execute(cls, placed: Placed, kind: str, filename_prefix: str) -> io.NodeOutput:
+        check_alone(placed, "Save Overlay")
         avatar, info = reopened(placed.avatar, "video", "track"), placed.generator.info
         out, subfolder = folders.next_output(filename_prefix, (avatar.info.width, avatar.info.height), KINDS[kind])
         options = replace(placed.options, overlay=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,17 @@ from .host import display, folders, made, media, prompt, wording, worker
 from .host.device import for_inference
 from .host.frames import Frames
 from .mouths import where
+from .speakers import speakers
 from .types import (
     AVATAR,
     BOUNDING_BOX,
     CATEGORY,
     FEATURES,
     GENERATOR,
+    OTHERS,
     PLACED,
     UNLINKED,
+    Beside,
     Features,
     MakesFiles,
     Placed,
@@ -74,6 +77,12 @@ class LipSyncRender(io.ComfyNode):
                 *(
                     widget(RenderOptions, name, optional=True)
                     for name in ("lost", "start_s", "ends_at_rest", "another_clip", "codec", "mark")
+                ),
+                OTHERS.Input(
+                    "others",
+                    optional=True,
+                    tooltip="From Add Speaker: who else speaks in this clip. All mouths are drawn, the sounds are "
+                    "mixed, and the video lasts as long as the longest.",
                 ),
             ],
             outputs=[
@@ -135,6 +144,7 @@ class LipSyncRender(io.ComfyNode):
         another_clip: bool = False,
         codec: Codec = "auto",
         mark: str = "",
+        others: tuple[Beside, ...] = (),
     ) -> io.NodeOutput:
         options = RenderOptions(when_audio_longer, when_audio_shorter, crf, feather=feather, rest=rest, lost=lost)
         options = replace(options, amplitude=amplitude, start_s=start_s, ends_at_rest=ends_at_rest)
@@ -142,10 +152,11 @@ class LipSyncRender(io.ComfyNode):
         sound = features.sound if audio is None and features else media.sound_file(audio, "Lip Sync Render")
         found = reopened(avatar, "video", "track")
         kept = {what: Frames(prompt.linked(cls.hidden.unique_id, n), what) for n, what in WHERE_LINKED.items()}
-        out = _rendered(found, generator, sound, options, features, kept)
+        out = _rendered(found, generator, sound, options, features, kept, others)
         made.note(out)
         display.say(_described(out))
-        placed = Placed(found, generator, sound, options, picture_info(out).frame_count)
+        beside = tuple(one.avatar for one in others)
+        placed = Placed(found, generator, sound, options, picture_info(out).frame_count, beside)
         pictures = kept["frames"].image(), float(found.info.fps), kept["mouths"].image()
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), *pictures, *where(placed, kept["mask"]))
 
@@ -164,18 +175,22 @@ def _rendered(
     options: RenderOptions,
     features: Features | None,
     kept: Mapping[str, Frames],
+    others: Sequence[Beside],
 ) -> Path:
     """The finished mp4, with what is kept filled; a mp4 with the same content is not made twice while ComfyUI runs."""
     parts = (avatar.root, avatar.identity, folders.stamp(avatar.root / "avatar.json"), generator.path)
     parts += (folders.stamp(generator.path), sound.stem, options)
     parts += (features.values.encoder, features.sound.stem) if features else ()
+    parts += tuple((one.avatar.identity, folders.stamp(one.generator.path), one.sound.stem) for one in others)
     out = folders.temp_folder() / f"{avatar.root.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.mp4"
     frames, mouths = kept["frames"], kept["mouths"]
     if out.is_file() and not frames.are_wanted and not mouths.are_wanted:
         return out
     driving = features.values if features else None
-    models = folders.weights(folders.SPEECH, *weight_files(generator.info.encoder))
-    with for_inference(generator.info.encoder, generator.path) as device:
+    trained = [generator, *(one.generator for one in others)]
+    models = folders.weights(folders.SPEECH, *(name for one in trained for name in weight_files(one.info.encoder)))
+    mouths_wanted = mouths.linked == "yes" or (mouths.are_wanted and not others)
+    with for_inference(generator.info.encoder, *(one.path for one in trained)) as device:
         worker.run_job(
             render(
                 avatar,
@@ -183,9 +198,10 @@ def _rendered(
                 sound,
                 out,
                 options,
+                others=speakers(others),
                 driving=driving,
                 space=frames.space if frames.are_wanted else None,
-                mouths=mouths.space if mouths.are_wanted else None,
+                mouths=mouths.space if mouths_wanted else None,
                 models=models,
                 device=device,
             ),

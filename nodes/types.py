@@ -27,6 +27,7 @@ FEATURES = io.Custom("UDH_FEATURES")  # a Features
 GENERATOR = io.Custom("UDH_GENERATOR")  # a Trained
 SYNCNET = io.Custom("UDH_SYNCNET")  # a Trained
 PLACED = io.Custom("UDH_PLACED")  # a Placed
+OTHERS = io.Custom("UDH_OTHERS")  # of those who speak beside the avatar, a Beside each
 LOSS_MAP = io.Custom("LOSS_MAP")  # {"loss": [float, …]}, as core's training nodes give it
 FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")  # of core's MediaPipe nodes, where ComfyUI has them
 BOUNDING_BOX = io.Custom("BOUNDING_BOX")
@@ -65,6 +66,15 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Who speaks beside the avatar, in the same clip, and what they say."""
+
+    avatar: Avatar
+    generator: Trained
+    sound: Path  # wav
+
+
+@dataclass(frozen=True)
 class Placed:
     """A render: where the mouth is in each of its frames, and what it was drawn from."""
 
@@ -73,6 +83,7 @@ class Placed:
     sound: Path  # wav
     options: RenderOptions
     frames: int
+    others: tuple[Avatar, ...] = ()  # whose mouths are drawn, too
 
 
 class MakesFiles(io.ComfyNode):
@@ -108,6 +119,12 @@ def on_disk(avatar: Avatar, *stages: str) -> Avatar:
             "again"
         )
     return now
+
+
+def check_alone(placed: Placed, node: str) -> None:
+    """MismatchError where several people speak in the render."""
+    if placed.others:
+        raise MismatchError(f"{node} takes the mouth of one person; unlink `others` of Lip Sync Render")
 
 
 def still_on_disk(avatar: Avatar) -> Callable[[], bool]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .rendering.live_person import LivePerson
     from .rendering.options import RenderOptions
     from .rendering.render import render
+    from .rendering.speakers import Speaker
     from .rendering.stream import SpeechStream
     from .training.generator import train_generator
     from .training.options import GeneratorOptions, SyncNetOptions
@@ -55,6 +56,7 @@ _PLACES = {
     "rendering.live_person": ("LivePerson",),
     "rendering.options": ("RenderOptions",),
     "rendering.render": ("render",),
+    "rendering.speakers": ("Speaker",),
     "rendering.stream": ("SpeechStream",),
     "training.generator": ("train_generator",),
     "training.options": ("GeneratorOptions", "SyncNetOptions"),
@@ -72,6 +74,7 @@ __all__ = [
     "PrepareOptions",
     "Progress",
     "RenderOptions",
+    "Speaker",
     "SpeechStream",
     "SyncNetOptions",
     "SyncScorer",

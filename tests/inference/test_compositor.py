@@ -154,7 +154,7 @@ def test_what_is_read_ahead_ends_with_an_error(person_avatar: Path, generator_fi
     compositor = Compositor(network, avatar.crop, avatar.track().transforms)
     wrong = torch.zeros(100, 3, network.config.shape_width + 1)
     with pytest.raises(RuntimeError) as caught:
-        list(drawn_frames(compositor, play(avatar, stretches(150, 100, "bounce")), wrong, 4, np.zeros(150, bool)))
+        list(drawn_frames([compositor], play(avatar, stretches(150, 100, "bounce")), [wrong], 4, np.zeros(150, bool)))
     assert caught.traceback  # held, and with it everything that its frames hold
     assert threading.active_count() == before
 

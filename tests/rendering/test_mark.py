@@ -117,19 +117,19 @@ def place_of(x: float, y: float, scale: float) -> np.ndarray:
 )
 def test_it_lies_in_the_first_corner_without_a_mouth(x: float, y: float, corner: str) -> None:
     place = place_of(x, y, 1.0)
-    rows, columns = free_corner((20, 80), (240, 320), place[None], SPEC)
+    rows, columns = free_corner((20, 80), (240, 320), [(place, SPEC)])
     assert (rows, columns) == (slice(208, 228), slice(224, 304) if corner == "right below" else slice(16, 96))
     assert not mask_in_frame((240, 320), place, SPEC, FEATHER, None)[rows, columns].any()
 
 
 def test_it_goes_up_where_mouths_are_in_both_corners_below() -> None:
     places = np.stack([place_of(5, 130, 1.0), place_of(240, 130, 1.0)])
-    assert free_corner((20, 80), (240, 320), places, SPEC) == (slice(12, 32), slice(224, 304))
+    assert free_corner((20, 80), (240, 320), [(place, SPEC) for place in places]) == (slice(12, 32), slice(224, 304))
     everywhere = np.stack([*places, place_of(5, -30, 1.0), place_of(240, -30, 1.0)])
     with pytest.raises(OptionError, match="on the mouth in every corner; give a shorter text"):
-        free_corner((20, 80), (240, 320), everywhere, SPEC)
+        free_corner((20, 80), (240, 320), [(place, SPEC) for place in everywhere])
     with pytest.raises(OptionError, match="takes 300 px of the 288 px across that are safe; give a shorter text"):
-        free_corner((20, 300), (240, 320), places, SPEC)
+        free_corner((20, 300), (240, 320), [(place, SPEC) for place in places])
 
 
 # What may be written

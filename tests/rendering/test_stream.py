@@ -106,7 +106,7 @@ def test_frames_are_those_of_a_render(
     played, held = play(avatar, stretches(150, 75, "bounce")), np.zeros(150, bool)
 
     def drawn(conditions: torch.Tensor) -> np.ndarray:
-        return np.stack(list(drawn_frames(compositor, iter(pairs), conditions, 4, held))).astype(np.int16)
+        return np.stack(list(drawn_frames([compositor], iter(pairs), [conditions], 4, held))).astype(np.int16)
 
     pairs = list(played)
     offline = drawn(with_neighbours(shapes, 3))

@@ -77,10 +77,12 @@ def work_of(task: AnyJob, again: bool = False) -> Job[Path] | Job[Avatar] | Job[
 
 
 @job
-def render_job(task: RenderJob) -> Generator[Progress, None, Path]:
-    """The video; as `rendering.render`."""
+def render_job(task: RenderJob, also: tuple[Path, Path, Path] | None = None) -> Generator[Progress, None, Path]:
+    """The video; as `rendering.render`. also: avatar, generator and sound of who speaks beside the person."""
+    from ..avatar.folder import open_avatar
     from ..media.audio import write_wave
     from ..rendering.render import render
+    from ..rendering.speakers import Speaker
     from ..speech.tts import speak
 
     with scratch_folder() as scratch:
@@ -89,7 +91,9 @@ def render_job(task: RenderJob) -> Generator[Progress, None, Path]:
         if audio is None:
             audio = Path(scratch) / "speech.wav"
             write_wave(audio, speak(task.text or ""))
-        return (yield from render(avatar, generator, audio, task.out, task.options, device=task.device).steps())
+        others = [] if also is None else [Speaker(open_avatar(also[0]), *also[1:])]
+        work = render(avatar, generator, audio, task.out, task.options, others=others, device=task.device)
+        return (yield from work.steps())
 
 
 def open_person(avatar: Path | None, generator: Path | None, bundle: Path | None, scratch: Path) -> tuple[Avatar, Path]:

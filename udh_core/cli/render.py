@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from ..batch.jobs import RenderJob
 from ..batch.work import render_job
 from ..rendering.options import Codec, RenderOptions, WhenLonger, WhenLost, WhenShorter
@@ -19,6 +21,14 @@ def render_command(
     bundle: Annotated[Path | None, quoted(RenderJob, "bundle")] = None,
     audio: Annotated[Path | None, quoted(RenderJob, "audio")] = None,
     text: Annotated[str | None, quoted(RenderJob, "text")] = None,
+    also: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(
+            metavar="AVATAR GENERATOR AUDIO",
+            help="Who speaks beside the person: another face of the same clip, the generator trained on it, and what "
+            "it says. Both mouths are drawn into each frame before it is encoded, and both sounds become one.",
+        ),
+    ] = None,
     when_audio_longer: Annotated[
         WhenLonger, quoted(RenderOptions, "when_audio_longer")
     ] = RenderOptions.when_audio_longer,
@@ -53,5 +63,5 @@ def render_command(
         mark=mark,
         overlay=overlay,
     )
-    run(render_job(RenderJob(out, avatar, generator, bundle, audio, text, device, options)))
+    run(render_job(RenderJob(out, avatar, generator, bundle, audio, text, device, options), also))
     console.print(f"{out} is ready", soft_wrap=True)

@@ -327,6 +327,11 @@ def box_in_frame(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) 
     return _source_box(shape, transform.astype(np.float64), ((0, 0), (spec.size, spec.size)), margin=0)
 
 
+def redrawn_box(shape: tuple[int, ...], transform: np.ndarray, spec: CropSpec) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 px that `paste` may change in a frame of shape (H, W, …), cut to the frame."""
+    return _source_box(shape, transform.astype(np.float64), _mask_corners(spec), margin=2)
+
+
 def _mask_corners(spec: CropSpec) -> tuple[tuple[float, float], tuple[float, float]]:
     """Left, top and right, bottom of `mask_box`."""
     rows, columns = mask_box(spec)

@@ -106,7 +106,7 @@ def plain_sound(path: Path, track: int = 1) -> Iterator[Path]:
         yield path
         return
     with scratch_folder() as folder:
-        _write_plain(path, track, Path(folder) / "sound.wav")
+        write_plain(path, track, Path(folder) / "sound.wav")
         yield Path(folder) / "sound.wav"
 
 
@@ -116,7 +116,8 @@ def is_wave(path: Path) -> bool:
     return form is not None and form.channels <= 2
 
 
-def _write_plain(path: Path, track: int, target: Path) -> None:
+def write_plain(path: Path, track: int, target: Path) -> None:
+    """A sound track as a wav file: stereo, 16 bits, PLAIN_HZ."""
     import soundfile
 
     with soundfile.SoundFile(target, "w", PLAIN_HZ, 2, subtype="PCM_16", format="RF64") as file:  # more than 4 GB, too

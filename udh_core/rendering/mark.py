@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -60,16 +60,18 @@ class Mark:
                 yield self.on(frame, colours)
 
 
-def mark_of(avatar: Avatar, options: RenderOptions) -> Mark | None:
-    """The mark of a render; None where none is wanted. OptionError where it does not fit, or cannot be written."""
+def mark_of(avatar: Avatar, options: RenderOptions, others: Sequence[Avatar] = ()) -> Mark | None:
+    """The mark of a render; None where none is wanted. OptionError where it does not fit, or cannot be written.
+
+    others: who speaks beside the avatar.
+    """
     text = options.mark.strip()
     if not text:
         return None
     shape = avatar.info.height, avatar.info.width
     size = max(round(LETTERS * min(shape)), LEAST_PX)
     letters = _on_plate(lettering(text, size), size // 2)
-    places = drawn_places(avatar)
-    part = free_corner(letters.shape, shape, places[np.isfinite(places[:, 0, 0])], avatar.crop)
+    part = free_corner(letters.shape, shape, [place for one in (avatar, *others) for place in _drawn(one)])
     return Mark(part, (1 - PLATE) * (1 - letters), letters)
 
 
@@ -80,10 +82,17 @@ def _on_plate(letters: np.ndarray, beside: int) -> np.ndarray:
     return np.pad(letters, ((beside, beside + below), (beside, beside + right)))
 
 
-def free_corner(size: tuple[int, int], shape: tuple[int, int], places: np.ndarray, spec: CropSpec) -> Part:
+def _drawn(avatar: Avatar) -> Iterator[tuple[np.ndarray, CropSpec]]:
+    """(2, 3) px of the frame → crop px, and the crop, of every frame in which something is drawn."""
+    places = drawn_places(avatar)
+    for place in places[np.isfinite(places[:, 0, 0])]:
+        yield place, avatar.crop
+
+
+def free_corner(size: tuple[int, int], shape: tuple[int, int], places: Sequence[tuple[np.ndarray, CropSpec]]) -> Part:
     """Where a plate (h, w) px lies in frames of shape (H, W): the first corner in which no mouth is redrawn.
 
-    places: (n, 2, 3) px of the frame → crop px, of all frames that are drawn. OptionError where there is none.
+    places: (2, 3) px of the frame → crop px, and the crop, of all that is drawn. OptionError where there is none.
     """
     low = [-(-round(SAFE * length) // 2) * 2 for length in shape]
     high = [length // 2 * 2 - margin - extent for length, margin, extent in zip(shape, low, size, strict=True)]
@@ -92,7 +101,7 @@ def free_corner(size: tuple[int, int], shape: tuple[int, int], places: np.ndarra
         raise OptionError(f"`mark` takes {size[1]} px of the {room} px across that are safe; give a shorter text")
     for top, left in ((high[0], high[1]), (high[0], low[1]), (low[0], high[1]), (low[0], low[1])):
         part = slice(top, top + size[0]), slice(left, left + size[1])
-        if not any(changes(part, place, spec) for place in places):
+        if not any(changes(part, place, spec) for place, spec in places):
             return part
     raise OptionError("`mark` would lie on the mouth in every corner; give a shorter text")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,10 @@ class Places:
             return np.zeros(self.shape, np.float32)
         return crop.mask_in_frame(self.shape, self.transform(k), self.spec, self.feather, self.occluder(k))
 
+    def redrawn(self, k: int) -> tuple[int, int, int, int] | None:
+        """x0, y0, x1, y1 px outside which frame k of the video is the clip's; None where nothing is drawn."""
+        return crop.redrawn_box(self.shape, self.transform(k), self.spec) if self.is_drawn(k) else None
+
     def box(self, k: int) -> tuple[int, int, int, int] | None:
         """x, y, width, height px of the face crop in frame k of the video; None where nothing is drawn."""
         if not self.is_drawn(k):
@@ -62,12 +67,15 @@ class Places:
         return x0, y0, x1 - x0, y1 - y0
 
 
-def places_of(avatar: Avatar, total: int, options: RenderOptions) -> Places:
-    """Of a render with these options that has `total` frames; FormatError and OptionError as for a render."""
+def places_of(avatar: Avatar, total: int, options: RenderOptions, others: Sequence[Avatar] = ()) -> Places:
+    """Of a render with these options that has `total` frames; FormatError and OptionError as for a render.
+
+    others: who speaks beside them; where a frame is held, it is for all.
+    """
     transforms = drawn_places(avatar)
     numbers = np.array([number for stretch in plan(avatar, total, options) for number in stretch.numbers()])
     if options.lost == "hold":
-        lost = ~np.isfinite(transforms[:, 0, 0])
+        lost = np.any([~np.isfinite(transforms[:, 0, 0]), *(lost_frames(other) for other in others)], axis=0)
         drawn = np.maximum.accumulate(np.where(lost[numbers], -1, np.arange(total)))
         numbers = np.where(drawn < 0, numbers, numbers[drawn])
     return Places(avatar.info, avatar.crop, options.feather, numbers, transforms, avatar.occlusion())

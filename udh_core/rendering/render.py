@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,8 @@ from ..inference.driving import eased, mouth_shapes
 from ..inference.pixels import pixels_for
 from ..inference.tint import Tint
 from ..intervals import describe_ranges, runs
-from ..media.audio import SAMPLE_RATE_HZ
+from ..media.colours import Colours
+from ..media.mixing import mixed_sound
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..models.generator import with_neighbours
@@ -31,17 +32,19 @@ from ..progress import Progress, job
 from ..speech import features
 from ..speech.activity import speech_share
 from ..speech.features import AudioFeatures
-from ..speech.voice import load_voice, log_notes
+from ..speech.voice import Voice, load_voice, log_notes
 from .another_clip import check_clip
 from .mark import Mark, mark_of
 from .options import RenderOptions
 from .output import check_output, write_video
 from .places import Places, lost_frames, places_of
 from .playback import colours_of_clip, first_frame, plan, play
+from .speakers import Speaker, check_apart, check_same_clip
 
 _log = logging.getLogger(__name__)
 MOST_WORKERS = 4  # threads that draw, each with a batch in memory
-Part = tuple[tuple[int, ...], tuple[np.ndarray, ...], Cut]  # numbers of frames of the clip, frames, what is redrawn
+# Numbers of frames of the clip, frames, and what is redrawn of each of the people
+Part = tuple[tuple[int, ...], Sequence[np.ndarray], Sequence[Cut]]
 Space = Callable[[tuple[int, int, int, int]], np.ndarray | None]  # (N, H, W, 3) → an array of that shape, float32
 
 
@@ -60,6 +63,7 @@ def render(
     out: str | Path,
     options: RenderOptions = RenderOptions(),
     *,
+    others: Sequence[Speaker] = (),
     driving: AudioFeatures | None = None,
     space: Space | None = None,
     mouths: Space | None = None,
@@ -70,46 +74,108 @@ def render(
 
     It is an mp4; with `options.overlay` a .mov, or where its name has no ending a folder of PNG files.
 
-    `driving` are features of that audio, where they are known already. `space` is called before the work with the
+    `others` are people in the same frames of the same clip, who speak at the same time: all mouths go into each frame
+    before it is encoded, and the sounds become one. The video lasts as long as the longest of them.
+
+    `driving` are features of `audio`, where they are known already. `space` is called before the work with the
     shape of all frames, and gives the array that they are kept in, 0..1, as they are before they are encoded; or None.
     So is `mouths` with that of the face crops of these frames, black where nothing was drawn; see `paste_mouths`.
     Audio without speech gives a mouth at rest, and a warning. Raises MediaError, FileError, FormatError, MismatchError,
     OptionError when there is no such sound track, the generator cannot be compiled or the mark cannot be drawn, or
     NoFaceError where `options` say so.
     """
-    generator, audio, out = Path(generator), Path(audio), Path(out)
-    info, network = open_generator(generator, device)
-    tint = check_clip(avatar, info, network, options, models)
-    mark = mark_of(avatar, options)
+    out = Path(out)
+    speakers = [Speaker(avatar, Path(generator), Path(audio)), *others]
+    people = [one.avatar for one in speakers]
+    check_same_clip(people)
+    roles = [_opened(one, options, models, device) for one in speakers]
+    mark = mark_of(avatar, options, [one.avatar for one in others])
+    if driving is not None:
+        features.check_match(driving, roles[0].encoder)
+    voices = [_voice(one.audio, options.audio_track if k == 0 else 0, models) for k, one in enumerate(speakers)]
+    for one in speakers:
+        check_output(out, (Path(one.generator), Path(one.audio)), one.avatar.root, options.overlay)
+    total = frame_count(avatar, max(voice.duration_s for voice in voices), options)
+    places = _places(people, total, options)
+    kept = _kept(avatar, total, space, mouths, options, alone=not others)
+    tracks = [(Path(one.audio), voice.track) for one, voice in zip(speakers, voices, strict=True)]
+    with output_lock(out):
+        conditions: list[Tensor] = []
+        while voices:  # nothing that grows with the sound is held while frames are drawn
+            role = roles[len(conditions)]
+            conditions.append((yield from _spoken(role, voices.pop(0), driving, total, options, models, device)))
+            driving = None
+        with _one_sound(tracks) as sound:
+            yield from _render_frames(roles, conditions, places, sound, out, options, kept, mark)
+    return out
+
+
+class _Role(NamedTuple):
+    """A speaker, with what was opened of them."""
+
+    speaker: Speaker
+    encoder: str
+    network: GeneratorNet
+    tint: Tint | None
+
+
+def _opened(speaker: Speaker, options: RenderOptions, models: Path | None, device: str) -> _Role:
+    info, network = open_generator(Path(speaker.generator), device)
+    tint = check_clip(speaker.avatar, info, network, options, models)
     if options.compiled:
         check_compilable(network.warp)
-    if driving is not None:
-        features.check_match(driving, info.encoder)
-    voice = load_voice(audio, track=options.audio_track, models=models)
-    log_notes(audio, voice)
-    waveform = voice.waveform
-    duration_s = len(waveform) / SAMPLE_RATE_HZ
-    check_output(out, (generator, audio), avatar.root, options.overlay)
-    total = frame_count(avatar, duration_s, options)
+    return _Role(speaker, info.encoder, network, tint)
+
+
+def _voice(audio: str | Path, track: int, models: Path | None) -> Voice:
+    voice = load_voice(Path(audio), track=track, models=models)
+    log_notes(Path(audio), voice)
+    return voice
+
+
+def _places(people: Sequence[Avatar], total: int, options: RenderOptions) -> list[Places]:
+    """Of each of them; NoFaceError where `options` say so, MismatchError where two lie over each other."""
+    found = [places_of(one, total, options, [other for other in people if other is not one]) for one in people]
     if options.lost == "fail":
-        refuse_lost(avatar, places_of(avatar, total, options).numbers)
-    kept = _kept(avatar, total, space, mouths, options)
-    with output_lock(out):
-        with scratch_folder() as scratch:
-            if driving is None:
-                work = features.extract_to(Path(scratch), waveform, info.encoder, device=device, models=models)
-                driving = yield from work.steps()
-            elif abs(driving.duration_s - duration_s) > 0.5:
-                raise MismatchError(
-                    f"the features last {driving.duration_s:.1f} s, {audio} {duration_s:.1f} s; extract them again"
-                )
-            conditions = _conditions(avatar, network, driving, waveform, total, options, models)
-            if not speech_share(waveform, models=models):
-                conditions = _without_speech(audio, network, conditions, options)
-            track = voice.track
-            del driving, voice, waveform  # nothing that grows with the sound is held while frames are drawn
-        yield from _render_frames(avatar, network, conditions, (audio, track), out, options, kept, tint, mark)
-    return out
+        for one, places in zip(people, found, strict=True):
+            refuse_lost(one, places.numbers)
+    check_apart(people, found)
+    return found
+
+
+def _spoken(
+    role: _Role,
+    voice: Voice,
+    driving: AudioFeatures | None,
+    total: int,
+    options: RenderOptions,
+    models: Path | None,
+    device: str,
+) -> Generator[Progress, None, Tensor]:
+    """(total, frames, shape_width): what the network is conditioned on in each of the frames of the output."""
+    waveform, audio = voice.waveform, Path(role.speaker.audio)
+    with scratch_folder() as scratch:
+        if driving is None:
+            work = features.extract_to(Path(scratch), waveform, role.encoder, device=device, models=models)
+            driving = yield from work.steps()
+        elif abs(driving.duration_s - voice.duration_s) > 0.5:
+            raise MismatchError(
+                f"the features last {driving.duration_s:.1f} s, {audio} {voice.duration_s:.1f} s; extract them again"
+            )
+        conditions = _conditions(role.speaker.avatar, role.network, driving, waveform, total, options, models)
+        if not speech_share(waveform, models=models):
+            conditions = _without_speech(audio, role.network, conditions, options)
+        return conditions
+
+
+@contextmanager
+def _one_sound(tracks: Sequence[tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
+    """(file, number of its track) with all of these sounds; while the block lasts."""
+    if len(tracks) == 1:
+        yield tracks[0]
+        return
+    with mixed_sound(tracks) as mixed:
+        yield mixed, 1
 
 
 def frame_count(avatar: Avatar, duration_s: float, options: RenderOptions) -> int:
@@ -119,8 +185,12 @@ def frame_count(avatar: Avatar, duration_s: float, options: RenderOptions) -> in
     return max(total, left) if options.when_audio_shorter == "keep" else total
 
 
-def _kept(avatar: Avatar, total: int, space: Space | None, mouths: Space | None, options: RenderOptions) -> Kept:
-    """Where `render` keeps what it is asked to; OptionError of an overlay."""
+def _kept(
+    avatar: Avatar, total: int, space: Space | None, mouths: Space | None, options: RenderOptions, *, alone: bool
+) -> Kept:
+    """Where `render` keeps what it is asked to; OptionError of an overlay, or of the mouths of several people."""
+    if not alone and (options.overlay or mouths is not None):
+        raise OptionError("an `overlay`, and `mouths`, are those of one person; render the others by themselves")
     if options.overlay and (space is not None or mouths is not None):
         raise OptionError("an overlay is given on as a file alone; render it without keeping frames or mouths")
     return Kept(
@@ -170,43 +240,47 @@ def _without_speech(audio: Path, generator: GeneratorNet, conditions: Tensor, op
 
 
 def _render_frames(
-    avatar: Avatar,
-    generator: GeneratorNet,
-    conditions: Tensor,
+    roles: Sequence[_Role],
+    conditions: Sequence[Tensor],
+    places: Sequence[Places],
     sound: tuple[Path, int],
     out: Path,
     options: RenderOptions,
     kept: Kept,
-    tint: Tint | None,
     mark: Mark | None,
 ) -> Iterator[Progress]:
-    total = len(conditions)
-    places = places_of(avatar, total, options)
+    avatar, total = roles[0].speaker.avatar, len(conditions[0])
     colours = None  # frames that are kept are RGB, and so are overlays
     if kept.frames is None and not options.overlay:
         colours = colours_of_clip(avatar, options.codec != "h264")
     elif avatar.is_deep:
         _log.warning("frames that are given on, and overlays, have 8 bits, and so has this video; the clip has more")
-    pixels = pixels_for(avatar.crop, options.feather, colours, overlay=options.overlay)
-    compositor = Compositor(generator.warp, avatar.crop, places.transforms, pixels, places.occlusion, tint)
+    compositors = [_compositor(role, place, options, colours) for role, place in zip(roles, places, strict=True)]
     if options.compiled:
         yield Progress("compile", 0)
-        with _workers(compositor.limit.device):
-            compositor.compile(options.batch)
-    held = places.lost if options.lost == "hold" else np.zeros_like(places.lost)
+        with _workers(compositors[0].limit.device):
+            for compositor in compositors:
+                compositor.compile(options.batch)
+    held = np.any([place.lost for place in places], axis=0) & (options.lost == "hold")
     frames = drawn_frames(
-        compositor, play(avatar, plan(avatar, total, options), colours), conditions, options.batch, held
+        compositors, play(avatar, plan(avatar, total, options), colours), conditions, options.batch, held
     )
     if options.overlay:
         frames = _transparent(frames)
     if kept.mouths is not None:
-        frames = _cut_into(kept.mouths, frames, places, compositor)
+        frames = _cut_into(kept.mouths, frames, places[0], compositors[0])
     if mark is not None:
         frames = mark.on_all(frames, colours)
     if kept.frames is not None:
         frames = _kept_in(kept.frames, frames)
     plain = options.codec == "h264"
     yield from write_video(out, avatar.info, frames, total, *sound, options.crf, colours, options.overlay, plain)
+
+
+def _compositor(role: _Role, places: Places, options: RenderOptions, colours: Colours | None) -> Compositor:
+    spec = role.speaker.avatar.crop
+    pixels = pixels_for(spec, options.feather, colours, overlay=options.overlay)
+    return Compositor(role.network.warp, spec, places.transforms, pixels, places.occlusion, role.tint)
 
 
 def _kept_in(kept: np.ndarray, drawn: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
@@ -237,22 +311,29 @@ def _cut_into(
 
 
 def drawn_frames(
-    compositor: Compositor, played: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int, held: np.ndarray
+    compositors: Sequence[Compositor],
+    played: Iterator[tuple[int, np.ndarray]],
+    conditions: Sequence[Tensor],
+    batch: int,
+    held: np.ndarray,
 ) -> Generator[np.ndarray, None, None]:
     """The frames with other mouths; however it ends, nothing is read ahead any more.
 
-    held: (N,) bool of the clip's frames: in their places stands the last one drawn before, where there is one.
+    compositors, and what their networks are conditioned on: of each of the people who are drawn. held: (N,) bool of
+    the clip's frames: in their places stands the last one drawn before, where there is one.
     """
     last = None
 
-    def draw(part: Part) -> tuple[tuple[int, ...], list[np.ndarray]]:
-        numbers, pictures, cut = part
-        return numbers, compositor.paste(pictures, numbers, cut)
+    def draw(part: Part) -> tuple[tuple[int, ...], Sequence[np.ndarray]]:
+        numbers, pictures, cuts = part
+        for compositor, cut in zip(compositors, cuts, strict=True):
+            pictures = compositor.paste(pictures, numbers, cut)
+        return numbers, pictures
 
     with (
-        _workers(compositor.limit.device) as workers,
+        _workers(compositors[0].limit.device) as workers,
         closing(prefetch(played, 8)) as frames,
-        closing(mapped(draw, _parts(compositor, frames, conditions, batch), workers)) as drawn,
+        closing(mapped(draw, _parts(compositors, frames, conditions, batch), workers)) as drawn,
     ):
         for numbers, pictures in drawn:
             for number, picture in zip(numbers, pictures, strict=True):
@@ -261,12 +342,18 @@ def drawn_frames(
 
 
 def _parts(
-    compositor: Compositor, frames: Iterator[tuple[int, np.ndarray]], conditions: Tensor, batch: int
+    compositors: Sequence[Compositor],
+    frames: Iterator[tuple[int, np.ndarray]],
+    conditions: Sequence[Tensor],
+    batch: int,
 ) -> Iterator[Part]:
+    """All cut from the clip's own frames."""
     done = 0
     while part := list(islice(frames, batch)):
         numbers, pictures = zip(*part, strict=True)
-        yield numbers, pictures, compositor.cut(pictures, numbers, conditions[done : done + len(part)])
+        rows = slice(done, done + len(part))
+        cuts = [one.cut(pictures, numbers, own[rows]) for one, own in zip(compositors, conditions, strict=True)]
+        yield numbers, pictures, cuts
         done += len(part)
 
 

@@ -35,6 +35,11 @@ class Voice:
     track: int  # of the file's sound tracks, counted from 1
     notes: tuple[Note, ...]  # one for every choice that was made
 
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts."""
+        return len(self.waveform) / SAMPLE_RATE_HZ
+
 
 def load_voice(
     path: Path,
