@@ -7,7 +7,7 @@ from pathlib import Path
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = ("Quick start", "Train a person", "Speak with a trained person", "Restore the mouth")
-NAMES += ("TTS - lips - upscale - save",)
+NAMES += ("TTS - lips - upscale - save", "Two people talk")
 NOTES = {"Note", "MarkdownNote"}
 BYPASSED, MUTED = 4, 2
 TITLE = 30  # px that a node's title bar stands above its position

@@ -38,7 +38,7 @@ def test_pack_is_announced_without_a_warning(comfy):
     assert "IMPORT FAILED): " not in log
     assert not re.search(r"Cannot import \S*ultralight", log)
     info = comfy.get("object_info")
-    assert len([name for name in info if name.startswith("UDH_")]) == 16
+    assert len([name for name in info if name.startswith("UDH_")]) == 18
     seed = info["UDH_TrainGenerator"]["input"]["required"]["seed"][1]
     assert seed["control_after_generate"] is False  # else every Run would train anew
 

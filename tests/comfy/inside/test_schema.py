@@ -13,7 +13,7 @@ IDS = {
     *("UDH_LoadAvatarVideo", "UDH_DetectLandmarks", "UDH_ExtractAudioFeatures", "UDH_TrainSyncNet"),
     *("UDH_TrainGenerator", "UDH_LipSyncRender", "UDH_MuxVideo", "UDH_LoadAvatar", "UDH_LoadGenerator"),
     *("UDH_LoadSyncNet", "UDH_SyncReport", "UDH_ExportAvatar", "UDH_LoadBundle", "UDH_LoadPerson"),
-    *("UDH_PasteMouths", "UDH_SaveOverlay", "UDH_LivePreview"),
+    *("UDH_PasteMouths", "UDH_SaveOverlay", "UDH_LivePreview", "UDH_AddSpeaker"),
 }
 MINUTES = {"UDH_TrainSyncNet": 4.0, "UDH_TrainGenerator": 15.0}  # the nodes' own default: see nodes/train.py
 
