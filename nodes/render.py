@@ -85,33 +85,7 @@ class LipSyncRender(io.ComfyNode):
                     "mixed, and the video lasts as long as the longest.",
                 ),
             ],
-            outputs=[
-                io.Video.Output(
-                    display_name="video",
-                    tooltip="The mp4 with its sound, in ComfyUI's temp folder: connect Save Video.",
-                ),
-                io.Image.Output(
-                    display_name="frames",
-                    tooltip="All frames as they were drawn, before the mp4 is compressed, for upscalers; "
-                    "needs memory for all of them.",
-                ),
-                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
-                io.Image.Output(
-                    display_name="mouths",
-                    tooltip="The face crop of every frame, as it was drawn: for upscalers and restorers, then Paste "
-                    "Mouths. A fraction of the frames' memory.",
-                ),
-                io.Mask.Output(
-                    display_name="mask",
-                    tooltip="Where the mouth was drawn, in every frame: 1 = all of it, with the soft edge that it was "
-                    "pasted with.",
-                ),
-                PLACED.Output("placed", tooltip="Where the mouths belong, for Paste Mouths and Save Overlay."),
-                BOUNDING_BOX.Output(
-                    "face_boxes",
-                    tooltip="The square of the face crop in every frame, px, for nodes that crop by boxes.",
-                ),
-            ],
+            outputs=_outputs(),
         )
 
     @classmethod
@@ -159,6 +133,36 @@ class LipSyncRender(io.ComfyNode):
         placed = Placed(found, generator, sound, options, picture_info(out).frame_count, beside)
         pictures = kept["frames"].image(), float(found.info.fps), kept["mouths"].image()
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), *pictures, *where(placed, kept["mask"]))
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        io.Video.Output(
+            display_name="video",
+            tooltip="The mp4 with its sound, in ComfyUI's temp folder: connect Save Video.",
+        ),
+        io.Image.Output(
+            display_name="frames",
+            tooltip="All frames as they were drawn, before the mp4 is compressed, for upscalers; "
+            "needs memory for all of them.",
+        ),
+        io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
+        io.Image.Output(
+            display_name="mouths",
+            tooltip="The face crop of every frame, as it was drawn: for upscalers and restorers, then Paste "
+            "Mouths. A fraction of the frames' memory.",
+        ),
+        io.Mask.Output(
+            display_name="mask",
+            tooltip="Where the mouth was drawn, in every frame: 1 = all of it, with the soft edge that it was "
+            "pasted with.",
+        ),
+        PLACED.Output("placed", tooltip="Where the mouths belong, for Paste Mouths and Save Overlay."),
+        BOUNDING_BOX.Output(
+            "face_boxes",
+            tooltip="The square of the face crop in every frame, px, for nodes that crop by boxes.",
+        ),
+    ]
 
 
 def _check_speech(linked: bool) -> None:

@@ -24,7 +24,7 @@ REMOVE = "() => app.graph.remove(app.graph.nodes.find(node => node.type === 'UDH
 
 def test_the_person_talks_inside_the_node(window, comfy: Comfy, tmp_path: Path) -> None:
     preview = {"9": node("UDH_LivePreview", avatar=["2", 0], generator=["5", 0], **SETTINGS)}
-    graph = clip("clip.mp4") | generator() | preview
+    graph = clip("clip.mp4", name="live") | generator() | preview
     page = window.page
     page.evaluate("() => app.graph.clear()")
     page.evaluate(LOAD, graph)

@@ -27,7 +27,7 @@ SETTINGS = {"when_audio_longer": "bounce", "amplitude": 1.0, "lost": "pass", "ma
 def live(**more: object) -> dict:
     """9: the page of the person."""
     preview = node("UDH_LivePreview", avatar=["2", 0], generator=["5", 0], **{**SETTINGS, **more})
-    return clip("clip.mp4") | generator() | {"9": preview}
+    return clip("clip.mp4", name="live") | generator() | {"9": preview}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_person_talks_while_a_graph_runs(comfy: Comfy, page: str) -> None:
         picture, silence = frame(socket)
         assert picture is not None and picture.shape[:2] == (320, 320) and not silence.any()
         socket.send_binary(sent.tobytes())
-        prompt = comfy.queue(clip("clip.mp4") | generator() | render(amplitude=1.1) | mux())
+        prompt = comfy.queue(clip("clip.mp4", name="live") | generator() | render(amplitude=1.1) | mux())
         sound = np.concatenate([frame(socket)[1] for _ in range(45)])
         said = sent[np.flatnonzero(sent)[0] :][:8000]
         first = np.flatnonzero(sound)[0]

@@ -190,7 +190,9 @@ def _kept(
 ) -> Kept:
     """Where `render` keeps what it is asked to; OptionError of an overlay, or of the mouths of several people."""
     if not alone and (options.overlay or mouths is not None):
-        raise OptionError("an `overlay`, and `mouths`, are those of one person; render the others by themselves")
+        raise OptionError(
+            "an overlay, and mouths that are kept, are those of one person; render the others by themselves"
+        )
     if options.overlay and (space is not None or mouths is not None):
         raise OptionError("an overlay is given on as a file alone; render it without keeping frames or mouths")
     return Kept(
