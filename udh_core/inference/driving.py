@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..memory import give_back_read
 from ..models.generator import AdaptationConfig, Generator
 from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
@@ -68,8 +69,15 @@ def speech_rows(
 def mean_of(values: np.ndarray, rows: np.ndarray) -> Tensor:
     """(D,) float32: mean of these rows (k,) of values (T, D). Blockwise: any length fits."""
     blocks = np.split(rows, range(_BLOCK_ROWS, len(rows), _BLOCK_ROWS))
-    total = np.sum([values[block].sum(0, dtype=np.float64) for block in blocks], axis=0)
+    total = np.sum([_sum_of(values, block) for block in blocks], axis=0)
     return torch.from_numpy((total / max(len(rows), 1)).astype(np.float32))
+
+
+def _sum_of(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(D,) float64"""
+    total = values[rows].sum(0, dtype=np.float64)
+    give_back_read(values)
+    return total
 
 
 def feature_shift(generator: Generator, mean: Tensor, seconds: float) -> Tensor:
@@ -149,6 +157,7 @@ def predict_rows(generator: Generator, features: AudioFeatures, shift: Tensor, d
         low, high = max(0, start - _MARGIN_ROWS), min(total, start + _BLOCK_ROWS + _MARGIN_ROWS)
         block = (torch.from_numpy(np.array(features.values[low:high], np.float32)) + shift)[None].to(device)
         parts.append(generator.motion(block, distances)[0, start - low :][:_BLOCK_ROWS].cpu())
+        give_back_read(features.values)
     return torch.cat(parts)
 
 

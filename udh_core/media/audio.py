@@ -213,13 +213,25 @@ def _cut(pieces: Iterator[_Piece], begin: int, count: int | None) -> Iterator[_P
 def _joined(pieces: Iterator[_Piece]) -> Channels:
     """Pieces as one array; each part is folded to one channel where there are several layouts."""
     parts = [
-        Channels(np.concatenate([piece.samples for piece in same]), names)
+        Channels(_collected((piece.samples for piece in same), len(names)), names)
         for names, same in groupby(pieces, key=lambda piece: piece.names)
     ]
     if len(parts) == 1:
         return parts[0]
     folded = [fold(*part, SAMPLE_RATE_HZ).waveform for part in parts]
     return Channels(np.concatenate(folded or [np.empty(0, np.float32)])[:, None], ("FC",))
+
+
+def _collected(parts: Iterator[np.ndarray], channels: int) -> np.ndarray:
+    """(n, channels) float32: the parts one after the other. An array that grows: they never lie in memory beside it."""
+    found, count = np.empty((60 * SAMPLE_RATE_HZ, channels), np.float32), 0
+    for part in parts:
+        if count + len(part) > len(found):
+            found.resize((len(found) * 5 // 4 + len(part), channels), refcheck=False)
+        found[count : count + len(part)] = part
+        count += len(part)
+    found.resize((count, channels), refcheck=False)
+    return found
 
 
 def write_wave(path: Path, waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> None:

@@ -46,7 +46,7 @@ class GuidedWarpNet(WarpNet):
         super().__init__(config, spec)
         described = described_by(config)
         self.register_buffer("reference_description", torch.zeros(config.references, described))
-        self.register_buffer("shown", torch.tensor([[-UNBOUNDED], [UNBOUNDED]]).repeat(1, described))
+        self.register_buffer("shown", torch.tensor([[-UNBOUNDED] * described, [UNBOUNDED] * described]))
         cells = ((part.stop - part.start) // config.stride for part in self.box)
         self.register_buffer("mesh_flow", torch.zeros(described, 2, *cells))
         self.register_buffer("metric", torch.zeros(described, described))

@@ -23,6 +23,7 @@ from ..inference.tint import Tint
 from ..intervals import describe_ranges, runs
 from ..media.colours import Colours
 from ..media.mixing import mixed_sound
+from ..memory import give_back_freed
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..models.generator import with_neighbours
@@ -130,6 +131,7 @@ def _opened(speaker: Speaker, options: RenderOptions, models: Path | None, devic
 def _voice(audio: str | Path, track: int, models: Path | None) -> Voice:
     voice = load_voice(Path(audio), track=track, models=models)
     log_notes(Path(audio), voice)
+    give_back_freed()
     return voice
 
 
@@ -225,6 +227,7 @@ def _conditions(
     models: Path | None,
 ) -> Tensor:
     """(total, frames, shape_width): what the network is conditioned on in each of the frames of the output."""
+    give_back_freed()  # what extracting the features took
     times_s = (np.arange(total) + 0.5) / float(avatar.info.fps)
     shapes = mouth_shapes(
         generator, driving, times_s, waveform, gain=options.amplitude, rest=options.rest, models=models
@@ -251,6 +254,7 @@ def _render_frames(
     kept: Kept,
     mark: Mark | None,
 ) -> Iterator[Progress]:
+    give_back_freed()
     avatar, total = roles[0].speaker.avatar, len(conditions[0])
     colours = None  # frames that are kept are RGB, and so are overlays
     if kept.frames is None and not options.overlay:

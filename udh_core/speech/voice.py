@@ -22,6 +22,7 @@ HARDLY = 0.25  # of the speech in the best channel: one with less holds music or
 AUDIBLE = 10 ** (-70 / 10)  # mean square of full scale: below, a channel is silent
 OFFSET = 0.01  # of full scale: pauses further from zero are a fault of the recorder; others have a tenth of that
 QUIET_SHARE = 0.1  # the pauses: the tenth of all 20 ms in which a channel moves least
+HOPS_AT_ONCE = 3000  # that their loudness is computed of: a minute
 OVERSHOOT = 1.5  # times full scale: codecs do not overshoot by so much
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def load_voice(
     if centred is not channels:
         notes.append(Note("sound offset", "the sound had a DC offset, which has been taken away", serious=False))
     notes += [Note("sound channels", remark) for remark in left_out]
-    peak = float(np.abs(waveform).max())
+    peak = max(float(waveform.max()), -float(waveform.min()))
     if peak > OVERSHOOT:
         waveform = waveform / peak
         notes.append(
@@ -129,9 +130,13 @@ def _centred(found: Channels) -> Channels:
 def _offset(column: np.ndarray) -> float:
     """Where the pauses of a channel (n,) lie, -1..1; what is clipped on one side has another mean than they."""
     hops = column[: len(column) // HOP_SAMPLES * HOP_SAMPLES].reshape(-1, HOP_SAMPLES)
-    hops = hops[hops.any(1)]  # nothing was recorded in the others
-    moves = hops.std(1)
-    return float(hops[moves <= np.quantile(moves, QUIET_SHARE)].mean()) if len(hops) else 0.0
+    blocks = [hops[first : first + HOPS_AT_ONCE] for first in range(0, len(hops), HOPS_AT_ONCE)]
+    recorded = [block.any(1) for block in blocks]  # nothing in the others
+    means, moves = (
+        np.concatenate([figure(block[kept], 1) for block, kept in zip(blocks, recorded, strict=True)] or [np.empty(0)])
+        for figure in (np.mean, np.std)
+    )
+    return float(means[moves <= np.quantile(moves, QUIET_SHARE)].mean()) if len(means) else 0.0
 
 
 def _spoken(found: Channels, models: Path | None) -> tuple[np.ndarray, list[str]]:
@@ -148,7 +153,8 @@ def _spoken(found: Channels, models: Path | None) -> tuple[np.ndarray, list[str]
                 f"{'is' if len(rest) == 1 else 'are'} not used"
             )
         kept = with_speech or kept
-    folded = fold(found.samples[:, kept], [found.names[k] for k in kept], SAMPLE_RATE_HZ)
+    samples = found.samples if len(kept) == len(found.names) else found.samples[:, kept]
+    folded = fold(samples, [found.names[k] for k in kept], SAMPLE_RATE_HZ)
     return folded.waveform, remarks + ([folded.remark] if folded.remark else [])
 
 
