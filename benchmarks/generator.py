@@ -41,7 +41,7 @@ from udh_core.evaluation.held_out import hold_out
 from udh_core.evaluation.picture_metrics import PICTURES
 from udh_core.evaluation.result import GENERATED, OTHER, OTHER_PASTED, PASTED, TRUE_SHAPE, UNCHANGED, Mouths, Row
 from udh_core.face.crop import CropSpec
-from udh_core.models.checkpoint import held_out_share, open_generator
+from udh_core.models.checkpoint import held_out_share, read_info
 from udh_core.models.lpips import Lpips
 from udh_core.models.tensors import to_input
 from udh_core.models.warping import WarpConfig, WarpNet
@@ -149,7 +149,7 @@ def quality(avatar: Avatar, chosen: argparse.Namespace) -> Iterator[str]:
     """Both trained for the same minutes."""
     chosen.work.mkdir(parents=True, exist_ok=True)
     ours = trained(avatar, chosen.work / OURS, chosen)
-    minutes = open_generator(chosen.work / OURS)[0].config["options"]["minutes"]
+    minutes = read_info(chosen.work / OURS, "generator").config["options"]["minutes"]
     yield f"| **after {minutes:g} minutes of training, held-out frames** | | | floor |"
     theirs = {} if chosen.ours_only else published_figures(avatar, chosen.work, chosen)
     for kind, floor, title in ((GENERATED, PASTED, ""), (OTHER, UNCHANGED, "another passage: ")):
@@ -207,9 +207,9 @@ def published_rows(data: BaselineData, encoder: str, folder: Path) -> PublishedR
     network = PublishedUNet()
     network.load_state_dict(load_file(folder / PUBLISHED))
     network.eval()
-    info, ours = open_generator(folder / OURS)
+    info = read_info(folder / OURS, "generator")
     held_out = hold_out(load_training_data(data.avatar, encoder, held_out_share(folder / OURS, info)))
-    bench, mouths, measured = open_bench(held_out, ours.warp.box), {}, {}
+    bench, mouths, measured = open_bench(held_out), {}, {}
     for name, driver in ((GENERATED, own_audio(held_out)), (OTHER, other_passage(held_out))):
         moments = held_out.frames[driver.truth]
         mouths[name] = bench.lips.detect(drawn_crops(data, network, held_out.frames, moments))

@@ -59,7 +59,8 @@ class PasteMouths(MakesFiles):
                 f"Paste Mouths got {len(mouths)} mouths for {placed.frames} frames; connect all that Lip Sync Render "
                 "gave, in their order"
             )
-        avatar, options = reopened(placed.avatar, "video", "track"), replace(placed.options, crf=crf)
+        avatar = reopened(placed.avatar, "video", "track").redrawn_in(placed.generator.info.crop)
+        options = replace(placed.options, crf=crf)
         out = folders.temp_folder() / f"{avatar.root.name}-{uuid4().hex[:16]}.mp4"
         worker.run_job(paste_mouths(avatar, _pictures(mouths), placed.frames, placed.sound, out, options))
         made.note(out)
@@ -72,7 +73,7 @@ def where(placed: Placed, mask: Frames) -> tuple[object, Placed, list[list[dict[
 
     Black, and no box, where nothing was drawn.
     """
-    people = (placed.avatar, *placed.others)
+    people = (placed.avatar.redrawn_in(placed.generator.info.crop), *placed.others)
     found = [
         places_of(one, placed.frames, placed.options, [other for other in people if other is not one]) for one in people
     ]

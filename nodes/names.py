@@ -31,7 +31,7 @@ def of_checkpoint(kind: str, name: str, avatar: Avatar) -> Path:
 
     def is_own(path: Path) -> bool:
         return not made.is_held(path) and any(
-            (info.made_from, info.crop) == (avatar.identity, avatar.crop) for info in _infos(path)
+            (info.made_from, info.crop.view) == (avatar.identity, avatar.crop.view) for info in _infos(path)
         )
 
     wanted = folders.safe_name(name, "") if name.strip() else avatar.root.name

@@ -161,7 +161,7 @@ def _trained_on(root: Path, generators: Iterable[tuple[str, Trained]]) -> Iterat
     with suppress(UdhError):
         avatar = open_avatar(root, RENDERED)
         for name, trained in generators:
-            if (trained.info.made_from, trained.info.crop) == (avatar.identity, avatar.crop):
+            if (trained.info.made_from, trained.info.crop.view) == (avatar.identity, avatar.crop.view):
                 yield name, trained
 
 

@@ -129,7 +129,7 @@ class LipSyncRender(io.ComfyNode):
         out = _rendered(found, generator, sound, options, features, kept, others)
         made.note(out)
         display.say(_described(out))
-        beside = tuple(one.avatar for one in others)
+        beside = tuple(one.avatar.redrawn_in(one.generator.info.crop) for one in others)
         placed = Placed(found, generator, sound, options, picture_info(out).frame_count, beside)
         pictures = kept["frames"].image(), float(found.info.fps), kept["mouths"].image()
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), *pictures, *where(placed, kept["mask"]))

@@ -112,7 +112,7 @@ def on_disk(avatar: Avatar, *stages: str) -> Avatar:
     """As `reopened`, from any thread: what a cancelled run still saves is not waited for."""
     now = open_avatar(avatar.root, stages) if stages else open_avatar(avatar.root)
     same = now.identity == avatar.identity if not stages or "track" in stages else now.clip == avatar.clip
-    if not same or now.crop != avatar.crop:
+    if not same or now.crop.view != avatar.crop.view:
         raise MismatchError(
             f"the avatar {avatar.root.name} has been made anew from another clip, face or sound, or in another size "
             "since this graph read it; give the two different names, or change a setting of Load Avatar Video and run "
@@ -140,7 +140,7 @@ def still_on_disk(avatar: Avatar) -> Callable[[], bool]:
 
 
 def _is_same(one: Avatar, other: Avatar) -> bool:
-    return (one.identity, one.crop) == (other.identity, other.crop)
+    return (one.identity, one.crop.view) == (other.identity, other.crop.view)
 
 
 def widget(options: type, name: str, optional: bool = False, default: float | None = None) -> io.Input:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -71,6 +73,21 @@ def flicker(images: np.ndarray, weight: np.ndarray) -> float:
     """Mean absolute second difference over time of consecutive uint8 images (n ≥ 3, H, W, 3) where weight (H, W)."""
     inside = images[:, weight].astype(np.int16)
     return float(np.abs(inside[:-2] - 2 * inside[1:-1] + inside[2:]).mean())
+
+
+def unexplained_change(images: np.ndarray) -> float:
+    """Mean absolute difference of each of consecutive uint8 RGB images (n ≥ 2, H, W, 3) from the one before, after that
+    was moved by dense optical flow (DIS, Kroeger et al. 2016): what moves does not count, what comes and goes does.
+    """
+    flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    rows, columns = np.indices(images.shape[1:3], np.float32)
+    changes = []
+    for before, after in itertools.pairwise(images):
+        flow = flow_of.calc(*(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (after, before)), None)  # type: ignore[call-overload]
+        places = columns + flow[..., 0], rows + flow[..., 1]
+        moved = cv2.remap(before, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        changes.append(cv2.absdiff(after, moved).mean())
+    return float(np.mean(changes))
 
 
 def landmark_distance(points: np.ndarray, truth: np.ndarray) -> float:

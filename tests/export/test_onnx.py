@@ -51,6 +51,7 @@ class Exported:
     """What was written, and the generator it was written from."""
 
     folder: Path
+    crop: CropSpec
     network: Generator
     facts: dict
 
@@ -72,7 +73,8 @@ def exported(shaken: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported
     assert result.exit_code == 0, result.output
     assert result.output.count("is ready") == len(list(folder.iterdir())) == 3
     facts = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
-    return Exported(folder, open_generator(shaken)[1], facts)
+    info, network = open_generator(shaken)
+    return Exported(folder, info.crop, network, facts)
 
 
 @needs_onnx
@@ -200,11 +202,13 @@ def test_description_alone_gives_the_mask(exported):
     mask, side = crop["mask"], crop["side_in_face_units"]
     axis = (np.arange(crop["size"]) + 0.5) * side / crop["size"]
     x, y = np.meshgrid(axis + crop["corner_in_face_units"][0], axis + crop["corner_in_face_units"][1])
-    v = (y - mask["centre"][1]) / mask["radii"][1]
-    u = (x - mask["centre"][0]) / (mask["radii"][0] * (1 - mask["taper"] * np.clip(v, -1.5, 1.5)))
-    depth = (1 - (abs(u) ** mask["power"] + abs(v) ** mask["power"]) ** (1 / mask["power"])) * min(mask["radii"])
+    left, right = mask["radius_x"]["left"], mask["radius_x"]["right"]
+    v = (y - mask["centre_y"]) / mask["radius_y"]
+    u = x / (np.where(x < 0, left, right) * (1 - mask["taper"] * np.clip(v, -1.5, 1.5)))
+    depth = 1 - (abs(u) ** mask["power"] + abs(v) ** mask["power"]) ** (1 / mask["power"])
+    depth *= min(left, right, mask["radius_y"])
     t = np.clip(depth / mask["feather"], 0, 1)
-    assert np.abs(t * t * (3 - 2 * t) - crop_module.mask(CropSpec(crop["size"]))).max() < 1e-4
+    assert np.abs(t * t * (3 - 2 * t) - crop_module.mask(exported.crop)).max() < 1e-4
     assert exported.facts["encoder"] == "mel80"
     assert exported.facts["rate_hz"] == 100.0
     assert exported.facts["mask_formula"].startswith("depth = ")

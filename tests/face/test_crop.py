@@ -16,6 +16,7 @@ from udh_core.errors import FormatError, OptionError
 from udh_core.face import crop as crop_module
 from udh_core.face import mouth, topology
 from udh_core.face.crop import CropSpec
+from udh_core.face.mask import Reach
 from udh_core.media.video import read_frames
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -313,11 +314,13 @@ def test_mask_box_holds_the_hidden_area(size: int) -> None:
 
 
 def hidden_share(landmarks: np.ndarray, points: tuple[int, ...]) -> float:
-    """How many of these points lie inside the hidden area, over all frames."""
+    """How many of these points lie inside the hidden area, over all frames; of the widest mask, or of the person's own
+    one where that holds fewer."""
     transforms = crop_module.align(landmarks, SPEC)
-    places = np.einsum("nij,nkj->nki", transforms[:, :, :2], landmarks[:, points]) + transforms[:, None, :, 2]
-    x, y = np.floor(places).astype(int).clip(0, SPEC.size - 1).T
-    return float(crop_module.hidden(SPEC)[y, x].mean())
+    x, y = np.floor(crop_module.in_crop(landmarks[:, points], transforms)).astype(int).clip(0, SPEC.size - 1).T
+    jaw = crop_module.to_face_units(landmarks[:, topology.JAW], transforms, SPEC)
+    specs = SPEC, CropSpec(SPEC.size, reach=Reach.of_jaw(jaw))
+    return min(float(crop_module.hidden(spec)[y, x].mean()) for spec in specs)
 
 
 def found_in(path: Path, start: int, count: int, models: Path) -> np.ndarray:

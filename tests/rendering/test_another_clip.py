@@ -19,7 +19,7 @@ from udh_core.face.likeness import unlikeness
 from udh_core.inference.tint import fit_tint
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.video import read_frames
-from udh_core.models.checkpoint import open_generator
+from udh_core.models.checkpoint import open_generator, read_info
 from udh_core.rendering.another_clip import check_clip
 from udh_core.rendering.options import RenderOptions
 from udh_core.rendering.places import places_of
@@ -65,7 +65,7 @@ def test_the_mouth_has_the_colours_of_the_other_clip(
     ):
         render(warm, generator_file, few_words, tmp_path / "no.mp4").run()
     out = render(warm, generator_file, few_words, tmp_path / "out.mp4", OTHER_CLIP).run()
-    places = places_of(warm, 10, OTHER_CLIP)
+    places = places_of(warm.redrawn_in(read_info(generator_file).crop), 10, OTHER_CLIP)
     for k, (drawn, real) in enumerate(zip(read_frames(out), read_frames(warm.video), strict=False)):
         mouth = places.mask(k) > 0.9
         differences = drawn[mouth].mean(0) - real[mouth].mean(0)
@@ -107,3 +107,15 @@ def test_somebody_else_is_refused_and_nobody_is_said(
 def test_its_own_clip_is_not_another_one(person_avatar: Path, generator_file: Path) -> None:
     info, network = open_generator(generator_file)
     assert check_clip(open_avatar(person_avatar), info, network, OTHER_CLIP) is None
+
+
+def test_a_jaw_that_goes_further_than_the_mask_is_told(
+    warm: Avatar, generator_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    info, network = open_generator(generator_file)
+    check_clip(warm, info, network, OTHER_CLIP)
+    assert "goes further" not in caplog.text
+    low = replace(info.crop.reach, bottom=info.crop.reach.bottom - 0.15)
+    check_clip(warm, replace(info, crop=replace(info.crop, reach=low)), network, OTHER_CLIP)
+    assert "the jaw in" in caplog.text
+    assert "goes further than in the clip that the generator was trained on" in caplog.text

@@ -14,6 +14,7 @@ from udh_core.errors import FileError, OptionError
 from udh_core.media.audio import load_waveform, write_wave
 from udh_core.media.probe import probe
 from udh_core.media.video import read_frames
+from udh_core.models.checkpoint import read_info
 from udh_core.rendering.options import RenderOptions
 from udh_core.rendering.places import places_of
 from udh_core.rendering.render import render
@@ -55,7 +56,7 @@ def test_pictures_laid_over_the_clip_are_the_render(
     pictures = [cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED) for name in names[:-1]]
     overlays = np.stack([cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA) for picture in pictures])
     assert np.abs(laid_over(overlays, covered_avatar) - rendered).max() <= 1.001
-    places = places_of(covered_avatar, FRAMES, options)
+    places = places_of(covered_avatar.redrawn_in(read_info(generator_file).crop), FRAMES, options)
     for k, overlay in enumerate(overlays):
         assert np.abs(overlay[..., 3] / 255 - places.mask(k)).max() <= 1 / 255
     with pytest.raises(FileError, match="is there already; give the name of a new folder for the pictures"):

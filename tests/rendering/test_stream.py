@@ -14,11 +14,12 @@ import torch
 
 from udh_core.avatar.folder import Avatar, open_avatar
 from udh_core.errors import MediaError
+from udh_core.face.crop import CropSpec
 from udh_core.inference.compositor import Compositor
 from udh_core.inference.driving import mouth_shapes
 from udh_core.inference.live_driving import HOP, LOOK_AHEAD, LiveDriving
 from udh_core.media.audio import SAMPLE_RATE_HZ, load_waveform
-from udh_core.models.checkpoint import open_generator
+from udh_core.models.checkpoint import open_generator, read_info
 from udh_core.models.generator import Generator, with_neighbours
 from udh_core.rendering.live_speech import JOIN_S, LiveSpeech, SampleLine, sample_of
 from udh_core.rendering.options import RenderOptions
@@ -46,6 +47,11 @@ def waveform(person: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def network(moving_generator: Path) -> Generator:
     return open_generator(moving_generator)[1]
+
+
+@pytest.fixture(scope="module")
+def crop(moving_generator: Path) -> CropSpec:
+    return read_info(moving_generator).crop
 
 
 @pytest.fixture
@@ -97,12 +103,12 @@ def test_frames_do_not_depend_on_the_pieces(
 
 
 def test_frames_are_those_of_a_render(
-    whole: list[Frame], avatar: Avatar, network: Generator, waveform: np.ndarray, models: Path
+    whole: list[Frame], avatar: Avatar, network: Generator, crop: CropSpec, waveform: np.ndarray, models: Path
 ) -> None:
     """Where the encoder sees no further than the look-ahead. Before and after all a stream takes for silence."""
     times_s = (np.arange(75) + 0.5) / 25
     shapes = mouth_shapes(network, features.extract(waveform, "mel80"), times_s, waveform, rest=False, models=models)
-    compositor = Compositor(network.warp, avatar.crop, avatar.track().transforms)
+    compositor = Compositor(network.warp, crop, avatar.track().transforms)
     played, held = play(avatar, stretches(150, 75, "bounce")), np.zeros(150, bool)
 
     def drawn(conditions: torch.Tensor) -> np.ndarray:
@@ -125,10 +131,10 @@ def test_a_frame_waits_for_the_look_ahead_and_no_longer(stream: SpeechStream, wa
 
 
 def test_without_speech_the_clip_goes_on_with_the_mouth_at_rest(
-    stream: SpeechStream, avatar: Avatar, network: Generator
+    stream: SpeechStream, avatar: Avatar, network: Generator, crop: CropSpec
 ) -> None:
     frames = [stream.next_frame() for _ in range(5)]
-    compositor = Compositor(network.warp, avatar.crop, avatar.track().transforms)
+    compositor = Compositor(network.warp, crop, avatar.track().transforms)
     conditions = network.rest_pose.expand(1, 3, -1)
     for frame, (number, picture) in zip(frames, play(avatar, stretches(150, 5, "bounce")), strict=True):
         assert frame.number == number

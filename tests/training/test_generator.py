@@ -14,11 +14,15 @@ import torch
 
 from udh_core.avatar.folder import open_avatar
 from udh_core.errors import MismatchError, OptionError
+from udh_core.face.crop import to_face_units
+from udh_core.face.mask import MARGIN, Reach
+from udh_core.face.topology import JAW
 from udh_core.inference.compositor import Compositor
 from udh_core.inference.sync_scorer import open_syncnet
 from udh_core.media.video import read_frames
 from udh_core.models import checkpoint
 from udh_core.models.checkpoint import open_generator
+from udh_core.models.warping import WarpNet
 from udh_core.progress import Job
 from udh_core.rendering.render import render
 from udh_core.training import motion, syncnet, warp
@@ -207,3 +211,24 @@ def test_finished_run_gives_back_a_file_that_was_taken_away(person_avatar, gener
     shutil.copy(checkpoint.resume_path(generator_file), checkpoint.resume_path(out))
     trained(person_avatar, out, TINY, start="resume")
     open_generator(out)
+
+
+def test_it_is_redrawn_no_further_than_the_jaw_goes(person_avatar, generator_file, training_data):
+    own = checkpoint.read_info(generator_file).crop
+    assert own.view == training_data.avatar.crop.view
+    assert own.reach.bottom < Reach().bottom
+    chins = training_data.landmarks[:, JAW]
+    depth = own.reach.depth(*np.moveaxis(to_face_units(chins, training_data.transforms, own), -1, 0))
+    assert (depth > -MARGIN).all()  # nothing of the real chin is seen
+
+
+def test_a_run_goes_on_with_the_mask_it_began_with(person_avatar, generator_file, training_data, tmp_path):
+    out = tmp_path / "g.safetensors"
+    wide = training_data.avatar.crop
+    run = GeneratorRun(training_data, out, replace(TINY, steps=1), "mel80", crop=wide)
+    list(run.train())
+    list(train_generator(open_avatar(person_avatar), out, TINY, encoder="mel80", start="resume"))
+    assert checkpoint.read_info(out).crop == wide
+    assert open_generator(out)[1].warp.box == WarpNet(run.generator.config.warp, wide).box
+    list(train_generator(open_avatar(person_avatar), out, TINY, encoder="mel80", start="set aside"))
+    assert checkpoint.read_info(out).crop.reach.bottom < wide.reach.bottom

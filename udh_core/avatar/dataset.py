@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError, MismatchError, NoFaceError
-from ..face import crop, mouth
-from ..face.head_pose import head_pose, without_pose
+from ..face import mouth
+from ..face.head_pose import head_pose, stable_places, without_pose
 from ..face.tracking import FaceTrack
 from ..media.audio import load_waveform
 from ..speech import features as audio_features
@@ -142,6 +142,6 @@ def _pose_and_mouth(
     """
     spec, fps = avatar.crop, float(avatar.info.fps)
     points = mouth.mouth_shape(track.landmarks, track.transforms, spec)
-    stable = crop.stable_places(track.landmarks, track.transforms, spec)
+    stable = stable_places(track.landmarks, track.transforms, spec)
     pose = head_pose(stable, np.cumsum(track.shot_starts), train_frames, fps)
     return torch.from_numpy(pose), torch.from_numpy(without_pose(points, pose, features, train_frames, fps))

@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,10 @@ class Avatar:
     identity: str  # of the clip, the face chosen in it, and the sound given apart; checkpoints remember it
     clip: str = ""  # identity of the picture alone: source, trim and frame rate
     person: str = ""  # who that is, in words
+
+    def redrawn_in(self, crop: CropSpec) -> Avatar:
+        """This avatar for a generator with a mask of its own; `crop` is of the same view."""
+        return replace(self, crop=crop)
 
     @property
     def video(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileError, FormatError
+from ..errors import FileError, FormatError, UdhError
 from ..face.crop import CropSpec
 from . import identity
 from .folder import CLIP, FACE_CHOICE, FEATURES, FILES, SEEN, STATE, open_avatar, read_state
@@ -51,12 +51,19 @@ def is_import_of(
 ) -> bool:
     """Whether a folder is what `prepare.import_clip` makes of this; its files may be missing."""
     state = _state(root)
-    if state is None or state.get("crop") != CropSpec(options.crop_px).to_dict():
+    if state is None or not _has_crop_of(state, options.crop_px):
         return False
     sound, part = audio or source, sound_part(options, audio_start_s if audio else 0.0)
     video_keys = video_stage_keys(source, options)
     audio_key, former_audio_key = (stage_key("audio", made(sound), *part) for made in (fingerprint, former_fingerprint))
     return _holds(state, "video", *video_keys) and _holds(state, "audio", audio_key, former_audio_key)
+
+
+def _has_crop_of(state: dict[str, Any], size: int) -> bool:
+    try:
+        return CropSpec.from_dict(state["crop"]).view == CropSpec(size).view
+    except (KeyError, TypeError, ValueError, UdhError):
+        return False
 
 
 def _holds(state: dict[str, Any], stage: str, key: str, former_key: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from ..face import crop as crop_module
 from ..inference.sync_scorer import SyncReport, SyncScorer, load_mouths, sync_distances
 from ..models.lpips import Lpips
+from ..models.warping import WarpConfig
 from .drivers import other_passage, own_audio
 from .held_out import HeldOut
 from .lips import LipDetector, open_lip_detector
@@ -57,7 +58,6 @@ class Bench:
 
 def open_bench(
     held_out: HeldOut,
-    box: tuple[slice, slice],
     *,
     scorer: SyncScorer | None = None,
     words: Path | None = None,
@@ -65,12 +65,12 @@ def open_bench(
 ) -> Bench:
     """Detect the real mouths and open the networks that measure.
 
-    `box`: rows and columns of the crop that a generator draws. `words`: a table, see `evaluate`; FormatError when it is
-    none. `models`: folder of the weight files.
+    `words`: a table, see `evaluate`; FormatError when it is none. `models`: folder of the weight files.
     """
     bilabials_s = None if words is None else read_bilabials(words)
     lips = open_lip_detector(held_out, models)
     mouth = MouthMetrics(held_out, lips.detect(held_out.crops), bilabials_s)
+    box = crop_module.mask_box(held_out.measured, WarpConfig(held_out.spec.size).stride)
     picture = PictureMetrics(held_out, find_areas(held_out), Lpips(models), box)
     return Bench(held_out, lips, mouth, picture, scorer)
 

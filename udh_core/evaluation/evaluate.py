@@ -50,10 +50,11 @@ def evaluate(
     checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
     if syncnet is not None:
         checkpoint.check_match(syncnet.info, encoder=info.encoder)
+    share = held_out_share(generator, info)
     held_out = hold_out(
-        load_training_data(avatar, info.encoder, held_out_share(generator, info), models=models), max_frames
+        load_training_data(avatar.redrawn_in(info.crop), info.encoder, share, models=models), max_frames
     )
-    bench = open_bench(held_out, network.warp.box, scorer=syncnet, words=words, models=models)
+    bench = open_bench(held_out, scorer=syncnet, words=words, models=models)
     driven = driven_rows(held_out, ShapePredictor(network, info.encoder, device, models), voice)
     rows = yield from _draw_rows(bench, network, driven)
     rows |= baselines(bench)

@@ -182,6 +182,12 @@ MEANINGS: dict[str, Meaning] = {
         "lower",
         "× real",
     ),
+    "lip_flicker_ratio": Meaning(
+        "flicker of the lips",
+        "Change from frame to frame around the lips that movement does not explain: above 1 = lips or teeth flicker.",
+        "lower",
+        "× real",
+    ),
     "colour_drift": Meaning(
         "colour drift", "Difference of the mean colour in the mask: about 2 is just noticeable.", "lower", "CIEDE2000"
     ),

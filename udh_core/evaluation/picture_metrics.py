@@ -23,9 +23,10 @@ BATCH = 16  # crops that LPIPS looks at at a time
 class Areas(NamedTuple):
     """Parts of the crop, (S, S) bool."""
 
-    mask: np.ndarray  # redrawn by more than half
-    border: np.ndarray  # where the mask begins
-    skin: np.ndarray  # redrawn though it hardly moves: the mask without where lips are seen
+    mask: np.ndarray  # redrawn by more than half, where a mask reaches furthest
+    border: np.ndarray  # where the generator's own mask begins
+    skin: np.ndarray  # redrawn though it hardly moves: the own mask without where lips are seen
+    lips: tuple[slice, slice]  # rows and columns in which they are seen
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class PictureMetrics:
         return {
             "sharpness_ratio": ratio(metrics.sharpness, self.areas.mask),
             "seam_ratio": ratio(metrics.edge_strength, self.areas.border),
-            "skin_jitter_ratio": self._flicker(crops) / max(self._flicker(self.held_out.crops), 1e-9),
+            "skin_jitter_ratio": self._beside_real(crops, lambda run: metrics.flicker(run, self.areas.skin)),
+            "lip_flicker_ratio": self._beside_real(
+                crops, lambda run: metrics.unexplained_change(run[(slice(None), *self.areas.lips)])
+            ),
             "colour_drift": float(np.mean([metrics.colour_drift(*pair, self.areas.mask) for pair in pairs])),
         }
 
@@ -69,10 +73,11 @@ class PictureMetrics:
     def _pairs(self, crops: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         return [(crops[row], self.held_out.crops[row]) for row in self._sampled()]
 
-    def _flicker(self, crops: np.ndarray) -> float:
-        """Over the frames up to the first gap between them."""
+    def _beside_real(self, crops: np.ndarray, measure: Callable[[np.ndarray], float]) -> float:
+        """Of the frames up to the first gap between them, over that of the source."""
         gaps = np.flatnonzero(np.diff(self.held_out.frames) != 1)
-        return metrics.flicker(crops[: int(gaps[0]) + 1 if len(gaps) else None], self.areas.skin)
+        end = int(gaps[0]) + 1 if len(gaps) else None
+        return measure(crops[:end]) / max(measure(self.held_out.crops[:end]), 1e-9)
 
     @torch.no_grad()
     def _mean_lpips(self, crops: np.ndarray) -> float:
@@ -87,19 +92,21 @@ class PictureMetrics:
 
 
 def find_areas(held_out: HeldOut) -> Areas:
-    """Of the crop's mask, and of where the lips of the held-out frames lie in it."""
-    alpha = crop_module.mask(held_out.spec)
-    mask = alpha > 0.5
-    return Areas(mask, (alpha > 0) & (alpha < 0.3), mask & _away_from_lips(held_out))
+    """Of the masks of the crop, and of where the lips of the held-out frames lie in them."""
+    own = crop_module.mask(held_out.spec)
+    mask = crop_module.mask(held_out.measured) > 0.5
+    skin, lips = own > 0.5, _around_lips(held_out)
+    skin[lips] = False
+    return Areas(mask, (own > 0) & (own < 0.3), skin, lips)
 
 
-def _away_from_lips(held_out: HeldOut) -> np.ndarray:
-    """(S, S) bool: outside the rectangle in which lips are seen, and a margin."""
+def _around_lips(held_out: HeldOut) -> tuple[slice, slice]:
+    """Rows and columns of the rectangle in which lips are seen, and a margin."""
     lips = held_out.landmarks[:, list(topology.LIPS)]
     places = crop_module.in_crop(lips, held_out.transforms[held_out.frames])
-    (left, top), (right, bottom) = np.percentile(places.reshape(-1, 2), (1, 99), axis=0)
-    axis = np.arange(held_out.spec.size) + 0.5
-    margin = 0.1 * (right - left)
-    beside = (axis < left - margin) | (axis > right + margin)
-    above_or_below = (axis < top - margin) | (axis > bottom + margin)
-    return beside[None, :] | above_or_below[:, None]
+    low, high = np.percentile(places.reshape(-1, 2), (1, 99), axis=0)
+    margin = 0.1 * (high[0] - low[0])
+    last = held_out.spec.size - 1
+    left, top = np.clip(np.floor(low - margin), 0, last).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin), 0, last).astype(int)
+    return slice(int(top), int(bottom) + 1), slice(int(left), int(right) + 1)

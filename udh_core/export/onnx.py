@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import FileError, UdhError
 from ..face import crop
+from ..face.mask import FORMULA
 from ..files import atomic_write, output_lock
 from ..models.checkpoint import Checkpoint, open_generator
 from ..models.generator import Generator as GeneratorNet
@@ -134,7 +135,7 @@ def describe(info: Checkpoint, network: GeneratorNet) -> dict[str, Any]:
             ],
             "outputs": [_socket("drawn", ["batch", 3, size, size], f"{picture}, to be clipped")],
         },
-        "mask_formula": crop.MASK_FORMULA,
+        "mask_formula": FORMULA,
         "use": list(_STEPS),
     }
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from ..errors import FormatError, OptionError
+from .mask import FEATHER, MARGIN, Reach
 from .similarity import similarities
 from .smoothing import smooth_known
 from .topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, STABLE_POINTS
@@ -35,17 +36,6 @@ _STABLE_PLACES = np.array(
 )
 _SIDE = 1.9  # of the crop, face units
 _LEFT, _TOP = -0.95, -0.32  # its upper left corner
-_MASK_CENTRE = (0.0, 0.995)
-_MASK_RADII = (0.63, 0.525)  # from under the nose to the neck, jaw corner to jaw corner
-_MASK_TAPER = 0.25  # narrower towards the neck, as a jaw is
-_MASK_POWER = 2.6
-FEATHER = 0.10  # width of the blend inside the mask's border
-_MARGIN = 0.04  # hidden beyond the mask, so that no uncovered lip or jaw gives the answer away
-MASK_FORMULA = (  # with the values of `description`
-    "depth = (1 − (|u|^power + |v|^power)^(1/power)) · min(radii), with v = (y − centre_y) / radius_y and "
-    "u = (x − centre_x) / (radius_x · (1 − taper · v)), v cut to ±1.5 there; t = depth / feather cut to 0..1. "
-    "The mask is t²·(3 − 2t); hidden is where depth > −margin."
-)
 
 
 @dataclass(frozen=True)
@@ -54,6 +44,7 @@ class CropSpec:
 
     size: int = 256
     layout: int = 1  # raised when the constants of this file change what a crop shows
+    reach: Reach = Reach()  # of the mask
 
     def __post_init__(self) -> None:
         if self.size % 32 or not 96 <= self.size <= 512:
@@ -62,20 +53,25 @@ class CropSpec:
             raise FormatError(f"crop layout {self.layout} is of a newer version of this program; update it")
 
     @property
+    def view(self) -> tuple[int, int]:
+        """Crops of the same view show the same, whatever is redrawn in them."""
+        return self.size, self.layout
+
+    @property
     def px_per_unit(self) -> float:
         """Crop px per distance of the outer eye corners."""
         return self.size / _SIDE
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: Mapping[str, int]) -> CropSpec:
+    def from_dict(values: Mapping[str, Any]) -> CropSpec:
         """From JSON; KeyError, TypeError or ValueError when it holds something else."""
-        size, layout = values["size"], values["layout"]
+        size, layout, reach = values["size"], values["layout"], values.get("reach", {})
         if type(size) is not int or type(layout) is not int:
             raise ValueError("size and layout of a crop are whole numbers")
-        return CropSpec(size, layout)
+        return CropSpec(size, layout, Reach.from_dict(reach))
 
 
 def to_crop_px(places: np.ndarray, spec: CropSpec) -> np.ndarray:
@@ -201,10 +197,7 @@ def _mask_depth(spec: CropSpec) -> np.ndarray:
     """(S, S) float32: about how far inside the mask's border a pixel lies, face units; negative outside."""
     axis = (np.arange(spec.size, dtype=np.float32) + 0.5) / spec.px_per_unit
     x, y = np.meshgrid(axis + _LEFT, axis + _TOP)
-    v = (y - _MASK_CENTRE[1]) / _MASK_RADII[1]
-    u = (x - _MASK_CENTRE[0]) / (_MASK_RADII[0] * (1 - _MASK_TAPER * np.clip(v, -1.5, 1.5)))
-    radius = (np.abs(u) ** _MASK_POWER + np.abs(v) ** _MASK_POWER) ** (1 / _MASK_POWER)
-    return (1.0 - radius) * min(_MASK_RADII)
+    return spec.reach.depth(x, y)
 
 
 @lru_cache(maxsize=8)
@@ -219,7 +212,7 @@ def mask(spec: CropSpec, feather: float = FEATHER) -> np.ndarray:
 @lru_cache(maxsize=8)
 def hidden(spec: CropSpec) -> np.ndarray:
     """(S, S) bool: what the generator never sees of the frame it edits — the mask and a margin around it."""
-    result = _mask_depth(spec) > -_MARGIN
+    result = _mask_depth(spec) > -MARGIN
     result.flags.writeable = False
     return result
 
@@ -230,24 +223,23 @@ def mask_box(spec: CropSpec, multiple: int = 1) -> tuple[slice, slice]:
     rows, columns = (np.flatnonzero(hidden(spec).any(axis)) for axis in (1, 0))
 
     def widen(index: np.ndarray) -> slice:
-        return slice(
-            int(index[0]) // multiple * multiple, min(-(-int(index[-1] + 1) // multiple) * multiple, spec.size)
-        )
+        stop = -(-int(index[-1] + 1) // multiple) * multiple
+        return slice(int(index[0]) // multiple * multiple, min(stop, spec.size))
 
     return widen(rows), widen(columns)
 
 
 def description(spec: CropSpec) -> dict[str, Any]:
-    """What another program needs to align, hide and paste as this file does, with `MASK_FORMULA`; plain for JSON."""
+    """What another program needs to align, hide and paste as this file does, with `mask.FORMULA`; plain for JSON."""
     rows, columns = mask_box(spec)
-    shape = {"centre": _MASK_CENTRE, "radii": _MASK_RADII, "taper": _MASK_TAPER, "power": _MASK_POWER}
     return {
-        **spec.to_dict(),
+        "size": spec.size,
+        "layout": spec.layout,
         "side_in_face_units": _SIDE,
         "corner_in_face_units": [_LEFT, _TOP],
         "landmarks": "MediaPipe face mesh",
         "aligned_by": {"points": list(STABLE_POINTS), "places": _STABLE_PLACES.astype(float).round(4).tolist()},
-        "mask": {**shape, "feather": FEATHER, "margin": _MARGIN},
+        "mask": spec.reach.description(),
         "mask_box": {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]},
     }
 
@@ -387,11 +379,11 @@ def seen_from(transform: np.ndarray, corner: np.ndarray) -> np.ndarray:
     return moved
 
 
+def to_face_units(points: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(N, P, 2) source px → face units, by the transforms (N, 2, 3) of their frames."""
+    return in_crop(points, transforms) / spec.px_per_unit + np.array([_LEFT, _TOP], np.float32)
+
+
 def in_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
     """(N, P, 2) source px → crop px, by the transforms (N, 2, 3) of their frames."""
     return np.einsum("nij,nkj->nki", transforms[:, :, :2], points) + transforms[:, None, :, 2]
-
-
-def stable_places(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
-    """(N, 12, 2) float32 where the points that speech does not move lie in the aligned crop, face units."""
-    return (in_crop(landmarks[:, STABLE_POINTS], transforms) / spec.px_per_unit).astype(np.float32)

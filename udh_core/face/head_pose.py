@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .crop import CropSpec, in_crop
 from .smoothing import smooth_known
+from .topology import STABLE_POINTS
 
 COMPONENTS = 4  # of the places of what speech does not move
 ANGLES = 2  # the first of them: turning and nodding
@@ -18,6 +20,11 @@ SMOOTH_S = 0.12  # standard deviation: the mesh lets a little of a moving mouth 
 AUDIO_COMPONENTS = 24  # principal components of the audio features
 AROUND_S = (-0.24, -0.12, 0.0, 0.12, 0.24)  # taken at these times around a frame
 _RIDGE = 0.003
+
+
+def stable_places(landmarks: np.ndarray, transforms: np.ndarray, spec: CropSpec) -> np.ndarray:
+    """(N, 12, 2) float32 where the points that speech does not move lie in the aligned crop, face units."""
+    return (in_crop(landmarks[:, STABLE_POINTS], transforms) / spec.px_per_unit).astype(np.float32)
 
 
 def head_pose(stable: np.ndarray, shots: np.ndarray, train_frames: np.ndarray, fps: float) -> np.ndarray:

@@ -207,9 +207,10 @@ def check_match(
         trained = info.config.get(PERSON) or (_UNNAMED if person else info.made_from)
         trained = _ANOTHER_STATE if trained == person else trained
         raise MismatchError(_mismatch(info, "avatar", trained, person or avatar))
-    for what, own, other in (("crop", info.crop, crop), ("encoder", info.encoder, encoder)):
-        if other is not None and own != other:
-            raise MismatchError(_mismatch(info, what, own, other))
+    if crop is not None and info.crop.view != crop.view:
+        raise MismatchError(_mismatch(info, "crop", info.crop, crop))
+    if encoder is not None and info.encoder != encoder:
+        raise MismatchError(_mismatch(info, "encoder", info.encoder, encoder))
 
 
 def _mismatch(info: Checkpoint, what: str, own: object, other: object) -> str:

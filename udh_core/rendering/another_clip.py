@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ import numpy as np
 from ..avatar.folder import Avatar
 from ..errors import MismatchError, NoFaceError
 from ..face import crop
+from ..face.crop import to_face_units
 from ..face.identity import OTHER, SURE
 from ..face.likeness import unlikeness
+from ..face.mask import Reach
+from ..face.topology import JAW
 from ..inference.tint import Tint, fit_tint
 from ..media.video import read_frames
 from ..models import checkpoint
@@ -22,6 +26,7 @@ from .options import RenderOptions
 from .places import lost_frames
 
 _log = logging.getLogger(__name__)
+_FURTHER = 0.08  # face units by which a jaw may go further: the soft border of the mask; chosen
 FACES = 8  # of the clip, evenly spread, that are compared with the generator's references
 
 
@@ -36,7 +41,7 @@ def check_clip(
     if not options.another_clip or info.made_from == avatar.identity:
         _check_own(avatar, info)
         return None
-    if info.crop != avatar.crop:
+    if info.crop.view != avatar.crop.view:
         raise MismatchError(
             f"the generator draws crops of {info.crop.size} px, those of {avatar.root} have {avatar.crop.size} px; "
             f"prepare that clip with `crop_px` {info.crop.size}"
@@ -44,14 +49,15 @@ def check_clip(
     references = network.warp.references.permute(0, 2, 3, 1).cpu().numpy()
     faces = _faces(avatar)
     _check_person(avatar, info, unlikeness(references, faces, models))
-    return fit_tint(references.mean(0), np.mean(faces, 0), avatar.crop)
+    _check_jaw(avatar, info)
+    return fit_tint(references.mean(0), np.mean(faces, 0), info.crop)
 
 
 def _check_own(avatar: Avatar, info: Checkpoint) -> None:
     try:
         checkpoint.check_match(info, avatar=avatar.identity, person=avatar.person, crop=avatar.crop)
     except MismatchError as error:
-        if info.crop != avatar.crop:
+        if info.crop.view != avatar.crop.view:
             raise
         raise MismatchError(f"{error}, or choose `another_clip` if it is another clip of the same person") from error
 
@@ -68,6 +74,20 @@ def _check_person(avatar: Avatar, info: Checkpoint, distance: float) -> None:
         _log.warning("whether %s shows the person of %s could not be checked: no face was found", avatar.root, trained)
     elif distance > SURE:
         _log.warning("%s may show another person than %s (distance %.2f)", avatar.root, trained, distance)
+
+
+def _check_jaw(avatar: Avatar, info: Checkpoint) -> None:
+    track = avatar.track()
+    jaw, transforms = track.landmarks[track.present][:, JAW], track.transforms[track.present]
+    needed, own = (
+        asdict(reach) for reach in (Reach.of_jaw(to_face_units(jaw, transforms, info.crop)), info.crop.reach)
+    )
+    if any(needed[side] > own[side] + _FURTHER for side in own):
+        _log.warning(
+            "the jaw in %s goes further than in the clip that the generator was trained on, and may be cut off; train "
+            "on a clip in which the person turns the head and opens the mouth as far",
+            avatar.root,
+        )
 
 
 def _faces(avatar: Avatar) -> list[np.ndarray]:

@@ -43,6 +43,7 @@ class LivePerson:
         """
         info, self.network = open_generator(Path(generator), device)
         tint = check_clip(avatar, info, self.network, options, models)
+        avatar = avatar.redrawn_in(info.crop)
         if options.lost == "fail":
             refuse_lost(avatar, np.arange(avatar.info.frame_count))
         self.avatar, self.options, self.mark = avatar, options, mark_of(avatar, options)

@@ -31,6 +31,7 @@ def paste_mouths(
 ) -> Generator[Progress, None, Path]:
     """The video `out` of a render with these options, of `total` frames, with other mouths than it has drawn.
 
+    avatar: `redrawn_in` the crop of the generator, so that its mask is pasted, or as it is: then the widest one is.
     mouths: of each frame the face crop, (S, S, 3) uint8 RGB of any one size; asked for one by one. They go into the
     clip's own frames, so nothing is compressed twice. Raises FileError, FormatError, MediaError, OptionError as a
     render does, and MismatchError where mouths are no such pictures.

@@ -87,9 +87,9 @@ def render(
     """
     out = Path(out)
     speakers = [Speaker(avatar, Path(generator), Path(audio)), *others]
-    people = [one.avatar for one in speakers]
-    check_same_clip(people)
+    check_same_clip([one.avatar for one in speakers])
     roles = [_opened(one, options, models, device) for one in speakers]
+    people = [role.speaker.avatar for role in roles]
     mark = mark_of(avatar, options, [one.avatar for one in others])
     if driving is not None:
         features.check_match(driving, roles[0].encoder)
@@ -112,7 +112,7 @@ def render(
 
 
 class _Role(NamedTuple):
-    """A speaker, with what was opened of them."""
+    """A speaker, whose avatar has the generator's mask, with what was opened of them."""
 
     speaker: Speaker
     encoder: str
@@ -125,7 +125,8 @@ def _opened(speaker: Speaker, options: RenderOptions, models: Path | None, devic
     tint = check_clip(speaker.avatar, info, network, options, models)
     if options.compiled:
         check_compilable(network.warp)
-    return _Role(speaker, info.encoder, network, tint)
+    redrawn = speaker._replace(avatar=speaker.avatar.redrawn_in(info.crop))
+    return _Role(redrawn, info.encoder, network, tint)
 
 
 def _voice(audio: str | Path, track: int, models: Path | None) -> Voice:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ import torch
 from ..avatar.dataset import TrainingData, check_speech, load_training_data
 from ..avatar.folder import Avatar
 from ..errors import FormatError, MismatchError
+from ..face.crop import CropSpec, to_face_units
+from ..face.mask import Reach
+from ..face.topology import JAW
 from ..inference.sync_scorer import SyncScorer
 from ..models import checkpoint
 from ..models.checkpoint import PERSON, Checkpoint, read_info, resume_path, save_generator
@@ -79,46 +82,65 @@ def train_generator(
         )
         prior = prior_of(encoder)
         if not processes.is_first:
-            run = make(prior=prior if processes.from_first(False) else None)
+            has_prior, crop = processes.from_first((False, data.avatar.crop))
+            run = make(prior=prior if has_prior else None, crop=crop)
             yield from run.train()
             return run.info()
-        run, goes_on = _begin(out, start, make, prior)
-        processes.from_first(run.prior is not None)
+        begun = _begun(resume_path(out), avatar.crop) if start in ("resume", "auto") else None
+        run, goes_on = _begin(out, start, make, prior, begun)
+        processes.from_first((run.prior is not None, run.data.avatar.crop))
         log = run_log.open_log(out, run.state.step) if goes_on else run_log.RunLog(out)
         yield from log.follow(run.train())
         return read_info(out, "generator")
 
 
 def _begin(
-    out: Path, start: Start, make: Callable[..., GeneratorRun], prior: MotionPrior | None
+    out: Path, start: Start, make: Callable[..., GeneratorRun], prior: MotionPrior | None, begun: _Begun | None
 ) -> tuple[GeneratorRun, bool]:
     """The run that `make` makes with this prior, and whether it goes on from the resume state of `out`; what began
-    without a prior goes on without one. Errors as in `run_log.begin`.
+    without a prior goes on without one, and with the mask it has. Errors as in `run_log.begin`.
     """
-    older = prior is not None and start in ("resume", "auto") and _has_no_prior(resume_path(out))
-    run = make(prior=None if older else prior)
+    if begun is None:
+        run = make(prior=prior)
+        return run, run_log.begin(out, start, run.info(), run.restore)
+    older = prior is not None and not begun.has_prior
+    run = make(prior=None if older else prior, crop=begun.crop)
     goes_on = run_log.begin(out, start, run.info(), run.restore)
     if older and goes_on:
         _log.warning("%s goes on without the motion prior, as it began; train anew to have it", out.name)
-    elif older:
-        run = make(prior=prior)
-    return run, goes_on
+    return run if goes_on else make(prior=prior), goes_on
 
 
-def _has_no_prior(resume: Path) -> bool:
-    """Whether this resume state is of a network without a motion prior; False where it is damaged, or not there."""
+class _Begun(NamedTuple):
+    """What a run that may go on has of its own."""
+
+    has_prior: bool
+    crop: CropSpec
+
+
+def _begun(resume: Path, crop: CropSpec) -> _Begun | None:
+    """Of this resume state; None where it is damaged, not there, or of another crop."""
     if not resume.is_file():
-        return False
+        return None
     try:
-        return GeneratorConfig.from_dict(read_info(resume, "resume").config.get("model")).motion.prior is None
+        info = read_info(resume, "resume")
+        has_prior = GeneratorConfig.from_dict(info.config.get("model")).motion.prior is not None
     except (FormatError, ValueError):
-        return False  # `run_log.begin` says what is wrong with it
+        return None  # `run_log.begin` says what is wrong with it
+    return _Begun(has_prior, info.crop) if info.crop.view == crop.view else None
+
+
+def _fitted_mask(data: TrainingData) -> CropSpec:
+    """The crop of the avatar, with a mask for all frames that may be drawn, also those that are not trained on."""
+    crop, known = data.avatar.crop, np.isfinite(data.transforms[:, 0, 0])
+    return replace(crop, reach=Reach.of_jaw(to_face_units(data.landmarks[known][:, JAW], data.transforms[known], crop)))
 
 
 class GeneratorRun:
     """One training run: the generator, how far its phases are, and the resume state.
 
-    Experiments override `build` and `warp_training`.
+    crop: that of the avatar with the mask to draw in; without it the mask is fitted to the clip. Experiments override
+    `build` and `warp_training`.
     """
 
     def __init__(
@@ -129,12 +151,14 @@ class GeneratorRun:
         encoder: str,
         *,
         prior: MotionPrior | None = None,
+        crop: CropSpec | None = None,
         syncnet: SyncScorer | None = None,
         models: Path | None = None,
         device: torch.device = torch.device("cpu"),
         processes: Processes = ALONE,
     ) -> None:
-        self.data, self.options, self.encoder, self.prior = data, options, encoder, prior
+        self.data = replace(data, avatar=data.avatar.redrawn_in(crop or _fitted_mask(data)))
+        self.options, self.encoder, self.prior = options, encoder, prior
         self.syncnet, self.models, self.device, self.processes = syncnet, models, device, processes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
