@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from warps import HIDDEN, INSIDE, SIZE, SPEC, crops, fill, shapes
 
 from udh_core.models.generator import Generator, GeneratorConfig
-from udh_core.models.guided_warp import TEMPERATURE, GuidedWarpNet, described_by
+from udh_core.models.guided_warp import FLOW_STEP, NEARNESS_STEP, TEMPERATURE, GuidedWarpNet, described_by
 from udh_core.models.motion import MotionConfig
 from udh_core.models.warping import FLOW_REACH, WarpConfig, WarpNet
 
@@ -115,3 +117,47 @@ def test_older_configurations_begin_at_no_movement() -> None:
     assert type(older) is GuidedWarpNet and not hasattr(older, "body_weight")
     del config["warp"]["flows"]
     assert type(Generator(GeneratorConfig.from_dict(config), SPEC).warp) is WarpNet
+
+
+def learning() -> GuidedWarpNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        warp = GuidedWarpNet(WarpConfig(SIZE, **{**SMALL, "flows": 4}), SPEC).eval()
+    fill(warp, 0.0)
+    return warp
+
+
+def test_training_goes_on_from_what_the_mesh_says() -> None:
+    """The gradient of a picture reaches the flow of every number that moves it, and how much nearness counts."""
+    warp = learning()
+    warp.reference_description[1:, 0] = 1.0
+    warp.metric[0, 0] = 1.0
+    drawn = warp(crops(2), shapes(1.0, 0.5))
+    drawn[:, :, INSIDE].square().sum().backward()
+    assert warp.learnt_flow.grad is not None and warp.learnt_flow.grad[0].abs().sum() > 0
+    assert warp.learnt_nearness.grad is not None and warp.learnt_nearness.grad.abs().sum() > 0
+
+
+def test_what_is_learnt_adds_to_the_flow_and_scales_nearness() -> None:
+    warp, wanted = learning(), shapes(0.0)
+    masked = warp.mask_input(crops(1))
+    warp.reference_description[1, 0], warp.metric[0, 0] = 1.0, 1.0
+    before = warp.guide(masked, wanted)
+    with torch.no_grad():
+        warp.learnt_flow[0, 1], warp.learnt_nearness[0, 0] = 2.0, 0.1
+    after = warp.guide(masked, wanted)
+    moved = (after.flows - before.flows)[0, 1] * FLOW_REACH
+    assert torch.allclose(moved[1], torch.tensor(2 * FLOW_STEP)) and not moved[0].any()
+    times = (after.logits / before.logits)[0, 1]
+    assert float(times[0, 0]) == pytest.approx(math.exp(0.1 * NEARNESS_STEP)) and torch.allclose(
+        times[1:], torch.tensor(1.0)
+    )
+
+
+def test_a_trembling_shape_counts_by_its_mean() -> None:
+    warp = learning()
+    masked = warp.mask_input(crops(1))
+    trembling = torch.tensor([1.0, -2.0, 1.0])[None, :, None].expand(1, 3, warp.config.shape_width)
+    assert not warp.description(masked, trembling)[:, 0].any()
+    before = GuidedWarpNet(WarpConfig(SIZE, **{**SMALL, "flows": 3}), SPEC).eval()
+    assert before.description(masked, trembling)[0, 0] == -2

@@ -44,7 +44,7 @@ class Guide(NamedTuple):
     """Where flows and blend of a picture begin; the network adds its part."""
 
     flows: Tensor  # (B, K, 2, h, w) per cell of the mask's box, 1 as far as FLOW_REACH
-    logits: Tensor  # (B, K)
+    logits: Tensor  # (B, K, h, w), or (B, K, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class WarpConfig(Config):
     frames: int = 3  # mouth shapes of this many consecutive frames condition one output
     widths: tuple[int, ...] = (64, 96, 128, 192)
     condition: int = 256
-    flows: int = 1  # 1: begin at no movement; 2: where the mesh says (`guided_warp.py`); 3: and the body
+    flows: int = (
+        1  # 1: begin at no movement; 2: where the mesh says (`guided_warp.py`); 3: and the body; 4: and are learnt
+    )
     residual: int = 1  # 1: pixels as they are shuffled; 2: without what repeats from cell to cell, seen as dots
 
     def __post_init__(self) -> None:
@@ -76,6 +78,11 @@ class WarpConfig(Config):
     def knows_body(self) -> bool:
         """Whether flows begin below the jaw where the body is."""
         return self.flows >= 3
+
+    @property
+    def learns_guide(self) -> bool:
+        """Whether training goes on from what mesh and body say, and does not only add to it."""
+        return self.flows >= 4
 
     @property
     def enlarged(self) -> int:
@@ -285,7 +292,7 @@ class WarpNet(nn.Module):
         of_all = self.blend_head(condition).float()
         if guide is None:
             return flows.unflatten(1, (count, 2)), logits + of_all[:, :, None, None]
-        return flows.unflatten(1, (count, 2)) + guide.flows, logits + (of_all + guide.logits)[:, :, None, None]
+        return flows.unflatten(1, (count, 2)) + guide.flows, logits + of_all[:, :, None, None] + guide.logits
 
     def _warp(self, flows: Tensor, logits: Tensor, references: Tensor, sample: Sample) -> Tensor:
         """The mix of warped references inside the mask's box, (B, 3, h, w)."""

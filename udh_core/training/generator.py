@@ -173,7 +173,7 @@ class GeneratorRun:
     def build(self) -> Generator:
         """Both networks, untrained."""
         data, spec = self.data, self.data.avatar.crop
-        warp = WarpConfig(spec.size, widths=WIDTHS[self.options.model_size], flows=3, residual=2)
+        warp = WarpConfig(spec.size, widths=WIDTHS[self.options.model_size], flows=4)
         if self.options.drawn_from == "bank":
             warp = replace(warp, references=min(BANK, len(data.train_frames)), per_frame=PER_FRAME)
         motion = MotionConfig(data.features.shape[1], prior=None if self.prior is None else self.prior.config)
