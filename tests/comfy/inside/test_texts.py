@@ -23,7 +23,7 @@ PACK = Path(__file__).resolve().parents[3]
 CLI_WORDS = re.compile(r"(^|[\s(`])--(?!hash=)[a-z]|`udh |\bprepare\b|`pip |command line|lower the learning rate")
 MESSAGES_AT_LEAST = 150
 NEVER_SAID = {"out", "overwrite", "set_aside"}  # a node always says what shall become of an earlier training
-NEVER_SAID |= {"frames"}  # of files for other programs, which no node makes
+NEVER_SAID |= {"frames", "distance"}  # of files for other programs, which no node makes
 NEVER_SAID |= {"nproc_per_node", "device", "neighbourhoods"}  # of several processes, which no node starts
 
 
