@@ -314,13 +314,11 @@ def test_mask_box_holds_the_hidden_area(size: int) -> None:
 
 
 def hidden_share(landmarks: np.ndarray, points: tuple[int, ...]) -> float:
-    """How many of these points lie inside the hidden area, over all frames; of the widest mask, or of the person's own
-    one where that holds fewer."""
+    """How many of these points lie inside the hidden area of the widest and the person's own mask, over all frames."""
     transforms = crop_module.align(landmarks, SPEC)
     x, y = np.floor(crop_module.in_crop(landmarks[:, points], transforms)).astype(int).clip(0, SPEC.size - 1).T
-    jaw = crop_module.to_face_units(landmarks[:, topology.JAW], transforms, SPEC)
-    specs = SPEC, CropSpec(SPEC.size, reach=Reach.of_jaw(jaw))
-    return min(float(crop_module.hidden(spec)[y, x].mean()) for spec in specs)
+    reach = Reach.of_jaw(crop_module.to_face_units(landmarks[:, topology.JAW], transforms, SPEC))
+    return min(float(crop_module.hidden(spec)[y, x].mean()) for spec in (SPEC, CropSpec(SPEC.size, reach=reach)))
 
 
 def found_in(path: Path, start: int, count: int, models: Path) -> np.ndarray:
