@@ -53,7 +53,7 @@ def save_generator(host, root: Path, name: str) -> Path:
     checkpoint, avatar = host.core("models.checkpoint"), host.core("avatar.folder").open_avatar(root)
     info, tensors = checkpoint.load(path, "generator")
     out = path.with_name(f"{name}.safetensors")
-    checkpoint.save(out, dataclasses.replace(info, made_from=avatar.identity, crop=avatar.crop), tensors)
+    checkpoint.save(out, dataclasses.replace(info, made_from=avatar.identity), tensors)
     return out
 
 
