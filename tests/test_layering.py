@@ -12,7 +12,7 @@ import pytest
 
 CORE = Path(__file__).resolve().parent.parent / "udh_core"
 LAYERS = (  # a file imports from its own folder and from the rows above its own
-    "errors progress intervals memory metrics prefetch",
+    "errors progress intervals metrics prefetch",
     "files options",
     "media weights",
     "face speech",

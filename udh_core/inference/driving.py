@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..memory import give_back_read
 from ..models.generator import AdaptationConfig, Generator
 from ..models.tensors import interpolate_rows
 from ..speech.activity import silence, speech_mask
 from ..speech.features import AudioFeatures
+from .memory import give_back_read
 
 # From the rest pose to speech where a video begins or ends: three frames at 25 fps, as in silence; chosen
 EASE_S = 0.12

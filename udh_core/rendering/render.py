@@ -18,12 +18,12 @@ from ..errors import MismatchError, NoFaceError, OptionError
 from ..files import output_lock, scratch_folder
 from ..inference.compositor import Compositor, Cut, check_compilable
 from ..inference.driving import eased, mouth_shapes
+from ..inference.memory import give_back_freed
 from ..inference.pixels import pixels_for
 from ..inference.tint import Tint
 from ..intervals import describe_ranges, runs
 from ..media.colours import Colours
 from ..media.mixing import mixed_sound
-from ..memory import give_back_freed
 from ..models.checkpoint import open_generator
 from ..models.generator import Generator as GeneratorNet
 from ..models.generator import with_neighbours

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from needs import unavailable
 
-from udh_core.memory import give_back_read
+from udh_core.inference.memory import give_back_read
 
 FREED = """
 from pathlib import Path
 import numpy as np
-from udh_core.memory import give_back_freed
+from udh_core.inference.memory import give_back_freed
 def resident_mb():
     return int(next(one for one in open("/proc/self/status") if one.startswith("VmRSS")).split()[1]) / 1024
 parts = [np.ones(400, np.float32) for _ in range(60_000)]  # as a decoder gives them, 96 MB
